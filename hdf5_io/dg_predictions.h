@@ -1,0 +1,36 @@
+/* dg_predictions.h - predicted volumes: a folder like a cohort, <id>.h5 with dataset `dose` (Gy), an index and a ledger.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_PREDICTIONS_H
+#define DG_PREDICTIONS_H
+
+#include "dg_grid.h"
+#include "dg_hash.h"
+#include "dg_status.h"
+
+#include <stdbool.h>
+
+/* One line of a ledger; every rank appends to its own file `ledger-<rank>.csv`, derived views merge them. */
+typedef struct dg_ledger_entry {
+    char id[64];
+    bool done;
+    char reason[256];                           /* of a failure; "" when done */
+    double read_s, compute_s, write_s;
+    char content_sha256[DG_HASH_HEX];           /* of the written data */
+} dg_ledger_entry;
+
+/* Writes FOLDER/<id>.h5 durably with the case's grid; `model_sha256` says which weights. Fills entry->content_sha256.
+ * Not collective. */
+DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid,
+                                          const char *model_sha256, const float *dose_gy, dg_ledger_entry *entry);
+/* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged. */
+DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);
+/* True when FOLDER/<id>.h5 is there, intact, and made by these weights. */
+bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256);
+/* sha256 over (id, content_sha256) of all predictions, sorted by id; *count gets how many. Damaged ones are named. */
+DG_MUST_USE dg_status dg_predictions_content_hash(const char *folder, char hex[DG_HASH_HEX], int64_t *count, char *bad,
+                                                  size_t bad_capacity);
+DG_MUST_USE dg_status dg_ledger_append(const char *folder, int rank, const dg_ledger_entry *entry);
+/* All ledger lines, the newest per id, sorted by id; caller frees with dg_free. */
+DG_MUST_USE dg_status dg_ledger_read(const char *folder, dg_ledger_entry **entries, int64_t *count);
+
+#endif

@@ -1,0 +1,30 @@
+/* job.h - what every job of the command line is: a name, a line of help, a function. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_JOB_H
+#define DG_JOB_H
+
+#include "dg_comm.h"
+#include "dg_log.h"
+
+/* Exit codes of the program (design.md section 5). */
+enum { DG_EXIT_DONE = 0, DG_EXIT_FAILED = 1, DG_EXIT_USAGE = 2, DG_EXIT_SOME_CASES = 3, DG_EXIT_PREEMPTED = 75 };
+
+/* What main gives a job; borrowed for the call. */
+typedef struct dg_job_env {
+    dg_comm *comm;
+    dg_log *log;
+    const char *program; /* argv[0] */
+} dg_job_env;
+
+/* A job gets the arguments after its name. Returning an error status makes main show the record, agree over ranks and
+ * map it to an exit code; DG_OK leaves *exit_code (0 at entry) as the job set it: 3 for "done but some cases failed".
+ * Collective: every rank runs the same job and returns the same code. */
+typedef struct dg_job {
+    const char *name;
+    const char *summary; /* one line */
+    dg_status (*run)(const dg_job_env *env, int argc, char *const *argv, int *exit_code);
+} dg_job;
+
+extern const dg_job dg_job_import, dg_job_synth, dg_job_pack, dg_job_inspect, dg_job_train, dg_job_predict,
+    dg_job_evaluate, dg_job_status, dg_job_plan, dg_job_bench, dg_job_doctor, dg_job_options;
+
+#endif

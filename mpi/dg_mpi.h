@@ -1,0 +1,29 @@
+/* dg_mpi.h - dg_comm over MPI, start-up, placement. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_MPI_H
+#define DG_MPI_H
+
+#include "dg_comm.h"
+
+#include <mpi.h>
+
+/* True when a launcher started this process as one of several (its variables are set: Open MPI, MPICH/Hydra, PMI, PMIx,
+ * Slurm step). */
+bool dg_mpi_launched(void);
+/* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. Under Slurm with more tasks than MPI_Comm_size:
+ * DG_ERR_MISMATCH naming both and `--mpi=pmix`. */
+DG_MUST_USE dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out);
+/* dg_comm_self without MPI when there is no launcher, else dg_mpi_start. */
+DG_MUST_USE dg_status dg_comm_open(int *argc, char ***argv, dg_comm **out);
+/* MPI_Finalize when MPI was started. */
+void dg_mpi_stop(void);
+/* Ends all ranks at once; never returns. Only `jobs/` calls it. */
+_Noreturn void dg_mpi_abort(int exit_code);
+/* The MPI communicator for parallel HDF5 (a plain dup), or MPI_COMM_NULL for comm_self. */
+MPI_Comm dg_mpi_handle(const dg_comm *comm);
+
+/* Binds this rank to its share of the allowed cores (hwloc: allowed cores / local ranks) and tells how many threads it
+ * should use; `wanted` 0 means all of its share. A warning text is left in `warning` ("" if none) when the launcher left
+ * fewer cores than threads. */
+DG_MUST_USE dg_status dg_affinity_set(dg_comm *comm, int wanted, int *threads, char *warning, size_t warning_capacity);
+
+#endif

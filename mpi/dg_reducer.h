@@ -1,0 +1,43 @@
+/* dg_reducer.h - the sum of gradients over the global batch.
+ *
+ * `fast`: each rank adds its samples in place, buckets from the end of the buffer are reduced by non-blocking all-reduce
+ * while the backward pass of the last sample goes on. `ordered`: one gradient per sample, summed over one fixed binary
+ * tree over the global batch (a node splits at the largest power of two below its size), so that the bits do not depend
+ * on the number of ranks. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_REDUCER_H
+#define DG_REDUCER_H
+
+#include "dg_backend.h"
+#include "dg_comm.h"
+#include "dg_trace.h"
+
+typedef enum dg_reduction { DG_REDUCE_FAST, DG_REDUCE_ORDERED } dg_reduction;
+
+typedef struct dg_reducer dg_reducer;
+
+/* `count` f32 gradients in backend memory; `batch` samples of which this rank has slots [first, first + mine) as given by
+ * dg_slots_of_rank. @collective. DG_ERR_USAGE when there are more ranks than samples (names both). */
+DG_MUST_USE dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, dg_reduction kind, int64_t count,
+                                        int64_t batch, int64_t bucket_bytes, dg_reducer **out);
+void dg_reducer_destroy(dg_reducer **reducer);
+
+/* Contiguous slots of a rank: sizes differ by at most one. */
+void dg_slots_of_rank(int64_t batch, int rank, int size, int64_t *first, int64_t *mine);
+
+/* How many samples one backward pass may hold: `ordered` allows 1. */
+int64_t dg_reducer_samples_per_pass(const dg_reducer *reducer, int64_t wanted);
+
+/* A step: begin zeroes; before each backward pass take the buffer it adds to; after it call sample_done. */
+DG_MUST_USE dg_status dg_reducer_begin(dg_reducer *reducer);
+float *dg_reducer_buffer(dg_reducer *reducer);
+/* The pass over the next `samples` slots is complete. `last`: no more passes of this rank in this step. */
+DG_MUST_USE dg_status dg_reducer_pass_done(dg_reducer *reducer, int64_t samples);
+/* dg_gradients_ready callback for the last pass of a step: starts buckets and progresses pending ones. */
+DG_MUST_USE dg_status dg_reducer_ready(void *reducer, int64_t first);
+/* Completes the sum; *sum (borrowed until the next begin) holds the same values on every rank. @collective */
+DG_MUST_USE dg_status dg_reducer_finish(dg_reducer *reducer, dg_trace *trace, const float **sum);
+/* Bytes of memory it holds, and bytes it sends per step and rank. */
+int64_t dg_reducer_memory_bytes(const dg_reducer *reducer);
+int64_t dg_reducer_wire_bytes(const dg_reducer *reducer);
+
+#endif

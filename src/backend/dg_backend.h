@@ -1,0 +1,201 @@
+/* dg_backend.h - what a device can compute: the typed table of network operations, and the registry of backends.
+ *
+ * Layout: activations are channels-last [n,z,y,x,c]. Parameters and their gradients are f32 in the engine's layout:
+ * convolution weights [tap_z,tap_y,tap_x,cin,cout] (PyTorch's (cout,cin,z,y,x) only at the file boundary), linear
+ * weights [out,in] as PyTorch. bf16 activations are accumulated in f32; statistics, losses, parameters, optimiser
+ * state and parameter gradients are always f32.
+ *
+ * Conventions for every operation: tensors are borrowed for the call; output and input do not overlap unless the
+ * operation allows it. `accumulate` true means "+=" into the marked output, false "=". Parameter gradients (dw, db,
+ * dgamma, dbeta) are always "+=" into f32. Given the same thread count, results are bit-identical run to run.
+ * Not collective. `ref` is naive and complete, the oracle of the others; it shares no code with them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_BACKEND_H
+#define DG_BACKEND_H
+
+#include "dg_dtype.h"
+#include "dg_status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct dg_backend dg_backend;
+typedef struct dg_conv dg_conv; /* a convolution prepared for fixed shapes */
+
+/* A view of an activation: voxel v of sample i, channel k lies at element ((i * z*y*x + v) * pitch + k). A channel
+ * slice of a wider (concatenated) tensor has pitch > c; a dense one has pitch == c. Vectors [n,c] have z=y=x=1. */
+typedef struct dg_tensor {
+    void *data; /* backend memory */
+    dg_dtype dtype; /* DG_F32 or DG_BF16 */
+    int64_t n, z, y, x, c;
+    int64_t pitch;
+} dg_tensor;
+
+static inline int64_t dg_tensor_voxels(const dg_tensor *t) { return t->z * t->y * t->x; }
+
+typedef enum dg_activation { DG_ACT_NONE, DG_ACT_SILU, DG_ACT_RELU, DG_ACT_LEAKY_RELU, DG_ACT_SIGMOID } dg_activation;
+
+/* Kinds of convolution: odd kernel 1 or 3 with zero padding that keeps the size, or the transposed 2x2x2 stride 2. */
+typedef enum dg_conv_kind { DG_CONV_SAME, DG_CONV_TRANSPOSE2 } dg_conv_kind;
+
+typedef struct dg_conv_desc {
+    dg_conv_kind kind;
+    int kernel;            /* 1 or 3; 2 for the transposed kind */
+    int64_t n, z, y, x;    /* of the input */
+    int64_t cin, cout;
+    dg_dtype dtype;        /* of activations; weights are packed to it */
+    bool training;         /* backward calls will come */
+    bool accumulate_dx;    /* backward_data adds to dx; fixed at creation so that it can be fused */
+} dg_conv_desc;
+
+/* Normalisation over the voxels and the c/groups channels of each group of each sample:
+ *   y = act((x - mean) * rstd * gamma + beta);  y = y * (1 + s) + t;  y = y + residual
+ * groups == 0 leaves out the normalisation (then gamma, beta and stats are NULL). gamma/beta may both be NULL
+ * (instance norm without affine). film is f32 [n][2c], s first then t, or NULL. Biased variance.
+ * Sources: Wu & He, Group Normalization, 2018; Perez et al., FiLM, 2018. */
+typedef struct dg_norm_desc {
+    int64_t groups;
+    double eps;
+    dg_activation act;
+    double negative_slope; /* of DG_ACT_LEAKY_RELU */
+} dg_norm_desc;
+
+/* Weighted per-voxel losses of one-channel tensors; see dg_backend_loss. */
+typedef struct dg_loss_desc {
+    double mse, mae, negative; /* weights of mean (y-t)^2, mean |y-t|, mean max(0,-y) */
+} dg_loss_desc;
+enum { DG_LOSS_TERMS = 3 }; /* order: mse, mae, negative */
+
+typedef struct dg_adamw_desc {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step;      /* 1 for the first update */
+    double grad_scale; /* gradients are multiplied by this first (clipping, averaging) */
+} dg_adamw_desc;
+
+typedef struct dg_sgd_desc {
+    double lr, momentum, weight_decay;
+    bool nesterov;
+    double grad_scale;
+} dg_sgd_desc;
+
+typedef struct dg_backend_options {
+    int threads;        /* OpenMP threads; >= 1 */
+    bool deterministic; /* choose only algorithms whose bits do not vary; the CPU backends always do */
+    int device;         /* GPU ordinal; ignored by CPU backends */
+} dg_backend_options;
+
+typedef struct dg_backend_ops {
+    const char *name;
+    /* Why this backend cannot run here (no driver, not compiled: how to build it), or NULL when it can. */
+    const char *(*unavailable)(void);
+    dg_status (*create)(const dg_backend_options *options, dg_backend **out);
+    void (*destroy)(dg_backend *backend);
+
+    /* Memory: zeroed, 64-byte aligned. upload/download copy between host and backend memory and are synchronous. */
+    dg_status (*alloc)(dg_backend *backend, int64_t bytes, const char *what, void **out);
+    void (*free)(dg_backend *backend, void *data);
+    dg_status (*upload)(dg_backend *backend, void *device, const void *host, int64_t bytes);
+    dg_status (*download)(dg_backend *backend, void *host, const void *device, int64_t bytes);
+    dg_status (*sync)(dg_backend *backend);
+
+    /* Convolution. pack reads f32 weights (and bias, may be NULL) and must be called after every change of them; the
+     * packed copy belongs to the conv. 3x3x3 and transposed take dense tensors, 1x1x1 any pitch. backward_weights
+     * adds to dw and (unless NULL) db. */
+    dg_status (*conv_create)(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out);
+    void (*conv_destroy)(dg_backend *backend, dg_conv *conv);
+    dg_status (*conv_pack)(dg_backend *backend, dg_conv *conv, const float *w, const float *bias);
+    dg_status (*conv_forward)(dg_backend *backend, dg_conv *conv, const dg_tensor *x, dg_tensor *y);
+    dg_status (*conv_backward_data)(dg_backend *backend, dg_conv *conv, const dg_tensor *dy, dg_tensor *dx);
+    dg_status (*conv_backward_weights)(dg_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
+                                       float *dw, float *db);
+
+    /* norm_act: y may be x. stats f32 [n][groups][2] (mean, rstd) is written by forward, read by backward.
+     * residual may be NULL. backward: dx may be dy (same view) when accumulate is false; dfilm [n][2c] "=" ;
+     * the residual's gradient is dy itself. */
+    dg_status (*norm_forward)(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
+                              const float *beta, const float *film, const dg_tensor *residual, float *stats,
+                              dg_tensor *y);
+    dg_status (*norm_backward)(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
+                               const float *beta, const float *film, const float *stats, const dg_tensor *dy,
+                               dg_tensor *dx, bool accumulate, float *dgamma, float *dbeta, float *dfilm);
+    /* Layer norm over the channels of each voxel; gamma, beta [c]. stats f32 [n*voxels][2]. */
+    dg_status (*layer_norm_forward)(dg_backend *backend, double eps, const dg_tensor *x, const float *gamma,
+                                    const float *beta, float *stats, dg_tensor *y);
+    dg_status (*layer_norm_backward)(dg_backend *backend, const dg_tensor *x, const float *gamma, const float *stats,
+                                     const dg_tensor *dy, dg_tensor *dx, bool accumulate, float *dgamma, float *dbeta);
+
+    /* Element-wise; any pitch. act backward reads x, the input of forward. */
+    dg_status (*act_forward)(dg_backend *backend, dg_activation act, double slope, const dg_tensor *x, dg_tensor *y);
+    dg_status (*act_backward)(dg_backend *backend, dg_activation act, double slope, const dg_tensor *x,
+                              const dg_tensor *dy, dg_tensor *dx, bool accumulate);
+    /* y (=|+=) x, converting between f32 and bf16. */
+    dg_status (*copy)(dg_backend *backend, const dg_tensor *x, dg_tensor *y, bool accumulate);
+    /* y = x * gate, gate has one channel (attention gates, Oktay et al. 2018). */
+    dg_status (*gate_forward)(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, dg_tensor *y);
+    dg_status (*gate_backward)(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, const dg_tensor *dy,
+                               dg_tensor *dx, bool accumulate_dx, dg_tensor *dgate);
+
+    /* Max pooling 2x2x2 stride 2 (floor). Backward routes dy to the first maximum in z,y,x order, as PyTorch. */
+    dg_status (*pool_forward)(dg_backend *backend, const dg_tensor *x, dg_tensor *y);
+    dg_status (*pool_backward)(dg_backend *backend, const dg_tensor *x, const dg_tensor *dy, dg_tensor *dx,
+                               bool accumulate);
+    /* Trilinear resize of x to y's size, align_corners=false; backward is its transpose. Factor 2 is the fast case. */
+    dg_status (*resize_forward)(dg_backend *backend, const dg_tensor *x, dg_tensor *y);
+    dg_status (*resize_backward)(dg_backend *backend, const dg_tensor *dy, dg_tensor *dx, bool accumulate);
+
+    /* y[n,out] = x[n,in] w[out,in]^T + b; f32 vectors. b may be NULL. */
+    dg_status (*linear_forward)(dg_backend *backend, const dg_tensor *x, const float *w, const float *b, dg_tensor *y);
+    dg_status (*linear_backward)(dg_backend *backend, const dg_tensor *x, const float *w, const dg_tensor *dy,
+                                 dg_tensor *dx /* NULL: not wanted */, bool accumulate, float *dw, float *db);
+
+    /* Multi-head self-attention core over the voxels of each sample: qkv [n,z,y,x,3c] channels [q|k|v], each
+     * (heads, c/heads); y = softmax(q k^T / sqrt(c/heads)) v. Vaswani et al. 2017. */
+    dg_status (*attention_forward)(dg_backend *backend, int heads, const dg_tensor *qkv, dg_tensor *y);
+    dg_status (*attention_backward)(dg_backend *backend, int heads, const dg_tensor *qkv, const dg_tensor *dy,
+                                    dg_tensor *dqkv);
+
+    /* Losses of y against target (one channel each), voxels with mask 0 left out (mask u8 [n,z,y,x] or NULL):
+     * per sample i and term k: terms[i*DG_LOSS_TERMS+k] = unweighted mean over the sample's counted voxels (0 when there
+     * are none), on the host. dy (NULL: not wanted) = d/dy of sum_i grad_scale * sum_k weight_k * terms[i][k]. */
+    dg_status (*loss)(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
+                      const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms);
+
+    /* Flat f32 buffers. */
+    dg_status (*fill)(dg_backend *backend, float *x, int64_t count, float value);
+    dg_status (*axpy)(dg_backend *backend, int64_t count, double a, const float *x, float *y); /* y += a x */
+    dg_status (*sum_squares)(dg_backend *backend, int64_t count, const float *x, double *sum);
+    /* Decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW; m, v are the moments. */
+    dg_status (*adamw)(dg_backend *backend, const dg_adamw_desc *desc, int64_t count, float *p, const float *g,
+                       float *m, float *v);
+    /* torch.optim.SGD; `momentum` buffer. */
+    dg_status (*sgd)(dg_backend *backend, const dg_sgd_desc *desc, int64_t count, float *p, const float *g,
+                     float *momentum);
+    /* average = decay * average + (1 - decay) * p. */
+    dg_status (*ema)(dg_backend *backend, double decay, int64_t count, const float *p, float *average);
+} dg_backend_ops;
+
+/* Public head of every backend's struct. */
+struct dg_backend {
+    const dg_backend_ops *ops;
+    dg_backend_options options;
+    char description[160];   /* "oneDNN 3.2.0, avx512_core_amx, 2 threads" */
+    int64_t bytes_allocated; /* through alloc and inside convs and scratch */
+    double conv_seconds;     /* time inside convolutions since creation (bench) */
+};
+
+/* The registered backends: one row each, in order of preference on a CPU-only machine after `cuda`. */
+int dg_backend_count(void);
+const dg_backend_ops *dg_backend_at(int index);
+/* By name ("ref", "onednn", "cuda"); DG_ERR_USAGE lists the known ones. "auto" is the first available. */
+DG_MUST_USE dg_status dg_backend_find(const char *name, const dg_backend_ops **out);
+/* Finds, checks availability (DG_ERR_UNSUPPORTED says how to get it; no silent fallback) and creates. A table with a
+ * NULL operation is DG_ERR_INTERNAL naming it. */
+DG_MUST_USE dg_status dg_backend_create(const char *name, const dg_backend_options *options, dg_backend **out);
+void dg_backend_destroy(dg_backend **backend);
+
+/* The tables themselves, for the registry. */
+extern const dg_backend_ops dg_backend_ref;
+extern const dg_backend_ops dg_backend_onednn; /* a stub that says how to build it when compiled without oneDNN */
+extern const dg_backend_ops dg_backend_cuda;   /* the same, until built with DG_WITH_CUDA */
+
+#endif

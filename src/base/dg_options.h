@@ -1,0 +1,102 @@
+/* dg_options.h - the option table: one row is parser, validator, default, --help line and documentation.
+ *
+ * A table describes the fields of a plain C struct (offsets). Values come from, in rising order: default < config file
+ * (YAML) < DG_* environment < command line; the origin of every value is kept. An unknown key is an error that names
+ * the nearest known one, with file and line. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_OPTIONS_H
+#define DG_OPTIONS_H
+
+#include "dg_status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum dg_option_type {
+    DG_OPT_BOOL,       /* bool */
+    DG_OPT_INT,        /* int64_t */
+    DG_OPT_DOUBLE,     /* double */
+    DG_OPT_ENUM,       /* int: index into `names` */
+    DG_OPT_STRING,     /* char[DG_OPT_TEXT] */
+    DG_OPT_INT_LIST,   /* dg_int_list; [64, 64, 64], or one scalar for a list of one; may be a word of `names`: count 0 */
+    DG_OPT_DOUBLE_LIST,/* dg_double_list; same */
+    DG_OPT_STRING_LIST /* dg_string_list */
+} dg_option_type;
+
+enum { DG_OPT_TEXT = 512, DG_OPT_LIST_MAX = 16, DG_OPT_STRINGS_MAX = 64, DG_OPT_WORD = 96 };
+
+typedef struct dg_int_list { int count; int64_t value[DG_OPT_LIST_MAX]; } dg_int_list;
+typedef struct dg_double_list { int count; double value[DG_OPT_LIST_MAX]; } dg_double_list;
+typedef struct dg_string_list { int count; char value[DG_OPT_STRINGS_MAX][DG_OPT_WORD]; } dg_string_list;
+
+/* One option. `min`/`max` bound numbers and every element of number lists; for lists `list_min`/`list_max` bound the
+ * count. `fallback` is the default as it would be typed. */
+typedef struct dg_option {
+    const char *key;          /* dotted: "train.steps"; on the command line of a job: --steps-like flags use `flag` */
+    const char *flag;         /* long option without dashes ("overlap"), or NULL: only --set key=value */
+    char letter;              /* short option or 0 */
+    dg_option_type type;
+    size_t offset;
+    double min, max;
+    int list_min, list_max;
+    const char *const *names; /* NULL-terminated words of an enum, or words that mean "count 0" for lists */
+    const char *fallback;
+    const char *unit;         /* "" when it has none */
+    const char *help;         /* one sentence, no full stop needed */
+} dg_option;
+
+typedef enum dg_origin_kind { DG_FROM_DEFAULT, DG_FROM_FILE, DG_FROM_ENVIRONMENT, DG_FROM_COMMAND_LINE } dg_origin_kind;
+typedef struct dg_origin {
+    dg_origin_kind kind;
+    int line;                 /* of the config file, 1-based; else 0 */
+    char where[160];          /* file name, variable name or argument */
+} dg_origin;
+
+/* A table bound to a struct, with the origin of each value. */
+typedef struct dg_options {
+    const dg_option *row;
+    int count;
+    void *target;             /* borrowed */
+    dg_origin *origin;        /* [count], owned */
+} dg_options;
+
+/* Binds a table and sets every default. A bad row (default out of range, duplicate key) is DG_ERR_INTERNAL. */
+DG_MUST_USE dg_status dg_options_init(dg_options *options, const dg_option *row, int count, void *target);
+void dg_options_release(dg_options *options);
+
+/* Sets one key from text; `origin` is copied. DG_ERR_USAGE names key, value, range and origin. Keys accept a shorthand
+ * where a group has a `.weight` row: "loss.mse" means "loss.mse.weight". */
+DG_MUST_USE dg_status dg_options_set(dg_options *options, const char *key, const char *value, const dg_origin *origin);
+
+/* Reads a YAML file of nested maps, scalars and flow or block lists. DG_ERR_USAGE with file:line for syntax, unknown or
+ * duplicate keys, wrong types. Never crashes on hostile text; nesting, size (1 MiB) and aliases are limited. */
+DG_MUST_USE dg_status dg_options_read_yaml(dg_options *options, const char *path);
+/* The same from memory; `name` stands for the file in messages. */
+DG_MUST_USE dg_status dg_options_read_yaml_text(dg_options *options, const char *text, size_t length, const char *name);
+
+/* Applies variables DG_<KEY WITH DOTS AS __, upper case>: DG_TRAIN__STEPS=10. `environ` is NULL-terminated. */
+DG_MUST_USE dg_status dg_options_read_environment(dg_options *options, char *const *environ);
+
+/* Parses a job's arguments: --flag VALUE, --flag=VALUE, -o VALUE, booleans without value (--no-flag), --set key=value,
+ * `--` ends options. What is left, in order, is stored in positional[*positional_count] (borrowed). */
+DG_MUST_USE dg_status dg_options_read_arguments(dg_options *options, int argc, char *const *argv,
+                                                const char **positional, int positional_max, int *positional_count);
+
+/* The row of a key, or NULL; and the origin of a key ("train.yaml:12", "default", "DG_RUN__SEED", "--set"). */
+const dg_option *dg_options_find(const dg_options *options, const char *key);
+void dg_options_origin_text(const dg_options *options, const char *key, char *text, size_t capacity);
+
+/* One value as it would be typed. */
+DG_MUST_USE dg_status dg_options_format(const dg_options *options, const char *key, char *text, size_t capacity);
+
+/* --help: a line per row with type, unit, range, default; `only_flags` leaves out rows without a flag. */
+void dg_options_print_help(const dg_options *options, FILE *stream, bool only_flags);
+/* The rows as Markdown tables by group (doc/options.md). */
+void dg_options_print_markdown(const dg_options *options, FILE *stream);
+/* Resolved values: {"train.steps": {"value": 10, "origin": "a.yaml:3"}, ...}; caller owns (json_decref). NULL: no memory. */
+json_t *dg_options_to_json(const dg_options *options);
+/* Sets every key from such an object (a checkpoint's stored config); unknown keys are an error. */
+DG_MUST_USE dg_status dg_options_from_json(dg_options *options, const json_t *object, const char *name);
+
+#endif

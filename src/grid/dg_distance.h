@@ -1,0 +1,22 @@
+/* dg_distance.h - exact Euclidean distances between voxel centres, in mm, with any spacing.
+ * Method: separable lower envelope of parabolas (Felzenszwalb & Huttenlocher, Theory of Computing 8, 2012), in double.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_DISTANCE_H
+#define DG_DISTANCE_H
+
+#include "dg_grid.h"
+
+/* distance_mm[z,y,x] = distance from each voxel's centre to the nearest voxel with mask != 0 (0 inside). When no voxel is
+ * set, every distance is INFINITY. Not collective; uses `threads` OpenMP threads; bits do not depend on them. */
+DG_MUST_USE dg_status dg_distance(const uint8_t *mask, const dg_grid *grid, int threads, float *distance_mm);
+
+/* Signed distance [z,y,x] in mm: outside positive, inside negative, measured to the nearest opposite voxel centre, clipped
+ * to +-clip_mm. An empty mask gives +clip_mm everywhere, a full one -clip_mm. (The reference's own values for these two
+ * cases, 0 and a phantom voxel, belong to `compat: upstream`, see dg_signed_distance_upstream.) */
+DG_MUST_USE dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
+                                         float *sdf_mm);
+/* As the reference (golden README quirk 9): empty -> 0; full -> distance to a phantom voxel at index (-1,0,0). */
+DG_MUST_USE dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
+                                                  float *sdf_mm);
+
+#endif

@@ -1,0 +1,43 @@
+/* dg_patch.h - where training patches lie, and how they are varied. Random choices come from Philox streams of the
+ * caller, so that any rank can draw any sample. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_PATCH_H
+#define DG_PATCH_H
+
+#include "dg_grid.h"
+#include "dg_rng.h"
+
+/* A box of patch_zyx inside the volume, uniform over all positions; an axis shorter than the patch is centred (the box
+ * then leaves the volume on both sides). */
+dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], dg_rng *rng);
+/* A box centred on voxel `centre_zyx`, moved as little as needed to stay inside where it fits. */
+dg_box dg_patch_around(const int64_t shape_zyx[3], const int64_t patch_zyx[3], const int64_t centre_zyx[3]);
+
+/* What one sample's augmentation does; drawn once, applied to every channel alike. */
+typedef struct dg_augment_config {
+    bool flip;             /* along x, the patient's left-right axis; left/right structures are swapped by the caller */
+    double shift_voxels;   /* largest shift per axis */
+    double rotate_deg;     /* largest angle about z */
+    double noise_hu;       /* standard deviation of CT noise */
+} dg_augment_config;
+typedef struct dg_augmentation {
+    bool flip;
+    int64_t shift[3];      /* voxels, zyx */
+    double angle_rad;
+    double noise_hu;
+    dg_rng noise;          /* stream of the CT noise */
+} dg_augmentation;
+dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng);
+
+/* Applies flip, shift and rotation to one channel [z,y,x] in place of `out` (not in): rotation is bilinear in (y,x) about
+ * the patch centre with coordinates clamped to the patch, or nearest for labels and masks. dg_augment_ct_noise adds noise. */
+void dg_augment_apply(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3], bool nearest,
+                      const float *in, float *out);
+void dg_augment_ct_noise(const dg_augmentation *a, int64_t count, float *ct);
+
+/* The reference's augmentation (golden README section 9), for comparison only: reversal of an axis, shift with clamping,
+ * rotation in = R (i - c) + c on two axes. */
+void dg_augment_reverse(int64_t n0, int64_t n1, int64_t n2, int axis, const float *in, float *out);
+void dg_augment_shift(int64_t n0, int64_t n1, int64_t n2, const int64_t shift[3], const float *in, float *out);
+void dg_augment_rotate01(int64_t n0, int64_t n1, int64_t n2, double angle_rad, const float *in, float *out);
+
+#endif

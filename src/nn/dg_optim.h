@@ -1,0 +1,49 @@
+/* dg_optim.h - optimisers over one flat buffer, learning-rate schedules, clipping, weight averages.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_OPTIM_H
+#define DG_OPTIM_H
+
+#include "dg_backend.h"
+#include "dg_params.h"
+#include "dg_state.h"
+
+typedef enum dg_optim_kind { DG_OPTIM_ADAMW, DG_OPTIM_SGD } dg_optim_kind;
+typedef enum dg_schedule_kind { DG_SCHEDULE_CONSTANT, DG_SCHEDULE_COSINE } dg_schedule_kind;
+
+typedef struct dg_optim_config {
+    dg_optim_kind kind;
+    double lr, weight_decay;
+    double beta1, beta2, eps;   /* adamw: 0.9, 0.999, 1e-8 */
+    double momentum;            /* sgd */
+    bool nesterov;
+    double clip;                /* largest global norm; 0: none */
+    double ema;                 /* decay of the weight average; 0: none */
+    dg_schedule_kind schedule;
+    int64_t warmup;             /* steps of linear warm-up */
+    double min_lr;
+    int64_t total_steps;        /* of the schedule */
+} dg_optim_config;
+
+/* Rate of step s (0-based): linear warm-up to lr, then constant or
+ * min_lr + (lr - min_lr) (1 + cos(pi (s - warmup) / (total - warmup))) / 2. */
+double dg_schedule_lr(const dg_optim_config *config, int64_t step);
+/* The same at a fraction of the run in [0,1] (a time budget): warm-up is a fraction warmup / total_steps of it. */
+double dg_schedule_lr_at(const dg_optim_config *config, double fraction);
+
+typedef struct dg_optim dg_optim;
+
+/* Owns moments and average on `backend`; parameters and gradients stay the caller's. */
+DG_MUST_USE dg_status dg_optim_create(const dg_optim_config *config, const dg_param_table *table, dg_backend *backend,
+                                      dg_optim **out);
+void dg_optim_destroy(dg_optim **optim);
+/* One update of `weights` from `gradients` (summed over samples; `grad_scale` makes the mean), clip by global norm as
+ * torch.nn.utils.clip_grad_norm_ (max / (norm + 1e-6)), then the average. *grad_norm: before clipping, after scaling. */
+DG_MUST_USE dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights,
+                                    const float *gradients, double *grad_norm);
+/* The averaged weights (flat, backend memory), or NULL without ema. Early averages are bias-free: the decay of update k
+ * is min(ema, (1 + k) / (10 + k)). */
+const float *dg_optim_average(const dg_optim *optim);
+/* Its checkpointed state ("optimizer"); loads on any backend. */
+dg_state dg_optim_state(dg_optim *optim);
+
+#endif
