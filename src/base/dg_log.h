@@ -6,6 +6,7 @@
 #include "dg_status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum dg_log_level { DG_LOG_ERROR, DG_LOG_WARNING, DG_LOG_INFO, DG_LOG_DEBUG } dg_log_level;
 typedef struct dg_log dg_log;

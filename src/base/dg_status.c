@@ -41,8 +41,7 @@ const char *dg_status_name(dg_status status)
 dg_status dg_error_trace(dg_status status, const char *file, int line, const char *function)
 {
     if (last_error.frame_count < DG_ERROR_FRAMES_MAX)
-        last_error.frame[last_error.frame_count++] =
-            (dg_error_frame){.file = file, .function = function, .line = line};
+        last_error.frame[last_error.frame_count++] = (dg_error_frame){.file = file, .function = function, .line = line};
     return status;
 }
 
@@ -66,8 +65,16 @@ dg_status dg_error_context(dg_status status, const char *format, ...)
     va_start(args, format);
     int used = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof text)
-        snprintf(text + used, sizeof text - (size_t)used, ": %s", last_error.text);
+    if (used >= 0 && (size_t)used < sizeof text) {
+        char *end = text + used; /* what does not fit is cut */
+        size_t room = sizeof text - (size_t)used - 1, length = strlen(last_error.text);
+        size_t colon = room < 2 ? room : 2;
+        memcpy(end, ": ", colon);
+        room -= colon;
+        if (length > room) length = room;
+        memcpy(end + colon, last_error.text, length);
+        end[colon + length] = '\0';
+    }
     memcpy(last_error.text, text, sizeof text);
     return status;
 }
