@@ -1,0 +1,240 @@
+/* run_config.c - the option rows of a run and the checks that need more than one of them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_config.h"
+
+#include "dg_mem.h"
+#include "dg_reducer.h"
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#define AT(field) offsetof(dg_run_config, field)
+#define BIG 9e15
+
+/* clang-format off */
+#define TEXT(key_, field, default_, help_) \
+    {.key = key_, .type = DG_OPT_STRING, .offset = AT(field), .fallback = default_, .unit = "", .help = help_}
+#define FLAG(key_, field, default_, help_) \
+    {.key = key_, .type = DG_OPT_BOOL, .offset = AT(field), .fallback = default_, .unit = "", .help = help_}
+#define WHOLE(key_, field, low, high, default_, unit_, help_) \
+    {.key = key_, .type = DG_OPT_INT, .offset = AT(field), .min = low, .max = high, .fallback = default_, .unit = unit_, \
+     .help = help_}
+#define REAL(key_, field, low, high, default_, unit_, help_) \
+    {.key = key_, .type = DG_OPT_DOUBLE, .offset = AT(field), .min = low, .max = high, .fallback = default_, \
+     .unit = unit_, .help = help_}
+#define WORD(key_, field, words, default_, help_) \
+    {.key = key_, .type = DG_OPT_ENUM, .offset = AT(field), .names = words, .fallback = default_, .unit = "", .help = help_}
+#define LIST(type_, key_, field, low, high, few, many, words, default_, unit_, help_) \
+    {.key = key_, .type = type_, .offset = AT(field), .min = low, .max = high, .list_min = few, .list_max = many, \
+     .names = words, .fallback = default_, .unit = unit_, .help = help_}
+
+static const char *const word_auto[] = {"auto", NULL};
+static const char *const word_native[] = {"native", NULL};
+static const char *const word_prescription[] = {"prescription", NULL};
+static const char *const mask_names[] = {"none", "body", "possible_dose", NULL};
+static const char *const optim_names[] = {"adamw", "sgd", NULL};
+static const char *const schedule_names[] = {"constant", "cosine", NULL};
+static const char *const dtype_names[] = {"bf16", "f32", NULL};
+static const char *const reduction_names[] = {"fast", "ordered", NULL};
+static const char *const nan_names[] = {"skip", "abort", NULL};
+static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
+
+static const dg_option rows[] = {
+    TEXT("run.name", run.name, "run", "name of the run: its folder under run.dir"),
+    TEXT("run.dir", run.dir, "runs", "folder of all runs"),
+    WHOLE("run.seed", run.seed, 0, BIG, "42", "", "seed of weights, samples and augmentation"),
+
+    TEXT("data.cohort", data.cohort, "", "cohort to train on: cohort.h5, its folder, or a packed file"),
+    REAL("data.split.train", data.split.train, 0, BIG, "0.8", "", "share of the groups for training"),
+    REAL("data.split.val", data.split.val, 0, BIG, "0.1", "", "share of the groups for choosing best.h5"),
+    REAL("data.split.test", data.split.test, 0, BIG, "0.1", "", "share of the groups kept untouched"),
+    WHOLE("data.split.seed", data.split.seed, 0, BIG, "42", "", "seed of the split, apart from run.seed"),
+    TEXT("data.split.file", data.split.file, "", "JSON or YAML file with lists train, val, test of case ids, in place of a drawn split"),
+    LIST(DG_OPT_STRING_LIST, "data.channels", data.channels, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
+         "network inputs: ct, sdf.NAME, mask.NAME, rx, possible_dose, body; auto is ct and the sdf of every target and organ"),
+    LIST(DG_OPT_DOUBLE_LIST, "data.scale", data.scale_gy, 1e-3, 1e4, 1, 1, word_prescription, "prescription", "Gy",
+         "dose that the network calls 1: each case's prescription, or one number for all"),
+    LIST(DG_OPT_DOUBLE_LIST, "data.ct_range", data.ct_range_hu, -32768, 65535, 2, 2, NULL, "[-1000, 1000]", "HU",
+         "CT values that become -1 and 1; values beyond are clipped"),
+    LIST(DG_OPT_DOUBLE_LIST, "data.spacing_mm", data.spacing_mm, 0.05, 100, 3, 3, word_native, "native", "mm",
+         "voxel size [z, y, x] that cases are resampled to"),
+    LIST(DG_OPT_INT_LIST, "data.coarsen", data.coarsen, 1, 16, 1, 3, NULL, "1", "voxels",
+         "inputs are block averages of the native grid, outputs all voxels of a block: one factor, or [z, y, x]"),
+    FLAG("data.constraints", data.constraints, "false", "feeds each case's constraint vector to the network"),
+    LIST(DG_OPT_INT_LIST, "data.patch", data.patch, 1, 4096, 3, 3, word_auto, "[64, 64, 64]", "voxels",
+         "size [z, y, x] of a training sample; auto is the whole volume"),
+    REAL("data.high_dose_fraction", data.high_dose_fraction, 0, 1, "0.5", "", "share of patches centred in a target"),
+    FLAG("data.augment.flip", data.augment.flip, "false", "mirrors half of the samples left to right, structures swapped"),
+    REAL("data.augment.shift", data.augment.shift_voxels, 0, 64, "0", "voxels", "largest random shift along an axis"),
+    REAL("data.augment.rotate_deg", data.augment.rotate_deg, 0, 45, "0", "degrees", "largest random rotation about z"),
+    REAL("data.augment.noise", data.augment.noise_hu, 0, 1000, "0", "HU", "standard deviation of noise on the CT"),
+    WHOLE("data.cache_mb", data.cache_mb, 0, 1e7, "2048", "MiB", "memory per rank for resampled cases"),
+    WHOLE("data.readers", data.readers, 1, 64, "1", "threads", "threads per rank that prepare samples ahead of the step"),
+
+    TEXT("model.kind", model.kind, "unet", "architecture"),
+    WHOLE("model.base", model.base, 1, 1024, "48", "channels", "channels of the first level"),
+    WHOLE("model.levels", model.levels, 1, 8, "5", "", "resolution levels, the bottleneck included"),
+    WHOLE("model.cond_channels", model.cond_channels, 1, 4096, "256", "channels", "width of the embedded constraint vector"),
+
+    WORD("loss.mask", loss.mask, mask_names, "none", "voxels that count in the loss"),
+    REAL("loss.mse.weight", loss.mse, 0, BIG, "1", "", "weight of the mean squared error"),
+    REAL("loss.mae.weight", loss.mae, 0, BIG, "0", "", "weight of the mean absolute error"),
+    REAL("loss.negative.weight", loss.negative, 0, BIG, "0.1", "", "weight of the mean of negative doses"),
+
+    WORD("optim.kind", optim.kind, optim_names, "adamw", "optimiser"),
+    REAL("optim.lr", optim.lr, 0, 1e3, "1e-4", "", "learning rate"),
+    REAL("optim.weight_decay", optim.weight_decay, 0, 1e3, "1e-2", "", "weight decay; decoupled with adamw"),
+    REAL("optim.beta1", optim.beta1, 0, 0.999999, "0.9", "", "adamw: decay of the first moment"),
+    REAL("optim.beta2", optim.beta2, 0, 0.99999999, "0.999", "", "adamw: decay of the second moment"),
+    REAL("optim.eps", optim.eps, 0, 1, "1e-8", "", "adamw: added to the root of the second moment"),
+    REAL("optim.momentum", optim.momentum, 0, 0.999999, "0.9", "", "sgd: momentum"),
+    FLAG("optim.nesterov", optim.nesterov, "false", "sgd: Nesterov momentum"),
+    REAL("optim.clip", optim.clip, 0, BIG, "0", "", "largest global gradient norm; 0 does not clip"),
+    REAL("optim.ema", optim.ema, 0, 0.9999999, "0", "", "decay of the averaged weights used by validation and predict; 0: none"),
+    WORD("optim.schedule.kind", optim.schedule.kind, schedule_names, "cosine", "course of the learning rate"),
+    WHOLE("optim.schedule.warmup", optim.schedule.warmup, 0, BIG, "0", "steps", "linear rise to optim.lr at the start"),
+    REAL("optim.schedule.min_lr", optim.schedule.min_lr, 0, 1e3, "1e-6", "", "learning rate at the end of a cosine"),
+
+    WHOLE("train.steps", train.steps, 0, BIG, "0", "steps", "length of the run; 0: by epochs or minutes, or 10000 when none is given"),
+    REAL("train.epochs", train.epochs, 0, BIG, "0", "epochs", "length of the run in passes over the training cases; 0: not used"),
+    REAL("train.minutes", train.minutes, 0, BIG, "0", "minutes", "ends training, validated and saved, after this time; 0: no limit"),
+    WHOLE("train.batch", train.batch, 1, 65536, "2", "samples", "samples of a step over all ranks"),
+    LIST(DG_OPT_INT_LIST, "train.micro_batch", train.micro_batch, 1, 65536, 1, 1, word_auto, "auto", "samples",
+         "samples one rank holds in one pass; auto is 1"),
+    LIST(DG_OPT_INT_LIST, "train.threads", train.threads, 1, 4096, 1, 1, word_auto, "auto", "threads",
+         "compute threads per rank; auto is its share of the allowed cores"),
+    TEXT("train.backend", train.backend, "auto", "device library: auto, onednn, ref"),
+    WORD("train.dtype", train.dtype, dtype_names, "bf16", "type of activations; weights and sums are f32"),
+    WORD("train.reduction", train.reduction, reduction_names, "fast", "ordered gives the same bits on any number of ranks"),
+    FLAG("train.recompute", train.recompute, "false", "computes normalised activations again in backward: less memory, more time"),
+    WHOLE("train.validate_every", train.validate_every, 0, BIG, "500", "steps", "steps between validations; 0: only at the end"),
+    WORD("train.monitor", train.monitor, monitor_names, "auto",
+         "what picks best.h5; auto is val_dose_score on OpenKBP cases, else val_mae_ptv_gy"),
+    WHOLE("train.early_stopping.patience", train.early_stopping.patience, 0, BIG, "0", "validations",
+          "validations without gain before training ends; 0: never"),
+    REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "Gy", "smallest gain that counts"),
+    WHOLE("train.checkpoint_every", train.checkpoint_every, 0, BIG, "500", "steps", "steps between checkpoints; 0: only at the end"),
+    WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
+    WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, or abort"),
+
+    REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),
+    FLAG("predict.flips", predict.flips, "false", "averages the prediction with that of the mirrored case"),
+    WORD("predict.dtype", predict.dtype, dtype_names, "bf16", "type of activations"),
+};
+/* clang-format on */
+
+const dg_option *dg_run_config_rows(int *count)
+{
+    *count = (int)(sizeof rows / sizeof rows[0]);
+    return rows;
+}
+
+dg_status dg_run_config_table(const dg_option *extra, int extra_count, dg_option **table, int *count)
+{
+    int base;
+    const dg_option *first = dg_run_config_rows(&base);
+    DG_TRY(dg_alloc(table, (size_t)(base + extra_count), sizeof **table, "option table"));
+    memcpy(*table, first, (size_t)base * sizeof **table);
+    if (extra_count > 0) memcpy(*table + base, extra, (size_t)extra_count * sizeof **table);
+    *count = base + extra_count;
+    return DG_OK;
+}
+
+dg_status dg_run_config_check(const dg_run_config *config)
+{
+    const dg_data_config *data = &config->data;
+    if (data->cohort[0] == '\0') {
+        return DG_FAIL(DG_ERR_USAGE, "data.cohort is not set: name the cohort to train on, as in "
+                                     "--set data.cohort=COHORT/cohort.h5");
+    }
+    if (strchr(config->run.name, '/') != NULL || config->run.name[0] == '\0' || config->run.name[0] == '.') {
+        return DG_FAIL(DG_ERR_USAGE, "run.name '%s' is not a plain name: put folders into run.dir", config->run.name);
+    }
+    if (data->coarsen.count == 2) {
+        return DG_FAIL(DG_ERR_USAGE, "data.coarsen has 2 numbers; give one factor, or three for z, y, x");
+    }
+    int64_t factor[3];
+    dg_run_config_coarsen(config, factor);
+    if (data->spacing_mm.count > 0 && factor[0] * factor[1] * factor[2] != 1) {
+        return DG_FAIL(DG_ERR_USAGE, "data.spacing_mm and data.coarsen both set the voxel size; leave one out");
+    }
+    if (!(data->ct_range_hu.value[0] < data->ct_range_hu.value[1])) {
+        return DG_FAIL(DG_ERR_USAGE, "data.ct_range [%g, %g] must rise", data->ct_range_hu.value[0],
+                       data->ct_range_hu.value[1]);
+    }
+    if (data->split.file[0] == '\0' && !(data->split.train > 0)) {
+        return DG_FAIL(DG_ERR_USAGE, "data.split.train is %g: there would be no case to train on", data->split.train);
+    }
+    if (config->loss.mse + config->loss.mae + config->loss.negative <= 0) {
+        return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
+    }
+    if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
+        return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
+                       config->optim.lr);
+    }
+    if (config->train.steps > 0 && config->train.epochs > 0) {
+        return DG_FAIL(DG_ERR_USAGE, "train.steps and train.epochs both set the length of the run; leave one out");
+    }
+    return DG_OK;
+}
+
+int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases)
+{
+    const dg_train_config *train = &config->train;
+    if (train->steps > 0) return train->steps;
+    if (train->epochs > 0) {
+        double steps = ceil(train->epochs * (double)cases / (double)train->batch);
+        return steps < 1 ? 1 : (int64_t)steps;
+    }
+    return train->minutes > 0 ? INT64_MAX : DG_RUN_STEPS;
+}
+
+void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3])
+{
+    const dg_int_list *list = &config->data.coarsen;
+    for (int axis = 0; axis < 3; axis++) factor_zyx[axis] = list->count == 3 ? list->value[axis] : list->value[0];
+}
+
+dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints)
+{
+    int64_t factor[3];
+    dg_run_config_coarsen(config, factor);
+    dg_model_config model = {.in_channels = in_channels,
+                             .out_channels = factor[0] * factor[1] * factor[2],
+                             .base_channels = config->model.base,
+                             .levels = config->model.levels,
+                             .constraints = constraints,
+                             .cond_channels = config->model.cond_channels};
+    strncpy(model.kind, config->model.kind, sizeof model.kind - 1);
+    return model;
+}
+
+dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps)
+{
+    return (dg_optim_config){.kind = (dg_optim_kind)config->optim.kind,
+                             .lr = config->optim.lr,
+                             .weight_decay = config->optim.weight_decay,
+                             .beta1 = config->optim.beta1,
+                             .beta2 = config->optim.beta2,
+                             .eps = config->optim.eps,
+                             .momentum = config->optim.momentum,
+                             .nesterov = config->optim.nesterov,
+                             .clip = config->optim.clip,
+                             .ema = config->optim.ema,
+                             .schedule = (dg_schedule_kind)config->optim.schedule.kind,
+                             .warmup = config->optim.schedule.warmup,
+                             .min_lr = config->optim.schedule.min_lr,
+                             .total_steps = total_steps};
+}
+
+dg_augment_config dg_run_config_augment(const dg_run_config *config)
+{
+    return (dg_augment_config){.flip = config->data.augment.flip,
+                               .shift_voxels = config->data.augment.shift_voxels,
+                               .rotate_deg = config->data.augment.rotate_deg,
+                               .noise_hu = config->data.augment.noise_hu};
+}
+
+dg_dtype dg_run_dtype(int type) { return type == DG_TYPE_F32 ? DG_F32 : DG_BF16; }

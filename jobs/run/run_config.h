@@ -1,0 +1,120 @@
+/* run_config.h - every setting of a run as one plain struct, and the option rows that fill it (doc/options.md is printed
+ * from them). A setting that does nothing is not here. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_RUN_CONFIG_H
+#define DG_RUN_CONFIG_H
+
+#include "dg_model.h"
+#include "dg_optim.h"
+#include "dg_options.h"
+#include "dg_patch.h"
+
+/* The voxels a loss counts. Voxels outside the volume or outside the box of known dose never count. */
+typedef enum dg_loss_mask { DG_MASK_NONE, DG_MASK_BODY, DG_MASK_POSSIBLE_DOSE } dg_loss_mask;
+/* What to do with a step whose loss or gradient is not finite. */
+typedef enum dg_nan_policy { DG_NAN_SKIP, DG_NAN_ABORT } dg_nan_policy;
+/* What picks best.h5. */
+typedef enum dg_monitor { DG_MONITOR_AUTO, DG_MONITOR_DOSE_SCORE, DG_MONITOR_MAE, DG_MONITOR_MAE_PTV } dg_monitor;
+/* Activation type as the options spell it; see dg_run_dtype. */
+typedef enum dg_run_type { DG_TYPE_BF16, DG_TYPE_F32 } dg_run_type;
+
+typedef struct dg_split_config {
+    double train, val, test; /* fractions; normalised by their sum */
+    int64_t seed;
+    char file[DG_OPT_TEXT]; /* JSON or YAML with arrays train, val, test of case ids; "" draws the split */
+} dg_split_config;
+
+typedef struct dg_data_config {
+    char cohort[DG_OPT_TEXT];
+    dg_split_config split;
+    dg_string_list channels;    /* count 0: auto */
+    dg_double_list scale_gy;    /* count 0: each case's prescription */
+    dg_double_list ct_range_hu; /* [low, high] -> [-1, 1], clipped */
+    dg_double_list spacing_mm;  /* count 0: native, else z,y,x */
+    dg_int_list coarsen;        /* one factor or z,y,x: inputs are block averages of the native grid */
+    bool constraints;
+    dg_int_list patch; /* count 0: auto, the whole volume; else z,y,x */
+    double high_dose_fraction;
+    struct {
+        bool flip;
+        double shift_voxels, rotate_deg, noise_hu;
+    } augment;
+    int64_t cache_mb;
+    int64_t readers;
+} dg_data_config;
+
+typedef struct dg_train_config {
+    int64_t steps;          /* 0: from epochs, else unlimited under minutes, else DG_RUN_STEPS */
+    double epochs, minutes; /* 0: no such limit */
+    int64_t batch;
+    dg_int_list micro_batch; /* count 0: auto */
+    dg_int_list threads;     /* count 0: auto */
+    char backend[DG_OPT_TEXT];
+    int dtype;     /* dg_run_type */
+    int reduction; /* dg_reduction */
+    bool recompute;
+    int64_t validate_every; /* steps; 0: only at the end */
+    int monitor;            /* dg_monitor */
+    struct {
+        int64_t patience; /* validations without gain; 0: off */
+        double min_delta;
+    } early_stopping;
+    int64_t checkpoint_every; /* steps; 0: only at the end */
+    int64_t keep;             /* step-*.h5 files */
+    int on_nan;               /* dg_nan_policy */
+} dg_train_config;
+
+typedef struct dg_run_config {
+    struct {
+        char name[DG_OPT_TEXT], dir[DG_OPT_TEXT];
+        int64_t seed;
+    } run;
+    dg_data_config data;
+    struct {
+        char kind[DG_OPT_TEXT];
+        int64_t base, levels, cond_channels;
+    } model;
+    struct {
+        int mask; /* dg_loss_mask */
+        double mse, mae, negative;
+    } loss;
+    struct {
+        int kind; /* dg_optim_kind */
+        double lr, weight_decay, beta1, beta2, eps, momentum;
+        bool nesterov;
+        double clip, ema;
+        struct {
+            int kind;       /* dg_schedule_kind */
+            int64_t warmup; /* steps */
+            double min_lr;
+        } schedule;
+    } optim;
+    dg_train_config train;
+    struct {
+        double overlap;
+        bool flips;
+        int dtype; /* dg_run_type */
+    } predict;
+} dg_run_config;
+
+enum { DG_RUN_STEPS = 10000 }; /* length of a run that names no limit */
+
+/* The rows of all keys; they live as long as the program. A job puts a dg_run_config first in its own struct and adds
+ * its flags behind these rows (dg_run_config_table). */
+const dg_option *dg_run_config_rows(int *count);
+/* *table = the rows followed by extra[extra_count]; the caller's (dg_free). */
+DG_MUST_USE dg_status dg_run_config_table(const dg_option *extra, int extra_count, dg_option **table, int *count);
+
+/* What one row cannot check alone: list lengths, contradicting keys, no loss at all. DG_ERR_USAGE names the keys. */
+DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
+
+/* Steps of the whole run for `cases` training cases; INT64_MAX when only minutes end it. */
+int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases);
+/* Coarsening factors z,y,x (1 where native). */
+void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3]);
+/* One output channel per native voxel of a block: a network on block averages still predicts the native grid. */
+dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints);
+dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
+dg_augment_config dg_run_config_augment(const dg_run_config *config);
+dg_dtype dg_run_dtype(int type);
+
+#endif
