@@ -34,5 +34,11 @@ static inline int64_t dg_grid_index(const dg_grid *g, int64_t z, int64_t y, int6
 }
 /* The grid that covers the same volume with another spacing: shape = ceil(extent / spacing), same centre. */
 dg_grid dg_grid_respaced(const dg_grid *grid, const double spacing_mm[3]);
+/* The grid of a box of this one (which may leave it). */
+dg_grid dg_grid_boxed(const dg_grid *grid, const dg_box *box);
+/* The grid of blocks of factor voxels; the last block of an axis may be incomplete. */
+dg_grid dg_grid_coarsened(const dg_grid *grid, const int64_t factor_zyx[3]);
+/* Patient position (zyx, mm) of a continuous voxel index. */
+void dg_grid_point(const dg_grid *grid, const double index_zyx[3], double point_mm_zyx[3]);
 
 #endif

@@ -12,6 +12,12 @@ dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], 
 /* A box centred on voxel `centre_zyx`, moved as little as needed to stay inside where it fits. */
 dg_box dg_patch_around(const int64_t shape_zyx[3], const int64_t patch_zyx[3], const int64_t centre_zyx[3]);
 
+/* The reference's rule for centres of high dose, for comparison only (golden README quirk 8): candidates lie in
+ * [half, max(half + 1, n - half)) on every axis and have dose > threshold; in C order. Returns how many; `centres` may be
+ * NULL to count only. */
+int64_t dg_patch_centres_upstream(const int64_t shape[3], const int64_t patch[3], const float *dose, float threshold,
+                                  int64_t (*centres)[3]);
+
 /* What one sample's augmentation does; drawn once, applied to every channel alike. */
 typedef struct dg_augment_config {
     bool flip;             /* along x, the patient's left-right axis; left/right structures are swapped by the caller */
@@ -26,10 +32,13 @@ typedef struct dg_augmentation {
     double noise_hu;
     dg_rng noise;          /* stream of the CT noise */
 } dg_augmentation;
+/* Shifts are whole voxels up to floor(shift_voxels). The same count of numbers is taken from `rng` whatever is switched
+ * on, and the noise goes on where they end: use the stream for nothing else afterwards. */
 dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng);
 
 /* Applies flip, shift and rotation to one channel [z,y,x] in place of `out` (not in): rotation is bilinear in (y,x) about
- * the patch centre with coordinates clamped to the patch, or nearest for labels and masks. dg_augment_ct_noise adds noise. */
+ * the patch centre with coordinates clamped to the patch, or nearest for labels and masks. Order: flip, shift (source index clamped to the patch), rotation by angle_rad from x
+ * to y, in mm. dg_augment_ct_noise adds noise, the same for every box drawn from the same augmentation. */
 void dg_augment_apply(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3], bool nearest,
                       const float *in, float *out);
 void dg_augment_ct_noise(const dg_augmentation *a, int64_t count, float *ct);

@@ -6,7 +6,8 @@
 #include "dg_grid.h"
 
 /* Window starts along one axis: 0, stride, .. and length - patch when that leaves a rest; a single 0 when the patch is
- * not shorter than the axis. `starts` is the caller's (dg_free). overlap in [0, 1): stride = max(1, patch (1 - overlap)). */
+ * not shorter than the axis. `starts` is the caller's (dg_free). overlap in [0, 1): stride = max(1, floor(patch (1 - overlap) + 1e-6)). DG_ERR_USAGE
+ * for another overlap or a patch below 1. */
 DG_MUST_USE dg_status dg_window_starts(int64_t length, int64_t patch, double overlap, int64_t **starts, int64_t *count);
 
 /* All windows of a volume in z,y,x order; boxes are the caller's (dg_free). Windows of an axis shorter than the patch

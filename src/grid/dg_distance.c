@@ -1,0 +1,249 @@
+/* dg_distance.c - see dg_distance.h. Three passes of 1-D squared distances: along x by scanning, along y and z as lower
+ * envelopes of parabolas. All in double, so that the result is the exact distance rounded once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dg_distance.h"
+#include "dg_mem.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum { COLUMNS = 8 }; /* columns of one cache line are transposed together */
+
+/* One column's workspace of the envelope: positions and values of its parabolas, and where each begins to be lowest. */
+typedef struct envelope {
+    double *f, *vertex_f, *begin;
+    int64_t *vertex;
+} envelope;
+
+static dg_status envelopes_create(int threads, int64_t longest, envelope **out)
+{
+    dg_status status = DG_OK;
+    DG_TRY(DG_NEW(out, threads, "distance transform workspace"));
+    for (int t = 0; t < threads && status == DG_OK; t++) {
+        envelope *e = &(*out)[t];
+        DG_TRY_GOTO(status, DG_NEW(&e->f, longest * COLUMNS, "distance columns"), done);
+        DG_TRY_GOTO(status, DG_NEW(&e->vertex_f, longest, "distance envelope"), done);
+        DG_TRY_GOTO(status, DG_NEW(&e->begin, longest + 1, "distance envelope"), done);
+        DG_TRY_GOTO(status, DG_NEW(&e->vertex, longest, "distance envelope"), done);
+    }
+done:
+    return status;
+}
+
+static void envelopes_destroy(int threads, envelope **list)
+{
+    if (*list == NULL) return;
+    for (int t = 0; t < threads; t++) {
+        dg_free(&(*list)[t].f);
+        dg_free(&(*list)[t].vertex_f);
+        dg_free(&(*list)[t].begin);
+        dg_free(&(*list)[t].vertex);
+    }
+    dg_free(list);
+}
+
+/* d[i] = (distance in mm to the nearest voxel of the row whose mask is `wanted`)^2. */
+static bool scan_row(const uint8_t *mask, bool wanted, int64_t n, double spacing, double *d)
+{
+    int64_t last = -1;
+    for (int64_t i = 0; i < n; i++) {
+        if ((mask[i] != 0) == wanted) last = i;
+        d[i] = last < 0 ? INFINITY : (double)(i - last);
+    }
+    if (last < 0) return false;
+    for (int64_t i = n - 1; i >= 0; i--) {
+        if ((mask[i] != 0) == wanted) last = i;
+        double right = last >= i ? (double)(last - i) : INFINITY;
+        double steps = (d[i] < right ? d[i] : right) * spacing;
+        d[i] = steps * steps;
+    }
+    return true;
+}
+
+/* f[q] = min over p of f[p] + (spacing (q - p))^2; infinite f are no parabolas. */
+static void lower_envelope(double *f, int64_t n, double spacing, envelope *e)
+{
+    const double h2 = spacing * spacing;
+    int64_t count = 0;
+    for (int64_t q = 0; q < n; q++) {
+        if (!(f[q] < INFINITY)) continue;
+        double begin = -INFINITY;
+        while (count > 0) {
+            int64_t p = e->vertex[count - 1];
+            begin = 0.5 * ((double)(q + p) + (f[q] - e->vertex_f[count - 1]) / (h2 * (double)(q - p)));
+            if (begin > e->begin[count - 1]) break;
+            count--;
+            begin = -INFINITY;
+        }
+        e->vertex[count] = q;
+        e->vertex_f[count] = f[q];
+        e->begin[count++] = begin;
+    }
+    if (count == 0) return;
+    int64_t k = 0;
+    for (int64_t q = 0; q < n; q++) {
+        while (k + 1 < count && e->begin[k + 1] < (double)q) k++;
+        double steps = (double)(q - e->vertex[k]);
+        f[q] = e->vertex_f[k] + h2 * steps * steps;
+    }
+}
+
+/* The envelope of `width` neighbouring columns whose elements lie `stride` apart. */
+static void pass_columns(double *first, int64_t width, int64_t n, int64_t stride, double spacing, envelope *e)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c++) e->f[c * n + i] = first[i * stride + c];
+    for (int64_t c = 0; c < width; c++) lower_envelope(e->f + c * n, n, spacing, e);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c++) first[i * stride + c] = e->f[c * n + i];
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Squared distances of every voxel of `box` to the nearest voxel of the box with (mask != 0) == wanted. */
+static dg_status squared_distance(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int threads,
+                                  double *d)
+{
+    const int64_t nz = box->shape[0], ny = box->shape[1], nx = box->shape[2];
+    const int64_t blocks = (nx + COLUMNS - 1) / COLUMNS;
+    envelope *work = NULL;
+    dg_status status = envelopes_create(threads, most(nz, ny), &work);
+    if (status != DG_OK) {
+        envelopes_destroy(threads, &work);
+        return dg_error_trace(status, __FILE__, __LINE__, __func__);
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        envelope *mine = &work[omp_get_thread_num()];
+#pragma omp for schedule(static)
+        for (int64_t z = 0; z < nz; z++) {
+            bool any = false;
+            for (int64_t y = 0; y < ny; y++) {
+                int64_t from = dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2]);
+                any |= scan_row(mask + from, wanted, nx, grid->spacing_mm[2], d + (z * ny + y) * nx);
+            }
+            for (int64_t x = 0; any && x < nx; x += COLUMNS)
+                pass_columns(d + z * ny * nx + x, least(COLUMNS, nx - x), ny, nx, grid->spacing_mm[1], mine);
+        }
+#pragma omp for schedule(static)
+        for (int64_t t = 0; t < ny * blocks; t++) {
+            int64_t y = t / blocks, x = t % blocks * COLUMNS;
+            pass_columns(d + y * nx + x, least(COLUMNS, nx - x), nz, ny * nx, grid->spacing_mm[0], mine);
+        }
+    }
+    envelopes_destroy(threads, &work);
+    return DG_OK;
+}
+
+static dg_status check_arguments(const dg_grid *grid, int threads)
+{
+    DG_TRY(dg_grid_check(grid));
+    if (threads < 1) return DG_FAIL(DG_ERR_USAGE, "distance transform with %d threads; give 1 or more", threads);
+    return DG_OK;
+}
+
+dg_status dg_distance(const uint8_t *mask, const dg_grid *grid, int threads, float *distance_mm)
+{
+    double *squared = NULL;
+    dg_box all = {{0, 0, 0}, {grid->shape[0], grid->shape[1], grid->shape[2]}};
+    dg_status status;
+    DG_TRY(check_arguments(grid, threads));
+    int64_t voxels = dg_grid_voxels(grid);
+    DG_TRY_GOTO(status, DG_NEW(&squared, voxels, "squared distances"), cleanup);
+    DG_TRY_GOTO(status, squared_distance(mask, true, grid, &all, threads, squared), cleanup);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < voxels; i++) distance_mm[i] = (float)sqrt(squared[i]);
+cleanup:
+    dg_free(&squared);
+    return status;
+}
+
+/* The smallest box that holds all set voxels, grown by margin_mm on every side within the grid; false when none is set. */
+static bool bounding_box(const uint8_t *mask, const dg_grid *grid, const int64_t margin[3], dg_box *box)
+{
+    int64_t low[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, high[3] = {-1, -1, -1};
+    for (int64_t z = 0; z < grid->shape[0]; z++)
+        for (int64_t y = 0; y < grid->shape[1]; y++) {
+            const uint8_t *row = mask + dg_grid_index(grid, z, y, 0);
+            int64_t n = grid->shape[2], first = 0, last = n - 1;
+            while (first < n && row[first] == 0) first++;
+            if (first == n) continue;
+            while (row[last] == 0) last--;
+            const int64_t from[3] = {z, y, first}, to[3] = {z, y, last};
+            for (int a = 0; a < 3; a++) {
+                low[a] = least(low[a], from[a]);
+                high[a] = most(high[a], to[a]);
+            }
+        }
+    if (high[0] < 0) return false;
+    for (int a = 0; a < 3; a++) {
+        box->start[a] = most(0, low[a] - margin[a]);
+        box->shape[a] = least(grid->shape[a], high[a] + 1 + margin[a]) - box->start[a];
+    }
+    return true;
+}
+
+/* Writes the clipped distances of one side of the surface into the voxels of that side. */
+static dg_status one_side(const uint8_t *mask, bool outside, const dg_grid *grid, const dg_box *box, double clip_mm,
+                          int threads, float *sdf_mm)
+{
+    double *squared = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&squared, dg_box_voxels(box), "squared distances"), cleanup);
+    DG_TRY_GOTO(status, squared_distance(mask, outside, grid, box, threads, squared), cleanup);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t z = 0; z < box->shape[0]; z++)
+        for (int64_t y = 0; y < box->shape[1]; y++) {
+            int64_t to = dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2]);
+            const double *from = squared + (z * box->shape[1] + y) * box->shape[2];
+            for (int64_t x = 0; x < box->shape[2]; x++)
+                if ((mask[to + x] == 0) == outside) {
+                    double mm = fmin(sqrt(from[x]), clip_mm);
+                    sdf_mm[to + x] = (float)(outside ? mm : -mm);
+                }
+        }
+cleanup:
+    dg_free(&squared);
+    return status;
+}
+
+dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads, float *sdf_mm)
+{
+    DG_TRY(check_arguments(grid, threads));
+    if (!(clip_mm > 0)) return DG_FAIL(DG_ERR_USAGE, "signed distance clipped to %g mm; give a positive one", clip_mm);
+    int64_t voxels = dg_grid_voxels(grid), reach[3];
+    const int64_t one[3] = {1, 1, 1};
+    for (int a = 0; a < 3; a++)
+        reach[a] = (int64_t)fmin(ceil(clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
+    for (int64_t i = 0; i < voxels; i++) sdf_mm[i] = (float)(mask[i] != 0 ? -clip_mm : clip_mm);
+    dg_box near, inner;
+    if (!bounding_box(mask, grid, reach, &near)) return DG_OK;
+    DG_TRY(one_side(mask, true, grid, &near, clip_mm, threads, sdf_mm));
+    /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
+    (void)bounding_box(mask, grid, one, &inner);
+    DG_TRY(one_side(mask, false, grid, &inner, clip_mm, threads, sdf_mm));
+    return DG_OK;
+}
+
+dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
+                                      float *sdf_mm)
+{
+    int64_t voxels = dg_grid_voxels(grid), set = 0;
+    for (int64_t i = 0; i < voxels; i++) set += mask[i] != 0;
+    if (set == 0) {
+        memset(sdf_mm, 0, (size_t)voxels * sizeof *sdf_mm);
+        return DG_OK;
+    }
+    if (set < voxels) return dg_signed_distance(mask, grid, clip_mm, threads, sdf_mm);
+    DG_TRY(check_arguments(grid, threads));
+    for (int64_t z = 0; z < grid->shape[0]; z++)
+        for (int64_t y = 0; y < grid->shape[1]; y++)
+            for (int64_t x = 0; x < grid->shape[2]; x++) {
+                double dz = (double)(z + 1) * grid->spacing_mm[0], dy = (double)y * grid->spacing_mm[1];
+                double dx = (double)x * grid->spacing_mm[2];
+                sdf_mm[dg_grid_index(grid, z, y, x)] = (float)-fmin(sqrt(dz * dz + dy * dy + dx * dx), clip_mm);
+            }
+    return DG_OK;
+}

@@ -1,0 +1,54 @@
+/* dg_patch.c - see dg_patch.h. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_patch.h"
+
+static int64_t inside(int64_t start, int64_t length, int64_t patch)
+{
+    if (patch >= length) return -((patch - length) / 2);
+    if (start < 0) return 0;
+    return start > length - patch ? length - patch : start;
+}
+
+dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], dg_rng *rng)
+{
+    dg_box box;
+    for (int a = 0; a < 3; a++) {
+        int64_t places = shape_zyx[a] > patch_zyx[a] ? shape_zyx[a] - patch_zyx[a] + 1 : 1;
+        box.start[a] = inside(dg_rng_below(rng, places), shape_zyx[a], patch_zyx[a]);
+        box.shape[a] = patch_zyx[a];
+    }
+    return box;
+}
+
+dg_box dg_patch_around(const int64_t shape_zyx[3], const int64_t patch_zyx[3], const int64_t centre_zyx[3])
+{
+    dg_box box;
+    for (int a = 0; a < 3; a++) {
+        box.start[a] = inside(centre_zyx[a] - patch_zyx[a] / 2, shape_zyx[a], patch_zyx[a]);
+        box.shape[a] = patch_zyx[a];
+    }
+    return box;
+}
+
+int64_t dg_patch_centres_upstream(const int64_t shape[3], const int64_t patch[3], const float *dose, float threshold,
+                                  int64_t (*centres)[3])
+{
+    int64_t low[3], high[3], count = 0;
+    for (int a = 0; a < 3; a++) {
+        low[a] = patch[a] / 2;
+        high[a] = shape[a] - patch[a] / 2;
+        if (high[a] < low[a] + 1) high[a] = low[a] + 1;
+        if (high[a] > shape[a]) high[a] = shape[a];
+    }
+    for (int64_t i = low[0]; i < high[0]; i++)
+        for (int64_t j = low[1]; j < high[1]; j++)
+            for (int64_t k = low[2]; k < high[2]; k++) {
+                if (!(dose[(i * shape[1] + j) * shape[2] + k] > threshold)) continue;
+                if (centres != NULL) {
+                    centres[count][0] = i;
+                    centres[count][1] = j;
+                    centres[count][2] = k;
+                }
+                count++;
+            }
+    return count;
+}
