@@ -6,8 +6,8 @@
 
 #include <mpi.h>
 
-/* True when a launcher started this process as one of several (its variables are set: Open MPI, MPICH/Hydra, PMI, PMIx,
- * Slurm step). */
+/* True when a launcher's variables are set (Open MPI, MPICH/Hydra, PMI, PMIx, a Slurm step of several tasks), also for
+ * one rank: MPI is then started. */
 bool dg_mpi_launched(void);
 /* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. Under Slurm with more tasks than MPI_Comm_size:
  * DG_ERR_MISMATCH naming both and `--mpi=pmix`. */

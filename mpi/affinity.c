@@ -1,0 +1,110 @@
+/* affinity.c - which cores a rank computes on. Ranks of one host that the launcher left on the same cores share them
+ * out; ranks it bound apart stay where they are. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_mem.h"
+#include "mpi_impl.h"
+
+#include <hwloc.h>
+#include <stdio.h>
+
+enum { MASK_WORDS = 64 }; /* 4096 processing units */
+
+typedef struct mask {
+    unsigned long word[MASK_WORDS];
+} mask;
+
+/* What this rank may use: where the launcher bound it, within what the system allows. */
+static dg_status allowed_set(hwloc_topology_t topology, hwloc_cpuset_t set)
+{
+    if (hwloc_get_cpubind(topology, set, HWLOC_CPUBIND_PROCESS) != 0)
+        hwloc_bitmap_copy(set, hwloc_topology_get_allowed_cpuset(topology));
+    hwloc_bitmap_and(set, set, hwloc_topology_get_allowed_cpuset(topology));
+    if (hwloc_bitmap_iszero(set)) return DG_FAIL(DG_ERR_UNSUPPORTED, "hwloc found no processor this rank may use");
+    return DG_OK;
+}
+
+/* How many ranks of this host have exactly my set, and which of them I am. */
+static dg_status peers_of_set(dg_comm *comm, hwloc_const_cpuset_t set, int *peers, int *mine)
+{
+    *peers = 1;
+    *mine = 0;
+    MPI_Comm handle = dg_mpi_handle(comm);
+    if (handle == MPI_COMM_NULL) return DG_OK;
+    mask own = {0}, *all = NULL;
+    for (unsigned i = 0; i < MASK_WORDS; i++) own.word[i] = hwloc_bitmap_to_ith_ulong(set, i);
+    DG_TRY(dg_comm_agree(comm, DG_NEW(&all, comm->local_size, "processor sets of this host")));
+    int code = MPI_Allgather(&own, (int)sizeof own, MPI_BYTE, all, (int)sizeof own, MPI_BYTE, ((mpi_comm *)comm)->node);
+    dg_status status = dg_mpi_check(comm, code, "MPI_Allgather");
+    *peers = 0;
+    for (int i = 0; status == DG_OK && i < comm->local_size; i++) {
+        if (i == comm->local_rank) *mine = *peers;
+        if (memcmp(&all[i], &own, sizeof own) == 0) ++*peers;
+    }
+    dg_free(&all);
+    return status;
+}
+
+/* Leaves in `share` the part of `set` that belongs to peer `mine` of `peers`: whole cores, next to each other. With
+ * fewer cores than peers all stay on the whole set and the system shares it out. Returns its number of cores. */
+static int share_out(hwloc_topology_t topology, hwloc_const_cpuset_t set, int peers, int mine, hwloc_cpuset_t share)
+{
+    int cores = 0, taken = 0, total = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+    for (int i = 0; i < total; i++)
+        cores += hwloc_bitmap_intersects(hwloc_get_obj_by_type(topology, HWLOC_OBJ_CORE, (unsigned)i)->cpuset, set);
+    hwloc_bitmap_copy(share, set);
+    if (cores == 0) cores = hwloc_bitmap_weight(set); /* a machine that does not tell its cores */
+    if (peers == 1 || cores < peers || total <= 0) return cores / peers > 0 ? cores / peers : 1;
+    int first = (int)((int64_t)cores * mine / peers), end = (int)((int64_t)cores * (mine + 1) / peers);
+    hwloc_bitmap_zero(share);
+    for (int i = 0; i < total; i++) {
+        hwloc_const_cpuset_t core = hwloc_get_obj_by_type(topology, HWLOC_OBJ_CORE, (unsigned)i)->cpuset;
+        if (!hwloc_bitmap_intersects(core, set)) continue;
+        if (taken >= first && taken < end) hwloc_bitmap_or(share, share, core);
+        taken++;
+    }
+    hwloc_bitmap_and(share, share, set);
+    return end - first;
+}
+
+static dg_status place(dg_comm *comm, hwloc_topology_t topology, hwloc_cpuset_t set, hwloc_cpuset_t share, int *cores)
+{
+    int peers = 1, mine = 0;
+    DG_TRY(dg_comm_agree(comm, allowed_set(topology, set)));
+    DG_TRY(peers_of_set(comm, set, &peers, &mine));
+    *cores = share_out(topology, set, peers, mine, share);
+    /* A system that refuses binding still computes, only with less steady speed: no error. */
+    if (!hwloc_bitmap_isequal(set, share)) (void)hwloc_set_cpubind(topology, share, HWLOC_CPUBIND_PROCESS);
+    return DG_OK;
+}
+
+static dg_status topology_load(hwloc_topology_t *topology)
+{
+    *topology = NULL;
+    if (hwloc_topology_init(topology) != 0) return DG_FAIL(DG_ERR_MEMORY, "hwloc_topology_init failed");
+    if (hwloc_topology_load(*topology) != 0) return DG_FAIL(DG_ERR_UNSUPPORTED, "hwloc could not read the topology");
+    return DG_OK;
+}
+
+dg_status dg_affinity_set(dg_comm *comm, int wanted, int *threads, char *warning, size_t warning_capacity)
+{
+    if (warning_capacity > 0) warning[0] = '\0';
+    *threads = wanted;
+    hwloc_topology_t topology = NULL;
+    hwloc_cpuset_t set = hwloc_bitmap_alloc(), share = hwloc_bitmap_alloc();
+    int cores = 1;
+    dg_status status = set == NULL || share == NULL ? DG_FAIL(DG_ERR_MEMORY, "no memory for processor sets")
+                                                    : topology_load(&topology);
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
+    DG_TRY_GOTO(status, place(comm, topology, set, share, &cores), cleanup);
+    if (wanted <= 0) *threads = cores;
+    if (*threads > cores || hwloc_bitmap_weight(set) < comm->local_size)
+        snprintf(warning, warning_capacity,
+                 "rank %d on %s has %d core%s for %d thread%s (%d ranks on this host): ask the launcher for more cores "
+                 "or set train.threads",
+                 comm->rank, comm->host, cores, cores == 1 ? "" : "s", *threads, *threads == 1 ? "" : "s",
+                 comm->local_size);
+cleanup:
+    if (topology != NULL) hwloc_topology_destroy(topology);
+    hwloc_bitmap_free(set);
+    hwloc_bitmap_free(share);
+    return status;
+}

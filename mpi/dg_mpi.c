@@ -1,0 +1,94 @@
+/* dg_mpi.c - start and end of MPI. It is started only where a launcher's variables say so: a lone process never calls
+ * MPI_Init, so that it needs no working fabric. SPDX-License-Identifier: Apache-2.0 */
+#include "mpi_impl.h"
+
+#include <stdlib.h>
+
+/* A positive number in an environment variable, else 0. */
+static int number_of(const char *variable)
+{
+    const char *text = getenv(variable);
+    if (text == NULL) return 0;
+    char *end;
+    long value = strtol(text, &end, 10);
+    return end != text && *end == '\0' && value > 0 && value < 1 << 30 ? (int)value : 0;
+}
+
+int dg_mpi_expected_ranks(const char **launcher)
+{
+    /* mpirun inside a Slurm job reaches its nodes through a step of one task per node: its own size goes first. */
+    static const char *const size_of[][2] = {{"OMPI_COMM_WORLD_SIZE", "mpirun (OMPI_COMM_WORLD_SIZE)"},
+                                             {"PMI_SIZE", "the launcher (PMI_SIZE)"},
+                                             {"MPI_LOCALNRANKS", "the launcher (MPI_LOCALNRANKS)"},
+                                             {"SLURM_STEP_NUM_TASKS", "srun (SLURM_STEP_NUM_TASKS)"}};
+    for (size_t i = 0; i < sizeof size_of / sizeof size_of[0]; i++) {
+        int ranks = number_of(size_of[i][0]);
+        *launcher = size_of[i][1];
+        if (ranks > 0) return ranks;
+    }
+    *launcher = "nothing";
+    return 0;
+}
+
+/* Whether a process manager that MPI could talk to started this process. */
+static bool managed(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") != NULL || getenv("PMIX_RANK") != NULL || getenv("PMI_RANK") != NULL ||
+           getenv("MPI_LOCALNRANKS") != NULL;
+}
+
+bool dg_mpi_launched(void)
+{
+    const char *launcher;
+    /* srun of one task without a process manager (--mpi=none) is a lone process. */
+    return managed() || dg_mpi_expected_ranks(&launcher) > 1;
+}
+
+static dg_status refuse(int expected, const char *launcher, int seen)
+{
+    return DG_FAIL(DG_ERR_MISMATCH,
+                   "%s started %d ranks, but MPI sees %d: each process would do the whole work alone. Start with "
+                   "`srun --mpi=pmix` or with the mpirun of the MPI this program was built with",
+                   launcher, expected, seen);
+}
+
+dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out)
+{
+    *out = NULL;
+    const char *launcher;
+    int expected = dg_mpi_expected_ranks(&launcher), provided = 0;
+    /* MPI_Init would end the process itself, with words that name no remedy. */
+    if (!managed() && expected > 1) return refuse(expected, launcher, 1);
+    int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    if (code != MPI_SUCCESS) return DG_FAIL(DG_ERR_COMM, "MPI_Init_thread failed with code %d", code);
+    if (provided < MPI_THREAD_FUNNELED)
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "this MPI offers thread level %d, MPI_THREAD_FUNNELED (%d) is needed",
+                       provided, MPI_THREAD_FUNNELED);
+    DG_TRY(dg_mpi_comm_create(MPI_COMM_WORLD, out));
+    if (expected <= (*out)->size) return DG_OK;
+    dg_status status = refuse(expected, launcher, (*out)->size);
+    dg_comm_destroy(out);
+    return status;
+}
+
+dg_status dg_comm_open(int *argc, char ***argv, dg_comm **out)
+{
+    return dg_mpi_launched() ? dg_mpi_start(argc, argv, out) : dg_comm_self_create(out);
+}
+
+static bool running(void)
+{
+    int started = 0, ended = 0;
+    return MPI_Initialized(&started) == MPI_SUCCESS && started && MPI_Finalized(&ended) == MPI_SUCCESS && !ended;
+}
+
+void dg_mpi_stop(void)
+{
+    if (running()) (void)MPI_Finalize();
+}
+
+void dg_mpi_abort(int exit_code)
+{
+    if (running()) (void)MPI_Abort(MPI_COMM_WORLD, exit_code);
+    _Exit(exit_code);
+}

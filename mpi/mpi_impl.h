@@ -1,0 +1,27 @@
+/* mpi_impl.h - the inside of dg_comm over MPI, for this folder and its own tests. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_MPI_IMPL_H
+#define DG_MPI_IMPL_H
+
+#include "dg_mpi.h"
+
+/* MPI counts are int: a message is cut into pieces of this many bytes. */
+enum { DG_MPI_PIECE_BYTES = 1 << 30 };
+
+typedef struct mpi_comm {
+    dg_comm base;
+    MPI_Comm handle; /* a dup of the world, errors are returned */
+    MPI_Comm node;   /* the ranks of this host */
+    int64_t piece_bytes;
+    bool failed; /* an MPI call failed: the library's state is unknown, nothing more is asked of it */
+} mpi_comm;
+
+/* A communicator over a dup of `world`. @collective */
+DG_MUST_USE dg_status dg_mpi_comm_create(MPI_Comm world, dg_comm **out);
+/* Turns an MPI return code into DG_ERR_COMM with rank, host and the library's words. */
+DG_MUST_USE dg_status dg_mpi_check(const dg_comm *comm, int code, const char *call);
+/* Number of ranks the launcher's variables promise; 0 when they promise none. *launcher names it. */
+int dg_mpi_expected_ranks(const char **launcher);
+
+#define DG_MPI(comm, call) DG_TRY(dg_mpi_check((comm), (call), #call))
+
+#endif
