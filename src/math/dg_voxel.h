@@ -1,0 +1,38 @@
+/* dg_voxel.h - per-voxel mathematics: activations and loss terms with their derivatives, in f32, for host loops and
+ * device kernels. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_VOXEL_H
+#define DG_VOXEL_H
+
+#include "dg_hd.h"
+
+#include <math.h>
+
+/* Activations. expf(-x) may overflow to infinity: 1 / inf is the right limit 0. */
+DG_HD static inline float dg_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+DG_HD static inline float dg_silu(float x) { return x / (1.0f + expf(-x)); }
+DG_HD static inline float dg_relu(float x) { return x > 0.0f ? x : 0.0f; }
+DG_HD static inline float dg_leaky_relu(float x, float slope) { return x > 0.0f ? x : slope * x; }
+
+/* Their derivatives, from the input x of forward. */
+DG_HD static inline float dg_sigmoid_derivative(float x)
+{
+    float s = dg_sigmoid(x);
+    return s * (1.0f - s);
+}
+DG_HD static inline float dg_silu_derivative(float x)
+{
+    float s = dg_sigmoid(x);
+    return s * (1.0f + x * (1.0f - s));
+}
+DG_HD static inline float dg_relu_derivative(float x) { return x > 0.0f ? 1.0f : 0.0f; }
+DG_HD static inline float dg_leaky_relu_derivative(float x, float slope) { return x > 0.0f ? 1.0f : slope; }
+
+/* Loss terms of prediction y and target t, and d/dy; at a kink the derivative is 0, as in PyTorch. */
+DG_HD static inline float dg_squared_error(float y, float t) { return (y - t) * (y - t); }
+DG_HD static inline float dg_squared_error_derivative(float y, float t) { return 2.0f * (y - t); }
+DG_HD static inline float dg_absolute_error(float y, float t) { return fabsf(y - t); }
+DG_HD static inline float dg_absolute_error_derivative(float y, float t) { return (float)(y > t) - (float)(y < t); }
+DG_HD static inline float dg_negative_part(float y) { return y < 0.0f ? -y : 0.0f; }
+DG_HD static inline float dg_negative_part_derivative(float y) { return y < 0.0f ? -1.0f : 0.0f; }
+
+#endif
