@@ -10,7 +10,7 @@
 /* Activations. expf(-x) may overflow to infinity: 1 / inf is the right limit 0. */
 DG_HD static inline float dg_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 DG_HD static inline float dg_silu(float x) { return x / (1.0f + expf(-x)); }
-DG_HD static inline float dg_relu(float x) { return x > 0.0f ? x : 0.0f; }
+DG_HD static inline float dg_relu(float x) { return x <= 0.0f ? 0.0f : x; } /* NaN stays NaN */
 DG_HD static inline float dg_leaky_relu(float x, float slope) { return x > 0.0f ? x : slope * x; }
 
 /* Their derivatives, from the input x of forward. */
