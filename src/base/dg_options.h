@@ -66,7 +66,9 @@ DG_MUST_USE dg_status dg_options_init(dg_options *options, const dg_option *row,
 void dg_options_release(dg_options *options);
 
 /* Sets one key from text; `origin` is copied. DG_ERR_USAGE names key, value, range and origin. Keys accept a shorthand
- * where a group has a `.weight` row: "loss.mse" means "loss.mse.weight". */
+ * where a group has a `.weight` row: "loss.mse" means "loss.mse.weight". A value of a weaker origin is checked but does
+ * not replace one of a stronger, so sources may be read in any order (arguments first: they name the config file).
+ * min == max: no bounds. Text "null" or "~" is the empty string. */
 DG_MUST_USE dg_status dg_options_set(dg_options *options, const char *key, const char *value, const dg_origin *origin);
 
 /* Reads a YAML file of nested maps, scalars and flow or block lists. DG_ERR_USAGE with file:line for syntax, unknown or
@@ -75,11 +77,13 @@ DG_MUST_USE dg_status dg_options_read_yaml(dg_options *options, const char *path
 /* The same from memory; `name` stands for the file in messages. */
 DG_MUST_USE dg_status dg_options_read_yaml_text(dg_options *options, const char *text, size_t length, const char *name);
 
-/* Applies variables DG_<KEY WITH DOTS AS __, upper case>: DG_TRAIN__STEPS=10. `environ` is NULL-terminated. */
+/* Applies variables DG_<KEY WITH DOTS AS __, upper case>: DG_TRAIN__STEPS=10. `environ` is NULL-terminated. An unknown
+ * variable with __ is an error where the table has groups; other DG_ variables are left alone. */
 DG_MUST_USE dg_status dg_options_read_environment(dg_options *options, char *const *environ);
 
 /* Parses a job's arguments: --flag VALUE, --flag=VALUE, -o VALUE, booleans without value (--no-flag), --set key=value,
- * `--` ends options. What is left, in order, is stored in positional[*positional_count] (borrowed). */
+ * `--` ends options. A string list takes all arguments up to the next option (--checkpoint A B --cohort C), and a second
+ * flag appends; --flag=A takes just that one. What is left, in order, is stored in positional[*positional_count] (borrowed). */
 DG_MUST_USE dg_status dg_options_read_arguments(dg_options *options, int argc, char *const *argv,
                                                 const char **positional, int positional_max, int *positional_count);
 
