@@ -28,7 +28,8 @@ function(dg_register name label timeout ranks)
   add_test(NAME ${name} COMMAND ${command} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout} SKIP_RETURN_CODE 77 ENVIRONMENT "${DG_TEST_ENV}")
   if(ranks GREATER 0)
-    set_tests_properties(${name} PROPERTIES PROCESSORS 2)
+    # Open MPI unloads modules that leaked: LeakSanitizer can't tell whose memory it was. Runs without mpirun look for leaks.
+    set_tests_properties(${name} PROPERTIES PROCESSORS 2 ENVIRONMENT_MODIFICATION "ASAN_OPTIONS=set:detect_leaks=0")
   endif()
 endfunction()
 
