@@ -32,18 +32,21 @@ double dg_schedule_lr_at(const dg_optim_config *config, double fraction);
 
 typedef struct dg_optim dg_optim;
 
-/* Owns moments and average on `backend`; parameters and gradients stay the caller's. */
+/* Owns moments and average on `backend`; parameters and gradients stay the caller's. `table` and `backend` are borrowed.
+ * DG_ERR_USAGE for a value out of range. */
 DG_MUST_USE dg_status dg_optim_create(const dg_optim_config *config, const dg_param_table *table, dg_backend *backend,
                                       dg_optim **out);
 void dg_optim_destroy(dg_optim **optim);
 /* One update of `weights` from `gradients` (summed over samples; `grad_scale` makes the mean), clip by global norm as
- * torch.nn.utils.clip_grad_norm_ (max / (norm + 1e-6)), then the average. *grad_norm: before clipping, after scaling. */
+ * torch.nn.utils.clip_grad_norm_ (max / (norm + 1e-6)), then the average. *grad_norm: before clipping, after scaling.
+ * DG_ERR_NUMERIC, with nothing changed, when the norm is not finite. */
 DG_MUST_USE dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights,
                                     const float *gradients, double *grad_norm);
-/* The averaged weights (flat, backend memory), or NULL without ema. Early averages are bias-free: the decay of update k
- * is min(ema, (1 + k) / (10 + k)). */
+/* The averaged weights (flat, backend memory), or NULL without ema. Early averages are bias-free: update 0 copies the
+ * weights, the decay of update k > 0 is min(ema, (1 + k) / (10 + k)). */
 const float *dg_optim_average(const dg_optim *optim);
-/* Its checkpointed state ("optimizer"); loads on any backend. */
+/* Its checkpointed state ("optimizer"): step, and m/NAME, v/NAME (adamw), momentum/NAME (sgd), ema/NAME per parameter in
+ * PyTorch layout; loads on any backend. The optimiser's kind and whether it averages must be the same. */
 dg_state dg_optim_state(dg_optim *optim);
 
 #endif

@@ -17,6 +17,7 @@ typedef struct dg_plan_config {
     dg_dtype dtype;     /* of activations */
     bool training;
     bool recompute;     /* drop normalised activations after forward and make them again in backward */
+    bool keep_all;      /* every tensor in memory of its own, never in place: dg_plan_activation works (tests) */
 } dg_plan_config;
 
 /* Called during backward whenever the gradients of all parameters at flat offsets >= first are final. */
@@ -36,7 +37,7 @@ dg_tensor dg_plan_constraints(const dg_plan *plan);
 /* Output f32 [n,z,y,x,out_channels], valid after forward until the next; and its gradient, to be filled for backward. */
 dg_tensor dg_plan_output(const dg_plan *plan);
 dg_tensor dg_plan_output_gradient(const dg_plan *plan);
-/* Gradient of the input, f32 or plan dtype; only where dg_plan_want_input_gradient was called before backward. */
+/* Gradient of the input, plan dtype, dense; data NULL unless dg_plan_want_input_gradient was called before backward. */
 DG_MUST_USE dg_status dg_plan_want_input_gradient(dg_plan *plan);
 dg_tensor dg_plan_input_gradient(const dg_plan *plan);
 
@@ -44,17 +45,17 @@ DG_MUST_USE dg_status dg_plan_forward(dg_plan *plan, dg_trace *trace);
 /* Adds parameter gradients to `gradients` (flat f32, backend memory). ready may be NULL. Training plans only. */
 DG_MUST_USE dg_status dg_plan_backward(dg_plan *plan, float *gradients, dg_gradients_ready ready, void *ready_context,
                                        dg_trace *trace);
-/* The value of a named activation after forward ("enc1", "bottleneck"), kept only in plans for tests: a tensor view, or
- * data NULL. */
+/* The value of a named activation after forward ("enc1", "bottleneck") of a keep_all plan: a tensor view, or data
+ * NULL. */
 dg_tensor dg_plan_activation(const dg_plan *plan, const char *name);
 
 typedef struct dg_plan_memory {
     int64_t arena_bytes;      /* activations and their gradients */
-    int64_t packed_bytes;     /* weights in the backend's layout, scratch */
+    int64_t packed_bytes;     /* weights in the backend's layout, scratch (estimate: packed weights alone) */
     int64_t parameter_bytes;  /* of one flat f32 buffer */
 } dg_plan_memory;
 dg_plan_memory dg_plan_get_memory(const dg_plan *plan);
-/* Memory without a backend and without allocating: what `dosegrid plan` prints. */
+/* Memory without a backend and without allocating the arena: what `dosegrid plan` prints. forward_flops may be NULL. */
 DG_MUST_USE dg_status dg_plan_estimate(const dg_model *model, const dg_plan_config *config, dg_plan_memory *memory,
                                        double *forward_flops);
 /* One line a step: operation, shapes, place in the arena. */

@@ -1,0 +1,129 @@
+/* dg_model_unet.c - the residual 3-D U-Net with group norm and FiLM conditioning: the baseline.
+ *
+ * Block: h = silu(GN(conv3(x))); h = h (1 + s) + t; h = silu(GN(conv3(h))); result h + R(x), R a 1x1x1 convolution where
+ * the channels change. Levels enc1 .. enc{L-1}, bottleneck, dec{L-1} .. dec1; the decoder reads
+ * [trilinear up | skip]. Ronneberger et al. 2015 (U-Net), Wu & He 2018 (group norm), Perez et al. 2018 (FiLM).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model_impl.h"
+
+#include <stdio.h>
+
+static const double norm_eps = 1e-5;
+enum { MAX_GROUPS = 8, MAX_WIDENING = 8 };
+
+/* What all blocks share. */
+typedef struct unet {
+    dg_builder *builder;
+    const dg_model_config *config;
+    int condition; /* silu(conditioning embedding), or -1 */
+} unet;
+
+static int64_t channels_of(const unet *net, int64_t level)
+{
+    int64_t widening = level < 3 ? (int64_t)1 << level : MAX_WIDENING;
+    return net->config->base_channels * widening;
+}
+
+static dg_norm_desc group_norm(int64_t channels)
+{
+    int64_t groups = MAX_GROUPS < channels ? MAX_GROUPS : channels;
+    while (channels % groups != 0) groups--;
+    return (dg_norm_desc){.groups = groups, .eps = norm_eps, .act = DG_ACT_SILU};
+}
+
+/* "enc1" and ".conv1" to "enc1.conv1". */
+typedef struct label {
+    char text[DG_GRAPH_NAME];
+} label;
+
+static label join(const char *block, const char *leaf)
+{
+    label out;
+    (void)snprintf(out.text, sizeof out.text, "%s%s", block, leaf);
+    return out;
+}
+
+static label numbered(const char *stem, int64_t number)
+{
+    label out;
+    (void)snprintf(out.text, sizeof out.text, "%s%lld", stem, (long long)number);
+    return out;
+}
+
+static void block(const unet *net, const char *name, int x, int y)
+{
+    dg_builder *b = net->builder;
+    if (b->status != DG_OK) return;
+    const int level = b->graph->tensor[x].level;
+    const int64_t cin = b->graph->tensor[x].c, cout = b->graph->tensor[y].c;
+    const dg_norm_desc norm = group_norm(cout);
+    int residual = x, film = -1;
+    if (cin != cout) {
+        residual = dg_build_tensor(b, join(name, ":residual").text, level, cout);
+        dg_build_conv(b, join(name, ".residual").text, DG_CONV_SAME, 1, true, x, residual);
+    }
+    if (net->condition >= 0) {
+        film = dg_build_tensor(b, join(name, ":film").text, DG_LEVEL_VECTOR, 2 * cout);
+        dg_build_linear(b, join(name, ".cond_mlp.1").text, net->condition, film);
+    }
+    int c1 = dg_build_tensor(b, join(name, ":conv1").text, level, cout);
+    int h1 = dg_build_tensor(b, join(name, ":norm1").text, level, cout);
+    int c2 = dg_build_tensor(b, join(name, ":conv2").text, level, cout);
+    dg_build_conv(b, join(name, ".conv1").text, DG_CONV_SAME, 3, true, x, c1);
+    dg_build_norm(b, join(name, ".norm1").text, &norm, true, c1, film, -1, h1);
+    dg_build_conv(b, join(name, ".conv2").text, DG_CONV_SAME, 3, true, h1, c2);
+    dg_build_norm(b, join(name, ".norm2").text, &norm, true, c2, -1, residual, y);
+}
+
+/* silu(W2 silu(W0 k + b0) + b2): every block's cond_mlp begins with the same silu, so it is made once. */
+static int conditioning(const unet *net)
+{
+    dg_builder *b = net->builder;
+    const int64_t width = net->config->cond_channels;
+    if (net->config->constraints == 0) return -1;
+    int k = dg_build_tensor(b, "constraints", DG_LEVEL_VECTOR, net->config->constraints);
+    int hidden = dg_build_tensor(b, "cond:hidden", DG_LEVEL_VECTOR, width);
+    int active = dg_build_tensor(b, "cond:active", DG_LEVEL_VECTOR, width);
+    int embedding = dg_build_tensor(b, "cond:embedding", DG_LEVEL_VECTOR, width);
+    int condition = dg_build_tensor(b, "cond:silu", DG_LEVEL_VECTOR, width);
+    b->graph->constraints = k;
+    dg_build_linear(b, "constraint_mlp.0", k, hidden);
+    dg_build_act(b, "constraint_mlp.1", DG_ACT_SILU, 0.0, hidden, active);
+    dg_build_linear(b, "constraint_mlp.2", active, embedding);
+    dg_build_act(b, "cond_mlp.0", DG_ACT_SILU, 0.0, embedding, condition);
+    return condition;
+}
+
+void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
+{
+    unet net = {.builder = b, .config = config};
+    const int64_t deepest = config->levels - 1;
+    int up[16], concat[16];
+    int x = dg_build_tensor(b, "input", 0, config->in_channels);
+    b->graph->input = x;
+    net.condition = conditioning(&net);
+    for (int64_t l = 0; l < deepest; l++) {
+        /* The decoder that reads this level's skip gets its other half from the level below. */
+        int64_t skip_c = channels_of(&net, l), up_c = l + 1 == deepest ? channels_of(&net, deepest) : channels_of(&net, l);
+        concat[l] = dg_build_tensor(b, numbered("concat", l + 1).text, (int)l, up_c + skip_c);
+        up[l] = dg_build_slice(b, numbered("up", l + 1).text, concat[l], 0, up_c);
+        int skip = dg_build_slice(b, numbered("enc", l + 1).text, concat[l], up_c, skip_c);
+        block(&net, numbered("enc", l + 1).text, x, skip);
+        x = dg_build_tensor(b, numbered("pool", l + 1).text, (int)l + 1, skip_c);
+        dg_build_pool(b, numbered("pool", l + 1).text, skip, x);
+    }
+    int y = dg_build_tensor(b, "bottleneck", (int)deepest, channels_of(&net, deepest));
+    block(&net, "bottleneck", x, y);
+    for (int64_t l = deepest - 1; l >= 0; l--) {
+        dg_build_resize(b, numbered("up", l + 1).text, y, up[l]);
+        y = dg_build_tensor(b, numbered("dec", l + 1).text, (int)l, channels_of(&net, l > 0 ? l - 1 : 0));
+        block(&net, numbered("dec", l + 1).text, concat[l], y);
+    }
+    int last = dg_build_tensor(b, "out_conv", 0, config->out_channels);
+    int output = dg_build_tensor(b, "output", 0, config->out_channels);
+    dg_build_conv(b, "out_conv", DG_CONV_SAME, 1, true, y, last);
+    dg_build_copy(b, "output", last, output);
+    if (b->status != DG_OK) return;
+    b->graph->tensor[output].f32 = true;
+    b->graph->output = output;
+}

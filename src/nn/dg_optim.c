@@ -1,0 +1,228 @@
+/* dg_optim.c - AdamW and SGD over the flat buffer, clipping by global norm, average of the weights, and their state.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dg_optim.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOMENTS = 2 };
+static const char *const adamw_moment[MOMENTS] = {"m", "v"};
+static const char *const sgd_moment[MOMENTS] = {"momentum", NULL};
+
+struct dg_optim {
+    dg_optim_config config;
+    const dg_param_table *table; /* borrowed */
+    dg_backend *backend;         /* borrowed */
+    float *moment[MOMENTS];      /* backend memory, flat */
+    float *average;
+    int64_t step; /* updates made */
+};
+
+static dg_status check(bool good, const char *key, double value, const char *range)
+{
+    return good ? DG_OK : DG_FAIL(DG_ERR_USAGE, "optimiser: %s is %g; it must be %s", key, value, range);
+}
+
+static dg_status check_config(const dg_optim_config *c)
+{
+    DG_TRY(check(isfinite(c->lr) && c->lr >= 0.0, "lr", c->lr, "at least 0"));
+    DG_TRY(check(isfinite(c->weight_decay) && c->weight_decay >= 0.0, "weight_decay", c->weight_decay, "at least 0"));
+    if (c->kind == DG_OPTIM_ADAMW) {
+        DG_TRY(check(c->beta1 >= 0.0 && c->beta1 < 1.0, "beta1", c->beta1, "in [0, 1)"));
+        DG_TRY(check(c->beta2 >= 0.0 && c->beta2 < 1.0, "beta2", c->beta2, "in [0, 1)"));
+        DG_TRY(check(isfinite(c->eps) && c->eps > 0.0, "eps", c->eps, "above 0"));
+    } else {
+        DG_TRY(check(c->momentum >= 0.0 && c->momentum < 1.0, "momentum", c->momentum, "in [0, 1)"));
+        DG_TRY(check(!c->nesterov || c->momentum > 0.0, "momentum", c->momentum, "above 0 with nesterov"));
+    }
+    DG_TRY(check(isfinite(c->clip) && c->clip >= 0.0, "clip", c->clip, "at least 0 (0: none)"));
+    DG_TRY(check(c->ema >= 0.0 && c->ema < 1.0, "ema", c->ema, "in [0, 1) (0: none)"));
+    DG_TRY(check(isfinite(c->min_lr) && c->min_lr >= 0.0, "min_lr", c->min_lr, "at least 0"));
+    DG_TRY(check(c->warmup >= 0, "warmup", (double)c->warmup, "at least 0"));
+    return check(c->schedule == DG_SCHEDULE_CONSTANT || c->total_steps >= c->warmup, "warmup", (double)c->warmup,
+                 "at most the steps of the schedule");
+}
+
+static const char *const *moment_names(const dg_optim *optim)
+{
+    return optim->config.kind == DG_OPTIM_ADAMW ? adamw_moment : sgd_moment;
+}
+
+static dg_status allocate(dg_optim *optim)
+{
+    dg_backend *backend = optim->backend;
+    const int64_t bytes = optim->table->total * (int64_t)sizeof(float);
+    for (int i = 0; i < MOMENTS; i++)
+        if (moment_names(optim)[i] != NULL)
+            DG_TRY(backend->ops->alloc(backend, bytes, "moments of the optimiser", (void **)&optim->moment[i]));
+    if (optim->config.ema == 0.0) return DG_OK;
+    return backend->ops->alloc(backend, bytes, "average of the weights", (void **)&optim->average);
+}
+
+dg_status dg_optim_create(const dg_optim_config *config, const dg_param_table *table, dg_backend *backend,
+                          dg_optim **out)
+{
+    dg_optim *optim = NULL;
+    DG_TRY(check_config(config));
+    DG_TRY(DG_NEW(&optim, 1, "optimiser"));
+    optim->config = *config;
+    optim->table = table;
+    optim->backend = backend;
+    dg_status status = allocate(optim);
+    if (status != DG_OK)
+        dg_optim_destroy(&optim);
+    else
+        *out = optim;
+    return status;
+}
+
+void dg_optim_destroy(dg_optim **optim)
+{
+    if (optim == NULL || *optim == NULL) return;
+    dg_backend *backend = (*optim)->backend;
+    float *const memory[] = {(*optim)->moment[0], (*optim)->moment[1], (*optim)->average};
+    for (int i = 0; i < 3; i++)
+        if (memory[i] != NULL) backend->ops->free(backend, memory[i]);
+    dg_free(optim);
+}
+
+static dg_status update_range(dg_optim *optim, double lr, double grad_scale, bool decay, int64_t first, int64_t end,
+                              float *weights, const float *gradients)
+{
+    const dg_optim_config *config = &optim->config;
+    dg_backend *backend = optim->backend;
+    const double weight_decay = decay ? config->weight_decay : 0.0;
+    float *moment = optim->moment[0] + first;
+    if (config->kind == DG_OPTIM_SGD) {
+        const dg_sgd_desc desc = {.lr = lr, .momentum = config->momentum, .weight_decay = weight_decay,
+                                  .nesterov = config->nesterov, .grad_scale = grad_scale};
+        return backend->ops->sgd(backend, &desc, end - first, weights + first, gradients + first, moment);
+    }
+    const dg_adamw_desc desc = {.lr = lr, .beta1 = config->beta1, .beta2 = config->beta2, .eps = config->eps,
+                                .weight_decay = weight_decay, .step = optim->step + 1, .grad_scale = grad_scale};
+    return backend->ops->adamw(backend, &desc, end - first, weights + first, gradients + first, moment,
+                               optim->moment[1] + first);
+}
+
+/* One call for every run of parameters that agree on decay: for most models, one in all. */
+static dg_status update(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients)
+{
+    const dg_param_table *table = optim->table;
+    int first = 0;
+    for (int i = 1; i <= table->count; i++) {
+        if (i < table->count && table->item[i].decay == table->item[first].decay) continue;
+        const int64_t end = i < table->count ? table->item[i].offset : table->total;
+        DG_TRY(update_range(optim, lr, grad_scale, table->item[first].decay, table->item[first].offset, end, weights,
+                            gradients));
+        first = i;
+    }
+    return DG_OK;
+}
+
+dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients,
+                        double *grad_norm)
+{
+    dg_backend *backend = optim->backend;
+    const dg_optim_config *config = &optim->config;
+    double squares = 0.0;
+    DG_TRY(backend->ops->sum_squares(backend, optim->table->total, gradients, &squares));
+    const double norm = sqrt(squares) * fabs(grad_scale);
+    *grad_norm = norm;
+    if (!isfinite(norm))
+        return DG_FAIL(DG_ERR_NUMERIC, "gradient norm of update %lld is not finite; weights are as before",
+                       (long long)optim->step);
+    if (config->clip > 0.0) grad_scale *= fmin(1.0, config->clip / (norm + 1e-6));
+    DG_TRY(update(optim, lr, grad_scale, weights, gradients));
+    const int64_t k = optim->step++;
+    if (optim->average == NULL) return DG_OK;
+    const double decay = k == 0 ? 0.0 : fmin(config->ema, (1.0 + (double)k) / (10.0 + (double)k));
+    return backend->ops->ema(backend, decay, optim->table->total, weights, optim->average);
+}
+
+const float *dg_optim_average(const dg_optim *optim) { return optim->average; }
+
+/* A sink and a source that put a prefix before every name: m/enc1.conv1.weight. */
+typedef struct prefixed {
+    const dg_state_sink *sink;
+    const dg_state_source *source;
+    const char *prefix;
+} prefixed;
+
+static dg_status put_prefixed(void *context, const char *name, dg_dtype type, int rank, const int64_t *shape,
+                              const void *values)
+{
+    const prefixed *to = context;
+    char full[DG_PARAM_NAME + 16];
+    (void)snprintf(full, sizeof full, "%s/%s", to->prefix, name);
+    return to->sink->put(to->sink->context, full, type, rank, shape, values);
+}
+
+static dg_status get_prefixed(void *context, const char *name, dg_dtype type, int rank, const int64_t *shape,
+                              void *values)
+{
+    const prefixed *from = context;
+    char full[DG_PARAM_NAME + 16];
+    (void)snprintf(full, sizeof full, "%s/%s", from->prefix, name);
+    return from->source->get(from->source->context, full, type, rank, shape, values);
+}
+
+static dg_status save_flat(const dg_optim *optim, const float *device, const char *prefix, float *host,
+                           const dg_state_sink *sink)
+{
+    prefixed to = {.sink = sink, .prefix = prefix};
+    const dg_state_sink inner = {.context = &to, .put = put_prefixed};
+    DG_TRY(optim->backend->ops->download(optim->backend, host, device, optim->table->total * (int64_t)sizeof *host));
+    return dg_params_save(optim->table, host, &inner);
+}
+
+static dg_status load_flat(dg_optim *optim, float *device, const char *prefix, float *host,
+                           const dg_state_source *source)
+{
+    prefixed from = {.source = source, .prefix = prefix};
+    const dg_state_source inner = {.context = &from, .get = get_prefixed};
+    memset(host, 0, (size_t)optim->table->total * sizeof *host);
+    DG_TRY(dg_params_load(optim->table, host, &inner));
+    return optim->backend->ops->upload(optim->backend, device, host, optim->table->total * (int64_t)sizeof *host);
+}
+
+static dg_status save(const void *object, const dg_state_sink *sink)
+{
+    const dg_optim *optim = object;
+    float *host = NULL;
+    dg_status status = DG_OK;
+    DG_TRY(dg_state_put_int(sink, "step", optim->step));
+    DG_TRY(DG_NEW(&host, optim->table->total, "optimiser state"));
+    for (int i = 0; i < MOMENTS; i++)
+        if (optim->moment[i] != NULL)
+            DG_TRY_GOTO(status, save_flat(optim, optim->moment[i], moment_names(optim)[i], host, sink), done);
+    if (optim->average != NULL) DG_TRY_GOTO(status, save_flat(optim, optim->average, "ema", host, sink), done);
+done:
+    dg_free(&host);
+    return status;
+}
+
+static dg_status load(void *object, const dg_state_source *source, int version)
+{
+    dg_optim *optim = object;
+    float *host = NULL;
+    dg_status status = DG_OK;
+    (void)version; /* 1 is the only one so far; the caller has checked the range */
+    DG_TRY(dg_state_get_int(source, "step", &optim->step));
+    if (optim->step < 0) return DG_FAIL(DG_ERR_FORMAT, "optimizer: step is %lld", (long long)optim->step);
+    DG_TRY(DG_NEW(&host, optim->table->total, "optimiser state"));
+    for (int i = 0; i < MOMENTS; i++)
+        if (optim->moment[i] != NULL)
+            DG_TRY_GOTO(status, load_flat(optim, optim->moment[i], moment_names(optim)[i], host, source), done);
+    if (optim->average != NULL) DG_TRY_GOTO(status, load_flat(optim, optim->average, "ema", host, source), done);
+done:
+    dg_free(&host);
+    return status;
+}
+
+dg_state dg_optim_state(dg_optim *optim)
+{
+    return (dg_state){.name = "optimizer", .version = 1, .object = optim, .save = save, .load = load};
+}
