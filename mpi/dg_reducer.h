@@ -3,7 +3,14 @@
  * `fast`: each rank adds its samples in place, buckets from the end of the buffer are reduced by non-blocking all-reduce
  * while the backward pass of the last sample goes on. `ordered`: one gradient per sample, summed over one fixed binary
  * tree over the global batch (a node splits at the largest power of two below its size), so that the bits do not depend
- * on the number of ranks. SPDX-License-Identifier: Apache-2.0 */
+ * on the number of ranks.
+ *
+ * Memory: `fast` holds one buffer of `count` floats. `ordered` adds two children of a node as soon as both are there and
+ * holds at most log2(batch) + 1 buffers where the slots of the ranks are aligned with the tree (powers of two), at most
+ * twice that elsewhere; one for a batch of 1; several ranks need a bucket more to receive into.
+ *
+ * A rank whose pass failed still calls dg_reducer_finish (what it lacks counts as zero), so that no other rank
+ * waits for it, and then dg_comm_agree. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_REDUCER_H
 #define DG_REDUCER_H
 
@@ -15,8 +22,9 @@ typedef enum dg_reduction { DG_REDUCE_FAST, DG_REDUCE_ORDERED } dg_reduction;
 
 typedef struct dg_reducer dg_reducer;
 
-/* `count` f32 gradients in backend memory; `batch` samples of which this rank has slots [first, first + mine) as given by
- * dg_slots_of_rank. @collective. DG_ERR_USAGE when there are more ranks than samples (names both). */
+/* `count` f32 gradients in backend memory, which `comm` must be able to read; `batch` samples of which this rank has
+ * slots [first, first + mine) as given by dg_slots_of_rank; `bucket_bytes` is what one message holds (0: 8 MiB).
+ * @collective. DG_ERR_USAGE when there are more ranks than samples (names both). */
 DG_MUST_USE dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, dg_reduction kind, int64_t count,
                                         int64_t batch, int64_t bucket_bytes, dg_reducer **out);
 void dg_reducer_destroy(dg_reducer **reducer);
