@@ -6,7 +6,13 @@
 #include <string.h>
 
 enum { INSIDE = 1, OUTLINE = 2 };
-static const double touch = 1e-9; /* voxels: how near to an outline counts as on it */
+
+/* How near to an outline counts as on it, in voxels. Coordinates in mm are rarely exact in voxels, so the default allows
+ * for rounding; the reference asks for equality, but for vertices. */
+typedef struct tolerance {
+    double edge, vertex;
+} tolerance;
+static const tolerance even_odd_tolerance = {1e-9, 1e-9}, upstream_tolerance = {0, 1e-12};
 
 static double slice_gap(const dg_raster_slices *s, int64_t k)
 {
@@ -37,8 +43,15 @@ static dg_status check_contour(const dg_contour *c, const dg_raster_slices *s, i
     return DG_OK;
 }
 
+/* Voxels from column c of row r to the edge a-b along the row, times the edge's height in rows: 0 exactly on the edge. */
+static double edge_excess(const double a[2], const double b[2], double r, double c)
+{
+    return ((a[1] - c) * (b[0] - a[0]) + (r - a[0]) * (b[1] - a[1])) / (b[0] - a[0]);
+}
+
 /* One edge against the voxel centres of one row: counts crossings to the right of a centre, marks touched centres. */
-static void edge_on_row(const double a[2], const double b[2], int64_t row, int64_t columns, uint8_t *state)
+static void edge_on_row(const double a[2], const double b[2], int64_t row, int64_t columns, double touch,
+                        uint8_t *state)
 {
     double r = (double)row;
     double low = fmin(a[1], b[1]), high = fmax(a[1], b[1]);
@@ -50,23 +63,32 @@ static void edge_on_row(const double a[2], const double b[2], int64_t row, int64
     }
     if (r < fmin(a[0], b[0]) - touch || r > fmax(a[0], b[0]) + touch) return;
     double at = fmin(fmax(a[1] + (r - a[0]) * (b[1] - a[1]) / (b[0] - a[0]), low), high);
-    double nearest = floor(at + 0.5);
-    if (nearest >= 0 && nearest < (double)columns && fabs(nearest - at) <= touch) state[(int64_t)nearest] |= OUTLINE;
+    double nearest = floor(at + 0.5), excess = edge_excess(a, b, r, nearest);
+    if (nearest >= 0 && nearest < (double)columns && fabs(excess) <= touch) state[(int64_t)nearest] |= OUTLINE;
     /* half-open, so that a vertex on the row belongs to one of its two edges */
     if ((a[0] <= r) == (b[0] <= r)) return;
-    for (int64_t c = 0; c < columns && (double)c < at; c++) state[c] ^= INSIDE;
+    for (int64_t c = 0; c < columns && (double)c < nearest; c++) state[c] ^= INSIDE;
+    if (nearest >= 0 && nearest < (double)columns && excess > 0) state[(int64_t)nearest] ^= INSIDE;
+}
+
+static void mark_vertex(const double a[2], const dg_raster_slices *s, double touch, uint8_t *state)
+{
+    double r = floor(a[0] + 0.5), c = floor(a[1] + 0.5);
+    if (r < 0 || c < 0 || r >= (double)s->rows || c >= (double)s->columns) return;
+    if (fabs(a[0] - r) <= touch && fabs(a[1] - c) <= touch) state[(int64_t)r * s->columns + (int64_t)c] |= OUTLINE;
 }
 
 /* Adds a contour's crossings and outline to state[rows, columns]. */
-static void add_contour(const dg_contour *c, const dg_raster_slices *s, uint8_t *state)
+static void add_contour(const dg_contour *c, const dg_raster_slices *s, const tolerance *near, uint8_t *state)
 {
     for (int64_t i = 0; i < c->count; i++) {
         const double *p = c->points_xyz_mm + 3 * i, *q = c->points_xyz_mm + 3 * ((i + 1) % c->count);
         const double a[2] = {(p[1] - s->origin_mm[0]) / s->spacing_mm[0], (p[0] - s->origin_mm[1]) / s->spacing_mm[1]};
         const double b[2] = {(q[1] - s->origin_mm[0]) / s->spacing_mm[0], (q[0] - s->origin_mm[1]) / s->spacing_mm[1]};
-        double first = fmax(0, ceil(fmin(a[0], b[0]) - touch)), last = fmax(a[0], b[0]) + touch;
+        double first = fmax(0, ceil(fmin(a[0], b[0]) - near->edge)), last = fmax(a[0], b[0]) + near->edge;
+        mark_vertex(a, s, near->vertex, state);
         for (int64_t r = (int64_t)fmin(first, (double)s->rows); r < s->rows && (double)r <= last; r++)
-            edge_on_row(a, b, r, s->columns, state + r * s->columns);
+            edge_on_row(a, b, r, s->columns, near->edge, state + r * s->columns);
     }
 }
 
@@ -82,6 +104,7 @@ dg_status dg_raster_contours(const dg_contour *contours, int64_t count, const dg
                              dg_raster_rule rule, uint8_t *mask, int64_t *left_out)
 {
     const bool upstream = rule == DG_RASTER_UNION_UPSTREAM;
+    const tolerance *near = upstream ? &upstream_tolerance : &even_odd_tolerance;
     const int64_t pixels = slices->rows * slices->columns;
     uint8_t *state = NULL;
     int64_t *slice = NULL, off = 0;
@@ -99,11 +122,11 @@ dg_status dg_raster_contours(const dg_contour *contours, int64_t count, const dg
     for (int64_t i = 0; i < count; i++) {
         if (slice[i] < 0) continue;
         int64_t k = slice[i];
-        add_contour(&contours[i], slices, state);
+        add_contour(&contours[i], slices, near, state);
         if (!upstream) /* all contours of this slice share one count of crossings */
             for (int64_t j = i + 1; j < count; j++)
                 if (slice[j] == k) {
-                    add_contour(&contours[j], slices, state);
+                    add_contour(&contours[j], slices, near, state);
                     slice[j] = -1;
                 }
         flush(state, pixels, mask + k * pixels);
