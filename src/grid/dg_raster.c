@@ -43,10 +43,12 @@ static dg_status check_contour(const dg_contour *c, const dg_raster_slices *s, i
     return DG_OK;
 }
 
-/* Voxels from column c of row r to the edge a-b along the row, times the edge's height in rows: 0 exactly on the edge. */
+/* Voxels along the row from column c of row r to the edge a-b; 0 on the edge. The cross product is taken relative to the
+ * voxel, the form that cancels exactly for centres on edges between representable points. */
 static double edge_excess(const double a[2], const double b[2], double r, double c)
 {
-    return ((a[1] - c) * (b[0] - a[0]) + (r - a[0]) * (b[1] - a[1])) / (b[0] - a[0]);
+    const double a0 = a[0] - r, a1 = a[1] - c, b0 = b[0] - r, b1 = b[1] - c;
+    return (b1 * a0 - a1 * b0) / (a0 - b0);
 }
 
 /* One edge against the voxel centres of one row: counts crossings to the right of a centre, marks touched centres. */
