@@ -22,6 +22,7 @@ DG_MUST_USE dg_status dg_hash_add_item(dg_hash *hash, const char *path, dg_dtype
 /* Ends the hash; it can only be destroyed afterwards. */
 DG_MUST_USE dg_status dg_hash_finish(dg_hash *hash, char hex[DG_HASH_HEX]);
 
+/* Digests of a block of memory and of a file; DG_ERR_IO names the file without its folders. */
 DG_MUST_USE dg_status dg_hash_bytes(const void *bytes, size_t count, char hex[DG_HASH_HEX]);
 DG_MUST_USE dg_status dg_hash_file(const char *path, char hex[DG_HASH_HEX]);
 
