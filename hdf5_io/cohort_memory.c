@@ -1,0 +1,130 @@
+/* cohort_memory.c - a cohort over the caller's arrays: the fake of the file reader, for tests and phantoms.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "case_impl.h"
+
+#include "dg_mem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* Distance maps are made when first asked for, and are the same steps as in a file. */
+typedef struct memory_case {
+    const dg_case_data *data;
+    pthread_mutex_t guard;
+    int16_t *sdf[DG_STRUCTURES_MAX];
+} memory_case;
+
+static dg_status memory_open(const dg_cohort *cohort, int64_t index, dg_case *c)
+{
+    memory_case *m;
+    DG_TRY(DG_NEW(&m, 1, "case in memory"));
+    m->data = &cohort->data[index];
+    pthread_mutex_init(&m->guard, NULL);
+    c->source = m;
+    return DG_OK;
+}
+
+static void memory_close(dg_case *c)
+{
+    memory_case *m = c->source;
+    for (int k = 0; k < DG_STRUCTURES_MAX; k++) dg_free(&m->sdf[k]);
+    pthread_mutex_destroy(&m->guard);
+    dg_free(&m);
+}
+
+static dg_status need_sdf(memory_case *m, int structure)
+{
+    dg_status status = DG_OK;
+    pthread_mutex_lock(&m->guard);
+    if (m->sdf[structure] == NULL) {
+        const dg_grid *grid = &m->data->info.grid;
+        status = DG_NEW(&m->sdf[structure], dg_grid_voxels(grid), "distances of a structure");
+        if (status == DG_OK) status = dg_sdf_encode(m->data->masks, structure, grid, m->sdf[structure]);
+        if (status != DG_OK) dg_free(&m->sdf[structure]);
+    }
+    pthread_mutex_unlock(&m->guard);
+    return status;
+}
+
+static float value_at(const memory_case *m, dg_field field, int structure, int64_t i)
+{
+    const dg_case_data *d = m->data;
+    switch (field) {
+    case DG_FIELD_CT_HU: return d->ct_hu != NULL ? (float)d->ct_hu[i] : d->ct_hu_f32[i];
+    case DG_FIELD_DOSE_GY: return d->dose_gy[i];
+    case DG_FIELD_MASK: return (float)(d->masks[i] >> structure & 1);
+    case DG_FIELD_SDF_MM: return (float)m->sdf[structure][i] * (float)DG_SDF_SCALE_MM;
+    case DG_FIELD_LABEL: return (float)d->labels[i];
+    }
+    return 0;
+}
+
+static bool has_field(const dg_case_data *d, dg_field field)
+{
+    switch (field) {
+    case DG_FIELD_CT_HU: return true;
+    case DG_FIELD_DOSE_GY: return d->dose_gy != NULL;
+    case DG_FIELD_LABEL: return d->labels != NULL;
+    default: return d->masks != NULL;
+    }
+}
+
+static dg_status memory_read(dg_case *c, dg_field field, int structure, const dg_box *box, const int64_t stride[3],
+                             float *out)
+{
+    static const char *const name[] = {"ct", "dose", "masks", "sdf", "labels"};
+    memory_case *m = c->source;
+    if (!has_field(m->data, field)) return DG_FAIL(DG_ERR_DATA, "case %s has no dataset %s", c->info->id, name[field]);
+    if (field == DG_FIELD_SDF_MM) DG_TRY(need_sdf(m, structure));
+    for (int64_t z = 0; z < box->shape[0]; z++)
+        for (int64_t y = 0; y < box->shape[1]; y++)
+            for (int64_t x = 0; x < box->shape[2]; x++)
+                out[z * stride[0] + y * stride[1] + x] =
+                    value_at(m, field, structure,
+                             dg_grid_index(&c->info->grid, box->start[0] + z, box->start[1] + y, box->start[2] + x));
+    return DG_OK;
+}
+
+static dg_status memory_read_mask_bits(dg_case *c, const dg_box *box, const int64_t stride[3], uint64_t *out)
+{
+    const dg_case_data *d = ((memory_case *)c->source)->data;
+    if (d->masks == NULL) return DG_FAIL(DG_ERR_DATA, "case %s has no dataset masks", c->info->id);
+    for (int64_t z = 0; z < box->shape[0]; z++)
+        for (int64_t y = 0; y < box->shape[1]; y++)
+            memcpy(out + z * stride[0] + y * stride[1],
+                   d->masks + dg_grid_index(&c->info->grid, box->start[0] + z, box->start[1] + y, box->start[2]),
+                   (size_t)box->shape[2] * sizeof *out);
+    return DG_OK;
+}
+
+/* Arrays in memory have no checksum to differ from. */
+static dg_status memory_verify(const dg_cohort *cohort, int64_t index) { return DG_OK; }
+
+static const dg_case_ops memory_ops = {.open = memory_open,
+                                       .close = memory_close,
+                                       .read = memory_read,
+                                       .read_mask_bits = memory_read_mask_bits,
+                                       .verify = memory_verify};
+
+dg_status dg_cohort_memory_create(const dg_case_data *cases, int64_t count, dg_cohort **out)
+{
+    dg_status status = DG_OK;
+    DG_TRY(DG_NEW(out, 1, "cohort"));
+    (*out)->ops = &memory_ops;
+    (*out)->data = cases;
+    DG_TRY_GOTO(status, DG_NEW(&(*out)->info, count, "cohort"), fail);
+    for (int64_t i = 0; i < count; i++) {
+        DG_TRY_GOTO(status, dg_case_info_check(&cases[i].info), fail);
+        if (i > 0 && strcmp(cases[i - 1].info.id, cases[i].info.id) >= 0) {
+            status = DG_FAIL(DG_ERR_USAGE, "cases of a cohort in memory must be sorted by id, each once: %s",
+                             cases[i].info.id);
+            goto fail;
+        }
+        (*out)->info[i] = cases[i].info;
+    }
+    (*out)->count = count;
+    return DG_OK;
+fail:
+    dg_cohort_close(out);
+    return status;
+}
