@@ -59,6 +59,11 @@ golden_args golden_parse(int argc, char **argv, const char *default_name)
         }
     }
     if (args.path[0] == '\0') find_default(args.path, default_name);
+    if (strchr(args.path, '/') == NULL && access(args.path, R_OK) != 0) {
+        char name[256];
+        snprintf(name, sizeof name, "%.255s", args.path);
+        find_default(args.path, name);
+    }
     return args;
 }
 

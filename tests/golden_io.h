@@ -11,7 +11,8 @@
 enum { GOLDEN_RANK_MAX = 8, GOLDEN_TEXT = 512 };
 
 /* Arguments: [FILE] [--backend NAME] [--dtype f32|bf16]. Without FILE the path is tests/golden/`default_name` of the
- * source tree (DG_TEST_SOURCE, else where the program was compiled), or ../shared/golden/`default_name` beside it. */
+ * source tree (DG_TEST_SOURCE, else where the program was compiled), or ../shared/golden/`default_name` beside it;
+ * a bare file name that is not in the working folder is looked for there too. */
 typedef struct golden_args {
     char path[4096];
     const char *backend; /* "onednn" unless given */
