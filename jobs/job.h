@@ -4,6 +4,9 @@
 
 #include "dg_comm.h"
 #include "dg_log.h"
+#include "dg_options.h"
+
+#include <jansson.h>
 
 /* Exit codes of the program (design.md section 5). */
 enum { DG_EXIT_DONE = 0, DG_EXIT_FAILED = 1, DG_EXIT_USAGE = 2, DG_EXIT_SOME_CASES = 3, DG_EXIT_PREEMPTED = 75 };
@@ -23,6 +26,25 @@ typedef struct dg_job {
     const char *summary; /* one line */
     dg_status (*run)(const dg_job_env *env, int argc, char *const *argv, int *exit_code);
 } dg_job;
+
+/* What a job takes; everything borrowed. */
+typedef struct dg_job_arguments {
+    const char *usage; /* what follows "dosegrid JOB": "CONFIG [--resume] [--set key=value]..." */
+    const dg_option *rows;
+    int row_count;
+    void *target;                         /* the struct of the rows */
+    const char **positional;              /* [positional_max] */
+    int positional_min, positional_max;
+} dg_job_arguments;
+
+/* Binds the rows, then reads DG_* variables and the arguments. --help and -h need no row: they print usage, summary and
+ * flags (rank 0) and set *helped; the job then returns DG_OK at once, with nothing to release. Else the caller owns
+ * `options` (dg_options_release). A config file the job names is read afterwards; origins keep the order right. */
+DG_MUST_USE dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job *job, const dg_job_arguments *arguments,
+                                            int argc, char *const *argv, dg_options *options, int *positional_count,
+                                            bool *helped);
+/* Rank 0 prints `root` to standard output, the answer of --json; takes it. NULL: out of memory. */
+DG_MUST_USE dg_status dg_job_print_json(const dg_job_env *env, json_t *root);
 
 extern const dg_job dg_job_import, dg_job_synth, dg_job_pack, dg_job_inspect, dg_job_train, dg_job_predict,
     dg_job_evaluate, dg_job_status, dg_job_plan, dg_job_bench, dg_job_doctor, dg_job_options;
