@@ -1,0 +1,78 @@
+/* conv_impl.h - a prepared convolution of the oneDNN backend. 3x3x3 are oneDNN convolutions; the data gradient is the
+ * forward convolution with mirrored, transposed weights, which takes accumulation as a fused sum. 1x1x1 are matrix
+ * products on strided rows; the transposed 2x2x2 is a matrix product with 8 cout columns, then scattered.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_ONEDNN_CONV_IMPL_H
+#define DG_ONEDNN_CONV_IMPL_H
+
+#include "onednn_impl.h"
+
+/* A oneDNN primitive with its memory objects; handles of tensors are set for each call. */
+typedef struct onednn_op {
+    dnnl_primitive_t primitive;
+    dnnl_memory_t src, weights, bias, dst, scratchpad; /* bias NULL: none */
+    int src_arg, weights_arg, dst_arg;
+    int64_t scratchpad_bytes;
+} onednn_op;
+
+/* A matrix product for one pair of pitches; more are made at their first use. */
+enum { ONEDNN_PITCHES = 4 };
+typedef struct onednn_product {
+    int64_t src_pitch, dst_pitch;
+    onednn_op op;
+} onednn_product;
+
+/* Weights in a layout of oneDNN's choice. Row i, column j of plane t lies at row[i] + column[j] + plane[t]. */
+typedef struct onednn_packed {
+    dnnl_memory_desc_t layout;
+    void *data;
+    int64_t *plane, *row, *column;
+} onednn_packed;
+
+struct dg_conv {
+    dg_conv_desc desc;
+    int64_t planes, rows, columns; /* of the weights as the engine holds them: taps, cin, cout */
+    int64_t outputs;               /* columns of the matrix product: cout, or 8 cout when transposed */
+    bool thin;                     /* 1x1x1 with few outputs: own loops */
+    onednn_packed forward, data;   /* packed weights */
+    float *bias;                   /* [outputs], zero without one */
+    float *thin_weights;           /* [cout][cin] */
+    onednn_op conv_forward, conv_data, conv_weights;
+    onednn_product product_forward[ONEDNN_PITCHES], product_data[ONEDNN_PITCHES], product_weights[ONEDNN_PITCHES];
+    void *gathered;       /* transposed: [voxels][8 cout] in the activations' type */
+    float *weight_result; /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
+    dnnl_memory_desc_t weight_result_layout;
+    int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
+    int64_t scratch_bytes;
+};
+
+/* onednn_pack.c: the offsets of a two- or five-dimensional weight layout. `dims` are {columns, rows, 3, 3, 3} for a
+ * convolution ({rows, columns, 3, 3, 3} when `swap`), {rows, columns} for a product ({columns, rows} when `swap`). */
+DG_MUST_USE dg_status onednn_layout_offsets(const_dnnl_memory_desc_t layout, int dimension, int64_t count,
+                                            int64_t *offset);
+/* Writes w [planes][rows][columns] f32 to packed memory of type `dtype`; `mirror` reverses the planes. */
+void onednn_pack(onednn_backend *backend, const dg_conv *conv, const onednn_packed *packed, bool mirror,
+                 const float *w);
+/* dw += gradient held in `result` with the given offsets. */
+void onednn_unpack_add(onednn_backend *backend, const dg_conv *conv, const float *result, const int64_t *plane,
+                       const int64_t *row, const int64_t *column, float *dw);
+
+/* onednn_product.c */
+DG_MUST_USE dg_status onednn_product_create(onednn_backend *backend, dg_conv *conv);
+DG_MUST_USE dg_status onednn_product_forward(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch,
+                                             void *y, int64_t y_pitch);
+DG_MUST_USE dg_status onednn_product_data(onednn_backend *backend, dg_conv *conv, const void *dy, int64_t dy_pitch,
+                                          void *dx, int64_t dx_pitch);
+/* dw [cin][outputs] += x^T dy. */
+DG_MUST_USE dg_status onednn_product_weights(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch,
+                                             const void *dy, int64_t dy_pitch, float *dw);
+
+/* Makes the primitive and the memory objects of `op` from a descriptor, which it releases. */
+DG_MUST_USE dg_status onednn_op_create(onednn_backend *backend, dnnl_primitive_desc_t desc,
+                                       const_dnnl_memory_desc_t src, const_dnnl_memory_desc_t weights,
+                                       const_dnnl_memory_desc_t bias, const_dnnl_memory_desc_t dst, onednn_op *op);
+void onednn_op_destroy(onednn_op *op);
+DG_MUST_USE dg_status onednn_op_run(onednn_backend *backend, onednn_op *op, const void *src, const void *weights,
+                                    const float *bias, void *dst);
+
+#endif

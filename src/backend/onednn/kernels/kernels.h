@@ -1,0 +1,107 @@
+/* kernels.h - the loops of the oneDNN backend that oneDNN does not serve well, for one thread each: the callers split the
+ * work over threads and combine partial sums in a fixed order. kernels.c with the parts it includes is compiled three
+ * times, for the base instruction set, AVX2 with FMA, and AVX-512 with BF16; each build exports one table.
+ * Here products may fuse into additions (-ffp-contract=fast): bits differ between instruction sets, not between runs.
+ * A `rows` is `count` voxels of `c` channels. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_ONEDNN_KERNELS_H
+#define DG_ONEDNN_KERNELS_H
+
+#include "dg_backend.h"
+#include "dg_update.h"
+
+/* A piece of a tensor: voxel v, channel k at element v * pitch + k. */
+typedef struct dg_rows {
+    void *data;
+    dg_dtype dtype;
+    int64_t pitch;
+} dg_rows;
+
+static inline dg_rows dg_rows_at(const dg_tensor *t, int64_t voxel)
+{
+    return (dg_rows){(char *)t->data + (size_t)(voxel * t->pitch) * dg_dtype_size(t->dtype), t->dtype, t->pitch};
+}
+
+/* Per-channel constants of a fused normalisation for one sample: z = a x + b, h = act(z), y = h (scale) + shift. scale
+ * and shift are NULL without FiLM. */
+typedef struct dg_norm_coefficients {
+    const float *a, *b, *scale, *shift;
+    dg_activation act;
+    float slope;
+} dg_norm_coefficients;
+
+/* Optional per-axis interpolation: output o lies between inputs lo[o] and lo[o]+step (the last one clamped) with weight
+ * w[o] on the upper; inputs i receive from outputs first[i] .. last[i]-1. */
+typedef struct dg_axis {
+    int64_t in, out;
+    const int64_t *lo, *hi, *first, *last;
+    const float *weight;
+} dg_axis;
+
+typedef struct dg_kernels {
+    const char *name;
+    /* Sums over rows of (x - origin) and its square are added to sum[0..c) and sum[c..2c). */
+    void (*moments)(dg_rows x, int64_t count, int64_t c, const float *origin, double *sum);
+    void (*norm_apply)(const dg_norm_coefficients *k, dg_rows x, const dg_rows *residual, dg_rows y, int64_t count,
+                       int64_t c);
+    /* Adds per channel: sum dz, sum dz*x, and with FiLM sum dy*h, sum dy; at sum[0..c), [c..2c), ... */
+    void (*norm_back_sums)(const dg_norm_coefficients *k, dg_rows x, dg_rows dy, int64_t count, int64_t c, double *sum);
+    /* dx (=|+=) a dz + p x + q, with p and q per channel; p NULL: dx (=|+=) a dz. */
+    void (*norm_back_apply)(const dg_norm_coefficients *k, const float *p, const float *q, dg_rows x, dg_rows dy,
+                            dg_rows dx, bool accumulate, int64_t count, int64_t c);
+    void (*layer_norm)(dg_rows x, int64_t count, int64_t c, double eps, const float *gamma, const float *beta,
+                       float *stats, dg_rows y);
+    /* sum[0..c) += dy*xhat, sum[c..2c) += dy. */
+    void (*layer_norm_back)(dg_rows x, int64_t count, int64_t c, const float *gamma, const float *stats, dg_rows dy,
+                            dg_rows dx, bool accumulate, double *sum);
+
+    void (*act)(dg_activation act, float slope, dg_rows x, dg_rows y, int64_t count, int64_t c);
+    void (*act_back)(dg_activation act, float slope, dg_rows x, dg_rows dy, dg_rows dx, bool accumulate, int64_t count,
+                     int64_t c);
+    void (*copy)(dg_rows x, dg_rows y, bool accumulate, int64_t count, int64_t c);
+    void (*gate)(dg_rows x, dg_rows gate, dg_rows y, int64_t count, int64_t c);
+    void (*gate_back)(dg_rows x, dg_rows gate, dg_rows dy, dg_rows dx, bool accumulate, dg_rows dgate, int64_t count,
+                      int64_t c);
+    /* sum[k] += column sums. */
+    void (*column_sums)(dg_rows x, int64_t count, int64_t c, double *sum);
+
+    /* One output line of pooling (x points at the first of its four input lines; line and plane are input strides in
+     * voxels), and one of its input pair of lines for backward. */
+    void (*pool)(dg_rows x, int64_t line, int64_t plane, dg_rows y, int64_t count, int64_t c);
+    void (*pool_back)(dg_rows x, int64_t line, int64_t plane, dg_rows dy, dg_rows dx, bool accumulate, int64_t count,
+                      int64_t c);
+    /* One line of the trilinear resize: source lines with weights are blended into `buffer` (f32 [width][c]), then
+     * along x. Backward: lines of dy are blended, then gathered per input voxel. */
+    void (*resize)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
+                   dg_rows y, int64_t c);
+    void (*resize_back)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
+                        dg_rows dx, bool accumulate, int64_t c);
+
+    /* 1x1x1 convolutions with few outputs (cout <= DG_THIN). w is [c][cout] f32. */
+    void (*thin)(dg_rows x, const float *w, const float *bias, int cout, dg_rows y, int64_t count, int64_t c);
+    void (*thin_back)(dg_rows dy, const float *w, int cout, dg_rows dx, bool accumulate, int64_t count, int64_t c);
+    void (*thin_weights)(dg_rows x, dg_rows dy, int cout, double *dw, int64_t count, int64_t c);
+
+    /* Terms over count voxels of one channel: sums[DG_LOSS_TERMS], *counted; dy (data NULL: not wanted) gets
+     * scale[k] * derivative of term k. */
+    void (*loss_sums)(dg_rows y, dg_rows target, const uint8_t *mask, int64_t count, double *sums, int64_t *counted);
+    void (*loss_back)(dg_rows y, dg_rows target, const uint8_t *mask, const float *scale, dg_rows dy, int64_t count);
+
+    void (*axpy)(int64_t count, float a, const float *x, float *y);
+    double (*sum_squares)(int64_t count, const float *x);
+    void (*adamw)(const dg_adamw_constants *k, int64_t count, float *p, const float *g, float *m, float *v);
+    void (*sgd)(const dg_sgd_constants *k, int64_t count, float *p, const float *g, float *momentum);
+    void (*ema)(float one_minus_decay, int64_t count, const float *p, float *average);
+    float (*dot)(int64_t count, const float *a, const float *b);
+    /* Row-wise softmax of scores * scale in place; and ds = p * (dp - sum(dp * p)) * scale into dp. */
+    void (*softmax)(int64_t count, float scale, float *scores);
+    void (*softmax_back)(int64_t count, float scale, const float *p, float *dp);
+    /* Weights into a blocked layout: packed[row[i] + column[j]] = source[i * columns + j] as dtype. */
+    void (*pack)(const float *source, int64_t rows, int64_t columns, const int64_t *row, const int64_t *column,
+                 dg_dtype dtype, void *packed);
+} dg_kernels;
+
+enum { DG_THIN = 4 };
+
+extern const dg_kernels dg_kernels_base, dg_kernels_avx2, dg_kernels_avx512;
+
+#endif

@@ -1,0 +1,72 @@
+/* part_thin.h - 1x1x1 convolutions with at most DG_THIN outputs, bound by memory and not worth a matrix product; a part
+ * of kernels.c. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_PART_THIN_H
+#define DG_PART_THIN_H
+
+DG_INLINE void thin_rows(dg_rows x, dg_dtype type, const float *w, const float *bias, int cout, dg_rows y,
+                         int64_t count, int64_t c)
+{
+    for (int64_t v = 0; v < count; v++) {
+        vf sum[DG_THIN] = {{0}};
+        for (int64_t k = 0; k < c; k += VL) {
+            const int lanes = lanes_at(k, c);
+            vf a = vload(x.data, type, v * x.pitch + k, lanes);
+            for (int o = 0; o < cout; o++) sum[o] += a * vload(w + o * c, DG_F32, k, lanes);
+        }
+        for (int o = 0; o < cout; o++)
+            vstore(y.data, y.dtype, v * y.pitch + o, 1, vset(vsum(sum[o]) + (bias != NULL ? bias[o] : 0.0f)));
+    }
+}
+
+/* w is transposed: [cout][c]. */
+static void thin(dg_rows x, const float *w, const float *bias, int cout, dg_rows y, int64_t count, int64_t c)
+{
+    if (x.dtype == DG_BF16)
+        thin_rows(x, DG_BF16, w, bias, cout, y, count, c);
+    else
+        thin_rows(x, DG_F32, w, bias, cout, y, count, c);
+}
+
+static void thin_back(dg_rows dy, const float *w, int cout, dg_rows dx, bool accumulate, int64_t count, int64_t c)
+{
+    for (int64_t v = 0; v < count; v++) {
+        float g[DG_THIN] = {0};
+        for (int o = 0; o < cout; o++) g[o] = vload(dy.data, dy.dtype, v * dy.pitch + o, 1)[0];
+        for (int64_t k = 0; k < c; k += VL) {
+            const int lanes = lanes_at(k, c);
+            vf d = {0};
+            for (int o = 0; o < cout; o++) d += g[o] * vload(w + o * c, DG_F32, k, lanes);
+            if (accumulate) d += vload(dx.data, dx.dtype, v * dx.pitch + k, lanes);
+            vstore(dx.data, dx.dtype, v * dx.pitch + k, lanes, d);
+        }
+    }
+}
+
+DG_INLINE void thin_weights_block(dg_rows x, dg_dtype type, dg_rows dy, int o, double *dw, int64_t v0, int64_t v1,
+                                  int64_t c)
+{
+    for (int64_t k = 0; k < c; k += VL) {
+        const int lanes = lanes_at(k, c);
+        vf sum = {0};
+        for (int64_t v = v0; v < v1; v++)
+            sum += vload(dy.data, dy.dtype, v * dy.pitch + o, 1)[0] * vload(x.data, type, v * x.pitch + k, lanes);
+        add_lanes(dw + k, sum, lanes);
+    }
+}
+
+/* dw is [cout][c]. */
+static void thin_weights(dg_rows x, dg_rows dy, int cout, double *dw, int64_t count, int64_t c)
+{
+    const int64_t step = block_voxels(c);
+    for (int64_t v = 0; v < count; v += step) {
+        const int64_t end = v + step < count ? v + step : count;
+        for (int o = 0; o < cout; o++) {
+            if (x.dtype == DG_BF16)
+                thin_weights_block(x, DG_BF16, dy, o, dw + o * c, v, end, c);
+            else
+                thin_weights_block(x, DG_F32, dy, o, dw + o * c, v, end, c);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* vec.h - the widest vector of the instruction set a kernel file is compiled for, in GCC's vector types: one source,
+ * three builds (see kernels.h). Arithmetic is f32; memory is f32 or bf16. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_VEC_H
+#define DG_VEC_H
+
+#include "dg_bf16.h"
+#include "dg_dtype.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+enum { VL = 16 };
+#elif defined(__AVX2__)
+enum { VL = 8 };
+#else
+enum { VL = 4 };
+#endif
+
+typedef float vf __attribute__((vector_size(4 * VL)));
+typedef int32_t vi __attribute__((vector_size(4 * VL)));
+typedef uint32_t vu __attribute__((vector_size(4 * VL)));
+typedef uint16_t vh __attribute__((vector_size(2 * VL)));
+
+#define DG_INLINE static inline __attribute__((always_inline))
+
+DG_INLINE vf vset(float value) { return (vf){0} + value; }
+DG_INLINE vf vselect(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+DG_INLINE vf vmax(vf a, vf b) { return vselect(a > b, a, b); }
+DG_INLINE vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
+DG_INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+
+DG_INLINE vf vfrom_bf16(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+
+/* Round to nearest even; NaN stays NaN, as dg_bf16_from_f32. */
+DG_INLINE vh vto_bf16(vf value)
+{
+#if defined(__AVX512BF16__)
+    return (vh)_mm512_cvtneps_pbh((__m512)value);
+#else
+    vu bits = (vu)value;
+    vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    vu quiet = (bits >> 16) | 0x40u;
+    vu nan = (vu)((bits & 0x7fffffffu) > 0x7f800000u);
+    return __builtin_convertvector((quiet & nan) | (rounded & ~nan), vh);
+#endif
+}
+
+/* `count` (1..VL) elements at element `index` of an array of type `dtype`; the other lanes are 0. */
+DG_INLINE vf vload(const void *base, dg_dtype dtype, int64_t index, int count)
+{
+    if (dtype == DG_F32) {
+        const float *p = (const float *)base + index;
+        vf v = {0};
+        if (count == VL)
+            memcpy(&v, p, sizeof v);
+        else
+#if defined(__AVX512F__)
+            v = (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
+#else
+            for (int i = 0; i < count; i++) v[i] = p[i];
+#endif
+        return v;
+    }
+    const uint16_t *p = (const uint16_t *)base + index;
+    vh h = {0};
+    if (count == VL)
+        memcpy(&h, p, sizeof h);
+    else
+#if defined(__AVX512F__)
+        h = (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
+#else
+        for (int i = 0; i < count; i++) h[i] = p[i];
+#endif
+    return vfrom_bf16(h);
+}
+
+DG_INLINE void vstore(void *base, dg_dtype dtype, int64_t index, int count, vf v)
+{
+    if (dtype == DG_F32) {
+        float *p = (float *)base + index;
+        if (count == VL)
+            memcpy(p, &v, sizeof v);
+        else
+#if defined(__AVX512F__)
+            _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
+#else
+            for (int i = 0; i < count; i++) p[i] = v[i];
+#endif
+        return;
+    }
+    uint16_t *p = (uint16_t *)base + index;
+    vh h = vto_bf16(v);
+    if (count == VL)
+        memcpy(p, &h, sizeof h);
+    else
+#if defined(__AVX512F__)
+        _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)h);
+#else
+        for (int i = 0; i < count; i++) p[i] = h[i];
+#endif
+}
+
+/* Sum of the lanes, pairwise. */
+DG_INLINE float vsum(vf v)
+{
+    float lane[VL];
+    memcpy(lane, &v, sizeof v);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+/* 1/a to about 1e-7 relative, a in [1, 2^126]; infinity gives 0. */
+DG_INLINE vf vreciprocal(vf a)
+{
+#if defined(__AVX512F__)
+    vf r = (vf)_mm512_rcp14_ps((__m512)a);
+    vf e = 1.0f - a * r;
+    return r + r * e;
+#else
+    return 1.0f / a;
+#endif
+}
+
+/* exp(x) to about 2e-7 relative for x in [-87, 88]; arguments beyond are clamped, NaN passes. Cody and Waite reduction
+ * and a Taylor polynomial of degree 6 on [-ln2/2, ln2/2] (truncation below 2e-8 after the last correction). */
+DG_INLINE vf vexp(vf x)
+{
+    x = vselect(x > 88.0f, vset(88.0f), x);
+    x = vselect(x < -87.0f, vset(-87.0f), x);
+#if defined(__AVX512F__)
+    vf n = (vf)_mm512_roundscale_ps((__m512)(x * 1.44269504f), 8);
+#else
+    vf shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the addition rounds to an integer */
+    vf n = shifted - 12582912.0f;
+#endif
+    vf r = x - n * 0.693145752f - n * 1.42860677e-6f;
+    vf p = r * 0.00138888889f + 0.00833333333f;
+    p = p * r + 0.0416666667f;
+    p = p * r + 0.166666667f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    vi exponent = __builtin_convertvector(n, vi) + 127;
+    return p * (vf)(exponent << 23);
+#endif
+}
+
+DG_INLINE vf vsigmoid(vf x) { return vreciprocal(1.0f + vexp(-x)); }
+
+#endif
