@@ -48,8 +48,8 @@ static void test_anatomy(void)
             dose56 += in(p, "PTV56", i) ? p->dose_gy[i] : 0.0f;
             DG_CHECK(in(p, "PTV56", i) + in(p, "PTV63", i) + in(p, "PTV70", i) <= 1);
             DG_CHECK(in(p, "Body", i) || (p->masks[i] == 0 && p->ct_hu[i] == -1000));
-            if (!in(p, "possible_dose", i)) DG_CHECK(p->dose_gy[i] == 0.0f && !in_target(p, i));
-            if (in(p, "possible_dose", i)) DG_CHECK(p->dose_gy[i] > 0.0f && p->dose_gy[i] < 80.0f);
+            if (!in(p, "possible_dose_mask", i)) DG_CHECK(p->dose_gy[i] == 0.0f && !in_target(p, i));
+            if (in(p, "possible_dose_mask", i)) DG_CHECK(p->dose_gy[i] > 0.0f && p->dose_gy[i] < 80.0f);
         }
         for (int s = 0; s < 11; s++) DG_CHECK(count[s] > 0);
         DG_CHECK(left_x / (double)count[3] > right_x / (double)count[2]); /* x grows to the patient's left */

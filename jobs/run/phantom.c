@@ -18,7 +18,7 @@ static const dg_structure table[PH_STRUCTURES] = {
     [PH_PTV63] = {"PTV63", "PTV_6300", "", DG_ROLE_TARGET, 63},
     [PH_PTV70] = {"PTV70", "PTV_7000", "", DG_ROLE_TARGET, 70},
     [PH_BODY] = {"Body", "Body", "", DG_ROLE_BODY, 0},
-    [PH_POSSIBLE] = {"possible_dose", "", "", DG_ROLE_POSSIBLE_DOSE, 0},
+    [PH_POSSIBLE] = {"possible_dose_mask", "", "", DG_ROLE_POSSIBLE_DOSE, 0},
 };
 
 void dg_phantom_id(int64_t index, char id[DG_CASE_ID])
