@@ -30,6 +30,8 @@ static dg_status read_index(const char *path, bool packed, dg_index_row **row, i
     hid_t file;
     int64_t version;
     char layout[16];
+    *row = NULL;
+    *count = 0;
     DG_TRY(dg_h5_open(path, index_role, &file));
     dg_status status = dg_h5_check_format(file, "dosegrid-cohort", DG_COHORT_VERSION, index_role, &version);
     if (status == DG_OK) status = dg_h5_get_attr_text(file, "layout", layout, sizeof layout, index_role);
@@ -55,6 +57,7 @@ static dg_status fresh_index(const char *folder, dg_index_row **row, int64_t *co
     char path[DG_PATH_MAX];
     dg_index_row *files;
     int64_t file_count;
+    *row = NULL;
     DG_TRY(dg_path_join(path, folder, "cohort.h5"));
     DG_TRY(dg_index_list(folder, &files, &file_count));
     dg_status status = read_index(path, false, row, count);

@@ -89,6 +89,14 @@ dg_status dg_h5_put_strings(hid_t parent, const char *name, int64_t count, size_
     return status;
 }
 
+dg_status dg_h5_put_text(hid_t parent, const char *name, const char *text, const char *role)
+{
+    hid_t type = string_type(strlen(text) + 1);
+    dg_status status = put_typed(parent, name, type, 0, NULL, NULL, text, role);
+    dg_h5_close(type);
+    return status;
+}
+
 static dg_status put_attr(hid_t object, const char *name, hid_t type, int rank, const int64_t *shape,
                           const void *values, const char *role)
 {
@@ -236,6 +244,22 @@ dg_status dg_h5_get_strings(hid_t parent, const char *name, int64_t count, size_
             return DG_FAIL(DG_ERR_FORMAT, "%s: dataset %s: text %lld has no end", role, name, (long long)i);
     }
     return DG_OK;
+}
+
+dg_status dg_h5_get_text(hid_t parent, const char *name, int64_t limit, char **text, const char *role)
+{
+    dg_h5_shape found;
+    hid_t dataset;
+    *text = NULL;
+    DG_TRY(dg_h5_open_dataset(parent, name, role, &found, &dataset));
+    dg_h5_close(dataset);
+    if (!found.raw || found.rank != 1 || found.elements > limit + 1)
+        return DG_FAIL(DG_ERR_MISMATCH, "%s: dataset %s is not a text of at most %lld bytes", role, name,
+                       (long long)limit);
+    DG_TRY(dg_alloc(text, (size_t)found.elements + 1, 1, name));
+    dg_status status = get_typed(parent, name, DG_U8, true, 1, found.shape, *text, role);
+    if (status != DG_OK) dg_free(text);
+    return status;
 }
 
 static dg_status open_attr(hid_t object, const char *name, const char *role, dg_h5_shape *shape, hid_t *attribute,

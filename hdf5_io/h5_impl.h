@@ -88,6 +88,9 @@ DG_MUST_USE dg_status dg_h5_get_attr(hid_t object, const char *name, dg_dtype ty
                                      const char *role);
 DG_MUST_USE dg_status dg_h5_get_attr_text(hid_t object, const char *name, char *text, size_t capacity,
                                           const char *role);
+/* A text of any length as a scalar string. *text is the caller's (dg_free), at most `limit` bytes and a NUL. */
+DG_MUST_USE dg_status dg_h5_put_text(hid_t parent, const char *name, const char *text, const char *role);
+DG_MUST_USE dg_status dg_h5_get_text(hid_t parent, const char *name, int64_t limit, char **text, const char *role);
 bool dg_h5_has(hid_t parent, const char *name);
 bool dg_h5_has_attr(hid_t object, const char *name);
 /* Checks @format and @version (1 .. newest) of an object; a newer version says that a newer program is needed. */

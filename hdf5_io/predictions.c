@@ -1,0 +1,227 @@
+/* predictions.c - one file for each predicted case. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_predictions.h"
+
+#include "dg_file.h"
+#include "dg_mem.h"
+#include "h5_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PREDICTION_VERSION = 1, ROLE_TEXT = 96, ID_CAPACITY = 64 };
+static const char format_name[] = "dosegrid-prediction";
+
+static dg_status place(const char *folder, const char *id, char path[DG_PATH_MAX], char role[ROLE_TEXT])
+{
+    char name[ID_CAPACITY + 8];
+    DG_TRY(dg_h5_check_id(id));
+    snprintf(role, ROLE_TEXT, "prediction of case %s", id);
+    snprintf(name, sizeof name, "%s.h5", id);
+    return dg_path_join(path, folder, name);
+}
+
+/* ---- writing ---- */
+
+static dg_status put_grid(hid_t file, const dg_grid *grid, const char *role)
+{
+    const int64_t three[2] = {3, 3};
+    DG_TRY(dg_h5_put_attr(file, "shape_zyx", DG_I64, 1, three, grid->shape, role));
+    DG_TRY(dg_h5_put_attr(file, "spacing_mm_zyx", DG_F64, 1, three, grid->spacing_mm, role));
+    DG_TRY(dg_h5_put_attr(file, "origin_mm_zyx", DG_F64, 1, three, grid->origin_mm, role));
+    return dg_h5_put_attr(file, "direction", DG_F64, 2, three, grid->direction, role);
+}
+
+static dg_status fill_file(hid_t file, const char *id, const dg_grid *grid, const char *model_sha256,
+                           const float *dose_gy, char hex[DG_HASH_HEX], const char *role)
+{
+    const int64_t version = PREDICTION_VERSION;
+    int64_t chunk[3];
+    for (int i = 0; i < 3; i++) chunk[i] = grid->shape[i] < DG_H5_CHUNK ? grid->shape[i] : DG_H5_CHUNK;
+    DG_TRY(dg_h5_put_attr_text(file, "format", format_name, role));
+    DG_TRY(dg_h5_put_attr(file, "version", DG_I64, 0, NULL, &version, role));
+    DG_TRY(dg_h5_put_attr_text(file, "id", id, role));
+    DG_TRY(dg_h5_put_attr_text(file, "model_sha256", model_sha256, role));
+    DG_TRY(put_grid(file, grid, role));
+    DG_TRY(dg_h5_put(file, "dose", DG_F32, 3, grid->shape, chunk, dose_gy, role));
+    return dg_h5_seal(file, role, hex);
+}
+
+dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
+                              const float *dose_gy, dg_ledger_entry *entry)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    DG_TRY(place(folder, id, path, role));
+    DG_TRY(dg_grid_check(grid));
+    int64_t voxels = dg_grid_voxels(grid);
+    for (int64_t i = 0; i < voxels; i++)
+        if (!isfinite(dose_gy[i]))
+            return DG_FAIL(DG_ERR_NUMERIC, "%s: dose is not finite at voxel %lld of %lld; it is not written", role,
+                           (long long)i, (long long)voxels);
+    DG_TRY(dg_make_folder(folder));
+    dg_h5_image image;
+    dg_h5_lock();
+    dg_status status = dg_h5_image_create(role, &image);
+    if (status == DG_OK) {
+        status = fill_file(image.file, id, grid, model_sha256, dose_gy, entry->content_sha256, role);
+        if (status == DG_OK)
+            status = dg_h5_image_finish(&image, role, path);
+        else
+            dg_h5_image_discard(&image);
+    }
+    dg_h5_unlock();
+    return status;
+}
+
+/* ---- reading ---- */
+
+static dg_status get_grid(hid_t file, dg_grid *grid, const char *role)
+{
+    DG_TRY(dg_h5_get_attr(file, "shape_zyx", DG_I64, 3, grid->shape, role));
+    DG_TRY(dg_h5_get_attr(file, "spacing_mm_zyx", DG_F64, 3, grid->spacing_mm, role));
+    DG_TRY(dg_h5_get_attr(file, "origin_mm_zyx", DG_F64, 3, grid->origin_mm, role));
+    DG_TRY(dg_h5_get_attr(file, "direction", DG_F64, 9, grid->direction, role));
+    return dg_grid_check(grid);
+}
+
+/* What a caller wants of a file; NULL where it does not matter. */
+typedef struct wanted {
+    dg_grid *grid;
+    float **dose_gy;
+    char *model_sha256, *content_sha256; /* [DG_HASH_HEX] */
+} wanted;
+
+static dg_status read_file(hid_t file, const char *id, const wanted *want, const char *role)
+{
+    int64_t version;
+    char found[ID_CAPACITY], hex[DG_HASH_HEX];
+    dg_grid grid;
+    DG_TRY(dg_h5_check_format(file, format_name, PREDICTION_VERSION, role, &version));
+    DG_TRY(dg_h5_get_attr_text(file, "id", found, sizeof found, role));
+    if (strcmp(found, id) != 0)
+        return DG_FAIL(DG_ERR_FORMAT, "%s: the file holds case %s; give it its own name back", role, found);
+    DG_TRY(dg_h5_check_seal(file, role, hex));
+    if (want->content_sha256 != NULL) memcpy(want->content_sha256, hex, DG_HASH_HEX);
+    if (want->model_sha256 != NULL)
+        DG_TRY(dg_h5_get_attr_text(file, "model_sha256", want->model_sha256, DG_HASH_HEX, role));
+    DG_TRY(get_grid(file, &grid, role));
+    if (want->grid != NULL) *want->grid = grid;
+    if (want->dose_gy == NULL) return DG_OK;
+    DG_TRY(DG_NEW(want->dose_gy, dg_grid_voxels(&grid), "predicted dose"));
+    dg_status status = dg_h5_get(file, "dose", DG_F32, 3, grid.shape, *want->dose_gy, role);
+    if (status != DG_OK) dg_free(want->dose_gy);
+    return status;
+}
+
+static dg_status read_prediction(const char *folder, const char *id, const wanted *want)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    hid_t file;
+    DG_TRY(place(folder, id, path, role));
+    dg_h5_lock();
+    dg_status status = dg_h5_open(path, role, &file);
+    if (status == DG_OK) {
+        status = read_file(file, id, want, role);
+        dg_h5_close(file);
+    }
+    dg_h5_unlock();
+    return status;
+}
+
+dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy)
+{
+    *dose_gy = NULL;
+    return read_prediction(folder, id, &(wanted){.grid = grid, .dose_gy = dose_gy});
+}
+
+bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256)
+{
+    char found[DG_HASH_HEX];
+    if (read_prediction(folder, id, &(wanted){.model_sha256 = found}) != DG_OK) {
+        dg_error_clear();
+        return false;
+    }
+    return strcmp(found, model_sha256) == 0;
+}
+
+/* ---- the whole folder ---- */
+
+typedef struct id_list {
+    char (*id)[ID_CAPACITY];
+    size_t count, capacity;
+} id_list;
+
+static dg_status add_id(id_list *list, const char *name)
+{
+    size_t length = strlen(name);
+    if (length < 4 || length - 3 >= ID_CAPACITY || name[0] == '.' || strcmp(name + length - 3, ".h5") != 0)
+        return DG_OK;
+    if (list->count == list->capacity) {
+        DG_TRY(dg_grow(&list->id, list->capacity, list->capacity * 2 + 16, ID_CAPACITY, "list of predictions"));
+        list->capacity = list->capacity * 2 + 16;
+    }
+    snprintf(list->id[list->count++], ID_CAPACITY, "%.*s", (int)(length - 3), name);
+    return DG_OK;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+static dg_status list_ids(const char *folder, id_list *list)
+{
+    DIR *listing = opendir(folder);
+    const struct dirent *entry;
+    dg_status status = DG_OK;
+    *list = (id_list){0};
+    if (listing == NULL) {
+        char reason[128];
+        return DG_FAIL(DG_ERR_IO, "the folder of predictions cannot be opened: %s",
+                       strerror_r(errno, reason, sizeof reason));
+    }
+    while (status == DG_OK && (entry = readdir(listing)) != NULL) status = add_id(list, entry->d_name);
+    closedir(listing);
+    if (status != DG_OK) dg_free(&list->id);
+    if (status == DG_OK && list->count > 0) qsort(list->id, list->count, ID_CAPACITY, by_text);
+    return status;
+}
+
+static dg_status hash_predictions(const char *folder, const id_list *list, dg_hash *hash, int64_t *count, char *bad,
+                                  size_t bad_capacity)
+{
+    char content[DG_HASH_HEX];
+    for (size_t i = 0; i < list->count; i++) {
+        dg_status status = read_prediction(folder, list->id[i], &(wanted){.content_sha256 = content});
+        if (status == DG_ERR_MEMORY) return status;
+        if (status != DG_OK) {
+            size_t used = bad == NULL ? 0 : strlen(bad);
+            if (bad != NULL)
+                snprintf(bad + used, bad_capacity - used, "%s%s", used > 0 ? "; " : "", dg_error_last()->text);
+            dg_error_clear();
+            continue;
+        }
+        DG_TRY(dg_hash_add_string(hash, list->id[i]));
+        DG_TRY(dg_hash_add_string(hash, content));
+        (*count)++;
+    }
+    return DG_OK;
+}
+
+dg_status dg_predictions_content_hash(const char *folder, char hex[DG_HASH_HEX], int64_t *count, char *bad,
+                                      size_t bad_capacity)
+{
+    id_list list;
+    dg_hash *hash = NULL;
+    dg_status status;
+    *count = 0;
+    if (bad != NULL && bad_capacity > 0) bad[0] = '\0';
+    DG_TRY(list_ids(folder, &list));
+    DG_TRY_GOTO(status, dg_hash_create(&hash), cleanup);
+    DG_TRY_GOTO(status, hash_predictions(folder, &list, hash, count, bad, bad_capacity), cleanup);
+    DG_TRY_GOTO(status, dg_hash_finish(hash, hex), cleanup);
+cleanup:
+    dg_hash_destroy(&hash);
+    dg_free(&list.id);
+    return status;
+}
