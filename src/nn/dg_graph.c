@@ -122,7 +122,8 @@ void dg_build_conv(dg_builder *builder, const char *name, dg_conv_kind kind, int
     dg_graph_op *op = add_op(builder, DG_OP_CONV, name, x, y);
     if (op == NULL) return;
     if (kernel > 1 && (is_slice(graph, x) || is_slice(graph, y))) {
-        fail(builder, DG_FAIL(DG_ERR_INTERNAL, "convolution '%s' with kernel %d reads or writes a slice", name, kernel));
+        fail(builder,
+             DG_FAIL(DG_ERR_INTERNAL, "convolution '%s' with kernel %d reads or writes a slice", name, kernel));
         return;
     }
     int64_t cin = graph->tensor[x].c, cout = graph->tensor[y].c, k = kernel;
@@ -132,8 +133,8 @@ void dg_build_conv(dg_builder *builder, const char *name, dg_conv_kind kind, int
     int64_t fan_in = shape[1] * k * k * k;
     op->conv = kind;
     op->kernel = kernel;
-    op->weight = add_param(builder, name, "weight", transposed ? DG_PARAM_CONV_TRANSPOSE : DG_PARAM_CONV, 5, shape,
-                           fan_in);
+    op->weight =
+        add_param(builder, name, "weight", transposed ? DG_PARAM_CONV_TRANSPOSE : DG_PARAM_CONV, 5, shape, fan_in);
     if (bias) op->bias = add_param(builder, name, "bias", DG_PARAM_VECTOR, 1, &cout, fan_in);
 }
 
@@ -169,7 +170,10 @@ void dg_build_act(dg_builder *builder, const char *name, dg_activation act, doub
     op->norm.negative_slope = slope;
 }
 
-void dg_build_copy(dg_builder *builder, const char *name, int x, int y) { (void)add_op(builder, DG_OP_COPY, name, x, y); }
+void dg_build_copy(dg_builder *builder, const char *name, int x, int y)
+{
+    (void)add_op(builder, DG_OP_COPY, name, x, y);
+}
 
 void dg_build_gate(dg_builder *builder, const char *name, int x, int gate, int y)
 {
@@ -177,7 +181,10 @@ void dg_build_gate(dg_builder *builder, const char *name, int x, int gate, int y
     if (op != NULL) op->gate = gate;
 }
 
-void dg_build_pool(dg_builder *builder, const char *name, int x, int y) { (void)add_op(builder, DG_OP_POOL, name, x, y); }
+void dg_build_pool(dg_builder *builder, const char *name, int x, int y)
+{
+    (void)add_op(builder, DG_OP_POOL, name, x, y);
+}
 
 void dg_build_resize(dg_builder *builder, const char *name, int x, int y)
 {

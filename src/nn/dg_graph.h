@@ -14,7 +14,7 @@ enum { DG_GRAPH_NAME = 48, DG_LEVEL_VECTOR = -1 };
 
 typedef struct dg_graph_tensor {
     char name[DG_GRAPH_NAME];
-    int level;     /* >= 0: [n, z>>level, y>>level, x>>level, c] in the plan's dtype; DG_LEVEL_VECTOR: f32 [n,c] */
+    int level; /* >= 0: [n, z>>level, y>>level, x>>level, c] in the plan's dtype; DG_LEVEL_VECTOR: f32 [n,c] */
     int64_t c;
     int root;      /* the tensor this is a slice of; itself when it is none */
     int64_t first; /* first channel in root */
@@ -37,20 +37,20 @@ typedef enum dg_op_kind {
 typedef struct dg_graph_op {
     dg_op_kind kind;
     char name[DG_GRAPH_NAME];
-    int x, y;                /* tensors */
-    int film, residual;      /* of DG_OP_NORM, or -1 */
-    int gate;                /* of DG_OP_GATE, else -1 */
-    int weight, bias;        /* parameters (norms: gamma, beta), or -1 */
+    int x, y;           /* tensors */
+    int film, residual; /* of DG_OP_NORM, or -1 */
+    int gate;           /* of DG_OP_GATE, else -1 */
+    int weight, bias;   /* parameters (norms: gamma, beta), or -1 */
     dg_conv_kind conv;
     int kernel;
-    dg_norm_desc norm;       /* eps also of DG_OP_LAYER_NORM; act and negative_slope also of DG_OP_ACT */
+    dg_norm_desc norm; /* eps also of DG_OP_LAYER_NORM; act and negative_slope also of DG_OP_ACT */
     int heads;
 } dg_graph_op;
 
 typedef struct dg_graph {
     dg_graph_tensor *tensor; /* owned */
     int tensors, tensor_capacity;
-    dg_graph_op *op;         /* owned */
+    dg_graph_op *op; /* owned */
     int ops, op_capacity;
     int input, constraints, output; /* tensors; constraints -1 when the model is not conditioned */
 } dg_graph;

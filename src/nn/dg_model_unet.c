@@ -104,7 +104,8 @@ void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
     net.condition = conditioning(&net);
     for (int64_t l = 0; l < deepest; l++) {
         /* The decoder that reads this level's skip gets its other half from the level below. */
-        int64_t skip_c = channels_of(&net, l), up_c = l + 1 == deepest ? channels_of(&net, deepest) : channels_of(&net, l);
+        int64_t skip_c = channels_of(&net, l),
+                up_c = l + 1 == deepest ? channels_of(&net, deepest) : channels_of(&net, l);
         concat[l] = dg_build_tensor(b, numbered("concat", l + 1).text, (int)l, up_c + skip_c);
         up[l] = dg_build_slice(b, numbered("up", l + 1).text, concat[l], 0, up_c);
         int skip = dg_build_slice(b, numbered("enc", l + 1).text, concat[l], up_c, skip_c);

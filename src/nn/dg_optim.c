@@ -97,12 +97,20 @@ static dg_status update_range(dg_optim *optim, double lr, double grad_scale, boo
     const double weight_decay = decay ? config->weight_decay : 0.0;
     float *moment = optim->moment[0] + first;
     if (config->kind == DG_OPTIM_SGD) {
-        const dg_sgd_desc desc = {.lr = lr, .momentum = config->momentum, .weight_decay = weight_decay,
-                                  .nesterov = config->nesterov, .grad_scale = grad_scale};
+        const dg_sgd_desc desc = {.lr = lr,
+                                  .momentum = config->momentum,
+                                  .weight_decay = weight_decay,
+                                  .nesterov = config->nesterov,
+                                  .grad_scale = grad_scale};
         return backend->ops->sgd(backend, &desc, end - first, weights + first, gradients + first, moment);
     }
-    const dg_adamw_desc desc = {.lr = lr, .beta1 = config->beta1, .beta2 = config->beta2, .eps = config->eps,
-                                .weight_decay = weight_decay, .step = optim->step + 1, .grad_scale = grad_scale};
+    const dg_adamw_desc desc = {.lr = lr,
+                                .beta1 = config->beta1,
+                                .beta2 = config->beta2,
+                                .eps = config->eps,
+                                .weight_decay = weight_decay,
+                                .step = optim->step + 1,
+                                .grad_scale = grad_scale};
     return backend->ops->adamw(backend, &desc, end - first, weights + first, gradients + first, moment,
                                optim->moment[1] + first);
 }

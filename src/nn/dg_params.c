@@ -33,7 +33,8 @@ dg_status dg_param_table_add(dg_param_table *table, const char *name, dg_param_k
         table->capacity = wanted;
     }
     dg_param *param = &table->item[table->count];
-    *param = (dg_param){.kind = kind, .rank = rank, .offset = table->total, .count = count, .fan_in = fan_in, .decay = true};
+    *param =
+        (dg_param){.kind = kind, .rank = rank, .offset = table->total, .count = count, .fan_in = fan_in, .decay = true};
     (void)snprintf(param->name, sizeof param->name, "%s", name);
     memcpy(param->torch_shape, torch_shape, (size_t)rank * sizeof *torch_shape);
     table->total += (count + OFFSET_ALIGNMENT - 1) / OFFSET_ALIGNMENT * OFFSET_ALIGNMENT;
@@ -117,8 +118,7 @@ void dg_params_init(const dg_param_table *table, uint64_t seed, float *flat)
         }
         double bound = 1.0 / sqrt((double)param->fan_in);
         dg_rng rng = dg_rng_stream(seed, DG_RNG_INIT, (uint64_t)i, 0);
-        for (int64_t k = 0; k < param->count; k++)
-            value[k] = (float)((2.0 * dg_rng_uniform(&rng) - 1.0) * bound);
+        for (int64_t k = 0; k < param->count; k++) value[k] = (float)((2.0 * dg_rng_uniform(&rng) - 1.0) * bound);
     }
 }
 
@@ -174,7 +174,8 @@ dg_status dg_params_save(const dg_param_table *table, const float *flat, const d
     for (int i = 0; i < table->count; i++) {
         const dg_param *param = &table->item[i];
         dg_param_to_torch(param, flat, torch);
-        DG_TRY_GOTO(status, sink->put(sink->context, param->name, DG_F32, param->rank, param->torch_shape, torch), done);
+        DG_TRY_GOTO(status, sink->put(sink->context, param->name, DG_F32, param->rank, param->torch_shape, torch),
+                    done);
     }
 done:
     dg_free(&torch);

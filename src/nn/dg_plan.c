@@ -8,12 +8,12 @@
 
 struct dg_plan {
     dg_program program;
-    dg_backend *backend;   /* borrowed */
-    dg_conv **conv;        /* [ops]; NULL for the others */
+    dg_backend *backend; /* borrowed */
+    dg_conv **conv;      /* [ops]; NULL for the others */
     void *arena;
-    void *input_gradient;  /* NULL until wanted */
+    void *input_gradient; /* NULL until wanted */
     int64_t packed_bytes;
-    const float *weights;  /* borrowed, flat */
+    const float *weights; /* borrowed, flat */
     bool forward_done;
 };
 
@@ -52,8 +52,16 @@ static dg_status create_conv(dg_plan *plan, int o)
     const dg_graph_op *op = &program->model->graph.op[o];
     const dg_tensor x = dg_program_shape(program, op->x, &program->value[0][op->x]);
     const dg_tensor y = dg_program_shape(program, op->y, &program->value[0][op->y]);
-    const dg_conv_desc desc = {.kind = op->conv, .kernel = op->kernel, .n = x.n, .z = x.z, .y = x.y, .x = x.x,
-                               .cin = x.c, .cout = y.c, .dtype = x.dtype, .training = program->config.training,
+    const dg_conv_desc desc = {.kind = op->conv,
+                               .kernel = op->kernel,
+                               .n = x.n,
+                               .z = x.z,
+                               .y = x.y,
+                               .x = x.x,
+                               .cin = x.c,
+                               .cout = y.c,
+                               .dtype = x.dtype,
+                               .training = program->config.training,
                                .accumulate_dx = program->accumulate_dx[o]};
     dg_status status = plan->backend->ops->conv_create(plan->backend, &desc, &plan->conv[o]);
     return status == DG_OK ? DG_OK : dg_error_context(status, "convolution '%s'", op->name);
@@ -160,7 +168,8 @@ dg_tensor dg_plan_activation(const dg_plan *plan, const char *name)
 
 dg_plan_memory dg_plan_get_memory(const dg_plan *plan)
 {
-    return (dg_plan_memory){.arena_bytes = plan->program.arena_bytes, .packed_bytes = plan->packed_bytes,
+    return (dg_plan_memory){.arena_bytes = plan->program.arena_bytes,
+                            .packed_bytes = plan->packed_bytes,
                             .parameter_bytes = plan->program.model->params.total * (int64_t)sizeof(float)};
 }
 
@@ -180,8 +189,8 @@ static dg_status run_forward(dg_plan *plan, const dg_step *step)
                                  op->film >= 0 ? film.data : NULL, op->residual >= 0 ? &residual : NULL,
                                  statistics(plan, step->op), &y);
     case DG_OP_LAYER_NORM:
-        return ops->layer_norm_forward(backend, op->norm.eps, &x, parameter(plan, op->weight), parameter(plan, op->bias),
-                                       statistics(plan, step->op), &y);
+        return ops->layer_norm_forward(backend, op->norm.eps, &x, parameter(plan, op->weight),
+                                       parameter(plan, op->bias), statistics(plan, step->op), &y);
     case DG_OP_ACT: return ops->act_forward(backend, op->norm.act, op->norm.negative_slope, &x, &y);
     case DG_OP_COPY: return ops->copy(backend, &x, &y, false);
     case DG_OP_GATE: gate = view(plan, op->gate, value); return ops->gate_forward(backend, &x, &gate, &y);
@@ -222,10 +231,10 @@ static dg_status run_backward_norm(dg_plan *plan, const dg_step *step, float *gr
         film = view(plan, op->film, program->value[1]).data;
         dfilm = view(plan, op->film, program->gradient).data;
     }
-    return plan->backend->ops->norm_backward(
-        plan->backend, &op->norm, &x, parameter(plan, op->weight), parameter(plan, op->bias), film,
-        statistics(plan, step->op), &dy, &dx, step->accumulate, parameter_gradient(plan, op->weight, gradients),
-        parameter_gradient(plan, op->bias, gradients), dfilm);
+    return plan->backend->ops->norm_backward(plan->backend, &op->norm, &x, parameter(plan, op->weight),
+                                             parameter(plan, op->bias), film, statistics(plan, step->op), &dy, &dx,
+                                             step->accumulate, parameter_gradient(plan, op->weight, gradients),
+                                             parameter_gradient(plan, op->bias, gradients), dfilm);
 }
 
 static dg_status run_backward(dg_plan *plan, const dg_step *step, float *gradients)
@@ -327,7 +336,8 @@ static void print_place(const dg_plan *plan, FILE *stream, const char *role, int
     const dg_tensor shape = dg_program_shape(&plan->program, t, &slots[t]);
     fprintf(stream, "  %s [%lld,%lld,%lld,%lld,%lld]%s @%lld", role, (long long)shape.n, (long long)shape.z,
             (long long)shape.y, (long long)shape.x, (long long)shape.c, shape.pitch != shape.c ? " slice" : "",
-            (long long)(plan->program.block[slots[t].block].offset + slots[t].channel * (int64_t)dg_dtype_size(shape.dtype)));
+            (long long)(plan->program.block[slots[t].block].offset +
+                        slots[t].channel * (int64_t)dg_dtype_size(shape.dtype)));
 }
 
 void dg_plan_print(const dg_plan *plan, FILE *stream)

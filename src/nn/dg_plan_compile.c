@@ -15,7 +15,12 @@ dg_tensor dg_program_shape(const dg_program *program, int t, const dg_slot *slot
 {
     const dg_plan_config *config = &program->config;
     const dg_graph_tensor *tensor = &program->model->graph.tensor[t];
-    dg_tensor shape = {.dtype = dtype_of(program, tensor), .n = config->n, .z = 1, .y = 1, .x = 1, .c = tensor->c,
+    dg_tensor shape = {.dtype = dtype_of(program, tensor),
+                       .n = config->n,
+                       .z = 1,
+                       .y = 1,
+                       .x = 1,
+                       .c = tensor->c,
                        .pitch = slot->pitch};
     if (tensor->level != DG_LEVEL_VECTOR) {
         shape.z = config->z >> tensor->level;
@@ -163,9 +168,9 @@ static dg_status place_value(dg_program *program, int t)
     const dg_graph_tensor *tensor = &program->model->graph.tensor[t];
     dg_slot *value = program->value[0];
     if (value[t].block != DG_BLOCK_NONE) return DG_OK;
-    if (value[tensor->root].block == DG_BLOCK_NONE) DG_TRY(dg_program_add_block(program, tensor->root, &value[tensor->root]));
-    if (tensor->root != t)
-        value[t] = (dg_slot){value[tensor->root].block, tensor->first, value[tensor->root].pitch};
+    if (value[tensor->root].block == DG_BLOCK_NONE)
+        DG_TRY(dg_program_add_block(program, tensor->root, &value[tensor->root]));
+    if (tensor->root != t) value[t] = (dg_slot){value[tensor->root].block, tensor->first, value[tensor->root].pitch};
     return DG_OK;
 }
 
@@ -226,12 +231,12 @@ static dg_status check_config(const dg_model *model, const dg_plan_config *confi
     const int64_t axis[] = {config->z, config->y, config->x};
     for (int i = 0; i < 3; i++)
         if (axis[i] < multiple || axis[i] % multiple != 0)
-            return DG_FAIL(DG_ERR_USAGE,
-                           "patch %lld x %lld x %lld: every axis must be a positive multiple of %lld for a model of %lld "
-                           "levels; use %lld instead of %lld, or fewer levels",
-                           (long long)config->z, (long long)config->y, (long long)config->x, (long long)multiple,
-                           (long long)model->config.levels, (long long)((axis[i] / multiple + 1) * multiple),
-                           (long long)axis[i]);
+            return DG_FAIL(
+                DG_ERR_USAGE,
+                "patch %lld x %lld x %lld: every axis must be a positive multiple of %lld for a model of %lld "
+                "levels; use %lld instead of %lld, or fewer levels",
+                (long long)config->z, (long long)config->y, (long long)config->x, (long long)multiple,
+                (long long)model->config.levels, (long long)((axis[i] / multiple + 1) * multiple), (long long)axis[i]);
     if (config->training || !config->recompute) return DG_OK;
     return DG_FAIL(DG_ERR_USAGE, "recompute is set for an inference plan; it belongs to training");
 }
@@ -244,8 +249,7 @@ static dg_status allocate(dg_program *program)
     DG_TRY(DG_NEW(&program->stats, graph->ops, "plan statistics"));
     DG_TRY(DG_NEW(&program->elided, graph->ops, "plan flags"));
     DG_TRY(DG_NEW(&program->accumulate_dx, graph->ops, "plan flags"));
-    for (int t = 0; t < graph->tensors; t++)
-        program->value[0][t].block = program->gradient[t].block = DG_BLOCK_NONE;
+    for (int t = 0; t < graph->tensors; t++) program->value[0][t].block = program->gradient[t].block = DG_BLOCK_NONE;
     for (int o = 0; o < graph->ops; o++) program->stats[o] = DG_BLOCK_NONE;
     return DG_OK;
 }

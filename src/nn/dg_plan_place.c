@@ -51,7 +51,8 @@ dg_status dg_blocks_place(dg_block *block, int count, int64_t *arena_bytes)
         qsort(neighbour, (size_t)neighbours, sizeof *neighbour, by_offset);
         order[i]->offset = lowest_gap(order[i], neighbour, neighbours);
         if (order[i]->bytes > INT64_MAX / 2 - order[i]->offset)
-            status = DG_FAIL(DG_ERR_MEMORY, "plan: activations need more than 2^62 bytes; use a smaller patch or batch");
+            status =
+                DG_FAIL(DG_ERR_MEMORY, "plan: activations need more than 2^62 bytes; use a smaller patch or batch");
         if (status != DG_OK) goto done;
         if (order[i]->offset + order[i]->bytes > *arena_bytes) *arena_bytes = order[i]->offset + order[i]->bytes;
     }

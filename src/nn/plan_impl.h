@@ -40,11 +40,11 @@ typedef struct dg_step {
 typedef struct dg_program {
     const dg_model *model; /* borrowed */
     dg_plan_config config;
-    dg_slot *value[2];     /* [tensors]: in forward, in backward */
-    dg_slot *gradient;     /* [tensors] */
-    int *stats;            /* [ops]: block of a norm's statistics, or DG_BLOCK_NONE */
-    bool *elided;          /* [ops]: y is x, no step */
-    bool *accumulate_dx;   /* [ops]: of convolutions */
+    dg_slot *value[2];   /* [tensors]: in forward, in backward */
+    dg_slot *gradient;   /* [tensors] */
+    int *stats;          /* [ops]: block of a norm's statistics, or DG_BLOCK_NONE */
+    bool *elided;        /* [ops]: y is x, no step */
+    bool *accumulate_dx; /* [ops]: of convolutions */
     dg_step *step;
     int steps, forward_steps, step_capacity;
     dg_block *block;

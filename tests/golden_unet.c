@@ -1,0 +1,266 @@
+/* ctest: libs=golden_io,test_net,dg_nn,dg_grid label=unit timeout=300 args=--backend ref; --backend onednn; --backend onednn --dtype bf16; unet_wider.h5 --backend onednn; unet_wider.h5 --backend onednn --dtype bf16; unet_attention.h5 --backend ref */
+/* golden_unet.c - the whole network: output, loss, gradient of every parameter and of the input, some activations, and
+ * a stitched volume, against PyTorch's. Shapes, levels and widths come from the file. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_check.h"
+#include "dg_mem.h"
+#include "dg_window.h"
+#include "golden_io.h"
+#include "test_net.h"
+
+#include <unistd.h>
+
+typedef struct test {
+    golden *file;
+    golden_args args;
+    golden_tally tally;
+    dg_model_config model;
+    float *weights; /* flat, host */
+} test;
+
+static int64_t axis_of(test *t, const char *path, int axis)
+{
+    golden_array a = golden_read_f32(t->file, "%s", path);
+    DG_CHECK(axis < a.rank);
+    const int64_t length = a.shape[axis];
+    golden_array_free(&a);
+    return length;
+}
+
+/* Reads the widths off the parameters, whatever the attributes say. */
+static dg_model_config read_model(test *t)
+{
+    dg_model_config model = {.kind = "unet", .levels = 1};
+    char path[GOLDEN_TEXT];
+    do {
+        (void)snprintf(path, sizeof path, "params/enc%d.conv1.weight", (int)model.levels);
+    } while (golden_has(t->file, path) && ++model.levels < 16);
+    model.in_channels = axis_of(t, "params/enc1.conv1.weight", 1);
+    model.base_channels = axis_of(t, "params/enc1.conv1.weight", 0);
+    model.out_channels = axis_of(t, "params/out_conv.weight", 0);
+    if (!golden_has(t->file, "params/constraint_mlp.0.weight")) return model;
+    model.cond_channels = axis_of(t, "params/constraint_mlp.0.weight", 0);
+    model.constraints = axis_of(t, "params/constraint_mlp.0.weight", 1);
+    return model;
+}
+
+static void read_weights(test *t, const dg_param_table *table)
+{
+    t->weights = test_floats(table->total);
+    for (int i = 0; i < table->count; i++) {
+        golden_array a = golden_read_f32(t->file, "params/%s", table->item[i].name);
+        DG_CHECK(a.count == table->item[i].count);
+        dg_param_from_torch(&table->item[i], a.f32, t->weights);
+        golden_array_free(&a);
+    }
+}
+
+static test_net open_net(test *t, const golden_array *x, bool training, bool keep_all)
+{
+    const dg_plan_config plan = {.n = x->shape[0],
+                                 .z = x->shape[2],
+                                 .y = x->shape[3],
+                                 .x = x->shape[4],
+                                 .dtype = t->args.bf16 ? DG_BF16 : DG_F32,
+                                 .training = training,
+                                 .keep_all = keep_all};
+    test_net net = test_net_open(t->args.backend, 2, &t->model, &plan);
+    if (t->weights == NULL) read_weights(t, &net.model->params);
+    test_net_weights(&net, t->weights);
+    return net;
+}
+
+static void set_input(test *t, test_net *net, const char *x_path, const char *constraints_path)
+{
+    golden_array x = golden_read_f32(t->file, "%s", x_path), k = {0};
+    if (t->model.constraints > 0) k = golden_read_f32(t->file, "%s", constraints_path);
+    test_net_input(net, x.f32, k.f32);
+    golden_array_free(&x);
+    golden_array_free(&k);
+}
+
+/* Against a dataset; bf16 is measured by what PyTorch's own autocast does there. */
+static void check_output(test *t, const char *label, const char *path, const float *got, double bf16_fallback)
+{
+    golden_array wanted = golden_read_f32(t->file, "%s", path);
+    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
+    if (t->args.bf16) {
+        const double bf16 = golden_attr_or(t->file, path, "bf16_rel_l2", bf16_fallback);
+        golden_check(&t->tally, label, "rel-L2", e.rel_l2, 3 * bf16);
+    } else {
+        const double noise = golden_attr_or(t->file, path, "noise_rel_l2", 0);
+        golden_check(&t->tally, label, "rel-L2", e.rel_l2, fmax(2e-5, 20 * noise));
+        golden_check(&t->tally, label, "max", e.max, 1e-4 * e.absmax);
+    }
+    golden_array_free(&wanted);
+}
+
+static void check_parameter(test *t, const dg_param *param, const float *flat)
+{
+    char path[GOLDEN_TEXT];
+    (void)snprintf(path, sizeof path, "out/grad/%s", param->name);
+    if (!golden_has(t->file, path) || golden_attr_or(t->file, path, "null_gradient", 0) != 0) return;
+    golden_array wanted = golden_read_f32(t->file, "%s", path);
+    float *got = test_floats(param->count);
+    DG_CHECK(wanted.count == param->count);
+    dg_param_to_torch(param, flat, got);
+    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
+    double tolerance = fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0));
+    if (t->args.bf16) tolerance = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01;
+    golden_check(&t->tally, path, "rel-L2", e.rel_l2, tolerance);
+    free(got);
+    golden_array_free(&wanted);
+}
+
+static void check_input_gradient(test *t, test_net *net)
+{
+    if (!golden_has(t->file, "out/grad_input")) return;
+    golden_array wanted = golden_read_f32(t->file, "out/grad_input");
+    const dg_tensor gradient = dg_plan_input_gradient(net->plan);
+    float *got = test_net_torch(net, &gradient);
+    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
+    if (t->args.bf16)
+        golden_check(&t->tally, "out/grad_input", "1-cosine", 1 - e.cosine, 0.1);
+    else
+        golden_check(&t->tally, "out/grad_input", "rel-L2", e.rel_l2, 1e-3);
+    free(got);
+    golden_array_free(&wanted);
+}
+
+/* Forward, loss and backward of a training plan. */
+static void check_training(test *t, const golden_array *x)
+{
+    const dg_loss_desc mse = {.mse = 1.0};
+    test_net net = open_net(t, x, true, false);
+    golden_array target = golden_read_f32(t->file, "in/target"), wanted = golden_read_f64(t->file, "out/loss");
+    set_input(t, &net, "in/x", "in/constraints");
+    DG_CHECK_OK(dg_plan_want_input_gradient(net.plan));
+    const double loss = test_net_step(&net, &mse, target.f32, NULL);
+    const dg_tensor y = dg_plan_output(net.plan);
+    float *output = test_net_torch(&net, &y), *flat = test_buffer_get(&net.scope, net.gradients, net.total);
+    check_output(t, "out/y", "out/y", output, 0.01);
+    golden_check(&t->tally, "out/loss", "relative", fabs(loss / wanted.f64[0] - 1), t->args.bf16 ? 1e-2 : 1e-5);
+    for (int i = 0; i < net.model->params.count; i++) check_parameter(t, &net.model->params.item[i], flat);
+    check_input_gradient(t, &net);
+    free(flat);
+    free(output);
+    golden_array_free(&target);
+    golden_array_free(&wanted);
+    test_net_close(&net);
+}
+
+static void check_activation(test *t, test_net *net, const char *module)
+{
+    char path[GOLDEN_TEXT];
+    (void)snprintf(path, sizeof path, "out/act/%s", module);
+    const dg_tensor value = dg_plan_activation(net->plan, module);
+    golden_array wanted = golden_read_f32(t->file, "%s", path);
+    dg_tensor first = value; /* the file holds sample 0 */
+    first.n = 1;
+    if (value.data == NULL || wanted.count != dg_tensor_voxels(&first) * first.c) {
+        printf("%s is no activation of this network\n", module);
+        golden_check(&t->tally, path, "missing", 1, 0);
+    } else {
+        dg_tensor dense =
+            test_tensor(&net->scope, DG_F32, (test_shape){1, first.z, first.y, first.x, first.c}, 0, NULL);
+        DG_CHECK_OK(net->scope.ops->copy(net->scope.backend, &first, &dense, false)); /* it may be a slice */
+        float *got = test_net_torch(net, &dense);
+        check_output(t, path, path, got, 0.01);
+        free(got);
+    }
+    golden_array_free(&wanted);
+}
+
+/* Inference plans: one that reuses memory for the output, one that keeps all for the activations. */
+static void check_inference(test *t, const golden_array *x)
+{
+    test_net net = open_net(t, x, false, false);
+    set_input(t, &net, "in/x", "in/constraints");
+    DG_CHECK_OK(dg_plan_forward(net.plan, NULL));
+    dg_tensor y = dg_plan_output(net.plan);
+    float *output = test_net_torch(&net, &y);
+    check_output(t, "out/y (inference plan)", "out/y", output, 0.01);
+    free(output);
+    test_net_close(&net);
+    if (!golden_has(t->file, "out/act")) return;
+    net = open_net(t, x, false, true);
+    set_input(t, &net, "in/x", "in/constraints");
+    DG_CHECK_OK(dg_plan_forward(net.plan, NULL));
+    char **names = NULL;
+    const int count = golden_children(t->file, "out/act", &names);
+    for (int i = 0; i < count; i++) check_activation(t, &net, names[i]);
+    golden_names_free(&names, count);
+    test_net_close(&net);
+}
+
+/* One window of the volume through the network and into the blend. */
+static void add_window(test_net *net, const golden_array *volume, const float *constraints, const dg_box *box,
+                       const float *importance, dg_blend *blend)
+{
+    const dg_tensor input = dg_plan_input(net->plan), y = dg_plan_output(net->plan);
+    float *x = test_floats(input.c * dg_tensor_voxels(&input));
+    const int64_t *whole = &volume->shape[2];
+    int64_t at = 0;
+    for (int64_t c = 0; c < input.c; c++)
+        for (int64_t i = 0; i < input.z; i++)
+            for (int64_t j = 0; j < input.y; j++)
+                for (int64_t k = 0; k < input.x; k++)
+                    x[at++] =
+                        volume->f32[((c * whole[0] + box->start[0] + i) * whole[1] + box->start[1] + j) * whole[2] +
+                                    box->start[2] + k];
+    test_net_input(net, x, constraints);
+    DG_CHECK_OK(dg_plan_forward(net->plan, NULL));
+    float *values = test_tensor_get(&net->scope, &y);
+    dg_blend_add(blend, box, values, (const float *const[3]){importance, importance, importance});
+    free(values);
+    free(x);
+}
+
+static void check_stitch(test *t)
+{
+    if (!golden_has(t->file, "stitch")) return;
+    const int64_t p = (int64_t)golden_attr_or(t->file, "stitch", "patch_size", 16);
+    const double overlap = golden_attr_or(t->file, "stitch", "overlap", 8) / (double)p;
+    golden_array volume = golden_read_f32(t->file, "stitch/condition"), k = {0};
+    if (t->model.constraints > 0) k = golden_read_f32(t->file, "stitch/constraints");
+    const golden_array patch = {.rank = 5, .shape = {1, volume.shape[1], p, p, p}};
+    test_net net = open_net(t, &patch, false, false);
+    dg_box *boxes = NULL;
+    int64_t count = 0;
+    dg_blend blend;
+    float *importance = test_floats(p);
+    dg_window_importance(p, importance);
+    DG_CHECK_OK(dg_window_boxes(&volume.shape[2], (int64_t[3]){p, p, p}, overlap, &boxes, &count));
+    DG_CHECK_OK(dg_blend_create(&volume.shape[2], &blend));
+    for (int64_t i = 0; i < count; i++) add_window(&net, &volume, k.f32, &boxes[i], importance, &blend);
+    dg_blend_finish(&blend, (float)golden_attr_or(t->file, "stitch", "clamp_lo", 0),
+                    (float)golden_attr_or(t->file, "stitch", "clamp_hi", 1.5), blend.sum);
+    check_output(t, "stitch/pred", "stitch/pred", blend.sum, 0.01);
+    dg_blend_release(&blend);
+    dg_free(&boxes);
+    free(importance);
+    golden_array_free(&volume);
+    golden_array_free(&k);
+    test_net_close(&net);
+}
+
+int main(int argc, char **argv)
+{
+    test t = {.args = golden_parse(argc, argv, "unet_forward_backward.h5")};
+    char architecture[GOLDEN_TEXT] = "baseline";
+    t.file = golden_open(t.args.path);
+    (void)golden_attr_string(t.file, "", "architecture", architecture);
+    if (strcmp(architecture, "baseline") != 0 && strcmp(architecture, "wider") != 0) {
+        printf("skipped: architecture %s is not part of this version\n", architecture);
+        golden_close(&t.file);
+        return DG_TEST_SKIPPED;
+    }
+    t.model = read_model(&t);
+    golden_array x = golden_read_f32(t.file, "in/x");
+    check_training(&t, &x);
+    check_inference(&t, &x);
+    check_stitch(&t);
+    golden_array_free(&x);
+    golden_close(&t.file);
+    free(t.weights);
+    return golden_finish(&t.tally);
+}
