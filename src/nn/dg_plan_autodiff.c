@@ -101,9 +101,9 @@ static bool can_hand_on(const autodiff *a, const dg_graph_op *op)
 {
     const dg_graph *graph = a->graph;
     const int r = op->residual;
-    if (a->program->config.keep_all || !is_plain(graph, r) || r == graph->input || a->written[r]) return false;
+    if (!is_plain(graph, r) || r == graph->input || a->written[r]) return false;
     if (op->y == graph->output || graph->tensor[op->y].f32 != graph->tensor[r].f32) return false;
-    if (is_plain(graph, op->y)) return true;
+    if (is_plain(graph, op->y)) return !a->program->config.keep_all;
     /* dy is a slice: only a 1x1x1 convolution reads and only it would never write there. */
     int o = producer_of(graph, r);
     return o >= 0 && graph->op[o].kind == DG_OP_CONV && graph->op[o].kernel == 1 && count_readers(graph, r) == 1;
