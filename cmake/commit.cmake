@@ -1,0 +1,7 @@
+# Run at build time: writes the commit of the source into OUT, and touches it only when the commit changed.
+execute_process(COMMAND git -C ${SOURCE} describe --always --dirty --abbrev=12 OUTPUT_VARIABLE commit
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(failed OR commit STREQUAL "")
+  set(commit "unknown") # a source archive
+endif()
+file(CONFIGURE OUTPUT ${OUT} CONTENT "#define DG_COMMIT \"@commit@\"\n" @ONLY)

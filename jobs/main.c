@@ -1,0 +1,167 @@
+/* main.c - the program: opens the communicator, finds the job, shows the error once, and makes all ranks return one exit
+ * code. Nothing else exits or aborts. SPDX-License-Identifier: Apache-2.0 */
+#include "build_info.h"
+#include "dg_mpi.h"
+#include "job.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const dg_job *const jobs[] = {&dg_job_import, &dg_job_synth,  &dg_job_pack,    &dg_job_inspect,
+                                     &dg_job_train,  &dg_job_status, &dg_job_predict, &dg_job_evaluate,
+                                     &dg_job_plan,   &dg_job_bench,  &dg_job_doctor,  &dg_job_options};
+enum { JOB_COUNT = sizeof jobs / sizeof jobs[0] };
+
+static void print_usage(FILE *stream)
+{
+    fprintf(stream, "usage: dosegrid [--verbose|--quiet] JOB [ARGUMENTS]   (dosegrid JOB --help tells more)\n\n");
+    for (int i = 0; i < JOB_COUNT; i++) fprintf(stream, "  %-10s %s\n", jobs[i]->name, jobs[i]->summary);
+    fprintf(stream, "\n  --version  version, commit, libraries, instruction set\n\n"
+                    "exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done but some cases failed,\n"
+                    "            75 stopped on request after a complete checkpoint (run again to go on)\n");
+}
+
+static dg_status print_version(void)
+{
+    json_t *info = dg_build_info(), *value;
+    const char *name, *version, *commit, *build, *compiler, *cpu, *isa;
+    json_t *libraries, *backends;
+    if (info == NULL || json_unpack(info, "{s:s, s:s, s:s, s:s, s:o, s:{s:s, s:s}, s:o}", "version", &version, "commit",
+                                    &commit, "build_type", &build, "compiler", &compiler, "libraries", &libraries,
+                                    "cpu", "name", &cpu, "isa", &isa, "backends", &backends) != 0) {
+        json_decref(info);
+        return DG_FAIL(DG_ERR_MEMORY, "no memory for the version");
+    }
+    printf("dosegrid %s (%s, %s, %s)\n", version, commit, build, compiler);
+    json_object_foreach(libraries, name, value) printf("  %-13s%s\n", name, json_string_value(value));
+    json_object_foreach(backends, name, value) printf("  backend      %s: %s\n", name, json_string_value(value));
+    printf("  processor    %s, %s\n", cpu, isa);
+    json_decref(info);
+    return DG_OK;
+}
+
+/* Nearest job by the option table's own measure of nearness. */
+static dg_status fail_unknown(const char *name)
+{
+    dg_option rows[JOB_COUNT];
+    bool values[JOB_COUNT];
+    dg_options options;
+    for (int i = 0; i < JOB_COUNT; i++)
+        rows[i] = (dg_option){.key = jobs[i]->name,
+                              .type = DG_OPT_BOOL,
+                              .offset = (size_t)i * sizeof(bool),
+                              .fallback = "false",
+                              .unit = "",
+                              .help = ""};
+    DG_TRY(dg_options_init(&options, rows, JOB_COUNT, values));
+    dg_origin origin = {.kind = DG_FROM_COMMAND_LINE, .where = "dosegrid"};
+    dg_status status = dg_options_set(&options, name, "true", &origin);
+    dg_options_release(&options);
+    const char *near = strstr(dg_error_last()->text, "did you mean ");
+    if (status == DG_OK) return DG_FAIL(DG_ERR_INTERNAL, "job %s was not found", name);
+    return DG_FAIL(DG_ERR_USAGE, "unknown job %.60s; %s --help lists the jobs", name, near == NULL ? "" : near);
+}
+
+typedef struct invocation {
+    dg_log_level level;
+    int next;        /* first argument after the job's name */
+    const char *job; /* NULL: none given */
+} invocation;
+
+static invocation read_invocation(int argc, char **argv)
+{
+    invocation call = {.level = DG_LOG_INFO, .next = 1};
+    for (; call.next < argc; call.next++) {
+        if (strcmp(argv[call.next], "--verbose") == 0)
+            call.level = DG_LOG_DEBUG;
+        else if (strcmp(argv[call.next], "--quiet") == 0)
+            call.level = DG_LOG_WARNING;
+        else
+            break;
+    }
+    if (call.next < argc) call.job = argv[call.next++];
+    return call;
+}
+
+static dg_status run_job(const dg_job_env *env, const invocation *call, int argc, char **argv, int *exit_code)
+{
+    bool speaks = env->comm->rank == 0;
+    if (call->job == NULL) {
+        if (speaks) print_usage(stderr);
+        *exit_code = DG_EXIT_USAGE;
+        return DG_OK;
+    }
+    if (strcmp(call->job, "--help") == 0 || strcmp(call->job, "-h") == 0 || strcmp(call->job, "help") == 0) {
+        if (speaks) print_usage(stdout);
+        return DG_OK;
+    }
+    if (strcmp(call->job, "--version") == 0) return speaks ? print_version() : DG_OK;
+    for (int i = 0; i < JOB_COUNT; i++)
+        if (strcmp(call->job, jobs[i]->name) == 0)
+            return jobs[i]->run(env, argc - call->next, argv + call->next, exit_code);
+    return fail_unknown(call->job);
+}
+
+/* Results on standard output count as output: a full disk behind it is an error. */
+static dg_status flush_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return DG_OK;
+    return DG_FAIL(DG_ERR_IO, "standard output could not be written completely; free some space, then run again");
+}
+
+static int code_of(dg_status status, int exit_code)
+{
+    switch (status) {
+    case DG_OK: return exit_code;
+    case DG_ERR_USAGE: return DG_EXIT_USAGE;
+    case DG_ERR_PREEMPTED: return DG_EXIT_PREEMPTED;
+    default: return DG_EXIT_FAILED;
+    }
+}
+
+/* Shows the error once. A rank that failed together with rank 0 says nothing; one that failed alone is named. */
+static int settle(const dg_job_env *env, dg_status mine, int exit_code)
+{
+    dg_error own = *dg_error_last();
+    if (mine == DG_ERR_COMM) {
+        dg_log_write(env->log, DG_LOG_ERROR, "rank %d on %s: %s", env->comm->rank, env->comm->host, own.text);
+        if (env->comm->rank != 0) fprintf(stderr, "rank %d on %s: %s\n", env->comm->rank, env->comm->host, own.text);
+        dg_mpi_abort(DG_EXIT_FAILED); /* ranks that wait for this one cannot be told otherwise */
+    }
+    dg_status agreed = dg_comm_agree(env->comm, mine);
+    if (agreed == DG_ERR_COMM) dg_mpi_abort(DG_EXIT_FAILED);
+    if (agreed == DG_ERR_PREEMPTED) {
+        dg_log_write(env->log, DG_LOG_INFO, "%s", mine == agreed ? own.text : dg_error_last()->text);
+    } else if (agreed != DG_OK) {
+        const char *text = mine == agreed ? own.text : dg_error_last()->text;
+        dg_log_write(env->log, DG_LOG_ERROR, "%s: %s", dg_status_name(agreed), text);
+        for (int i = 0; mine == agreed && i < own.frame_count; i++)
+            dg_log_write(env->log, DG_LOG_DEBUG, "  at %s:%d %s", own.frame[i].file, own.frame[i].line,
+                         own.frame[i].function);
+    }
+    int64_t code = code_of(agreed, exit_code);
+    if (dg_comm_any(env->comm, code, &code) != DG_OK) dg_mpi_abort(DG_EXIT_FAILED);
+    return (int)code;
+}
+
+int main(int argc, char **argv)
+{
+    dg_job_env env = {.program = argv[0]};
+    int exit_code = DG_EXIT_DONE;
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write, not of the whole run */
+    if (dg_comm_open(&argc, &argv, &env.comm) != DG_OK) {
+        fprintf(stderr, "dosegrid: %s: %s\n", dg_status_name(dg_error_last()->status), dg_error_last()->text);
+        dg_mpi_abort(DG_EXIT_FAILED);
+    }
+    invocation call = read_invocation(argc, argv);
+    dg_status status = dg_log_create(env.comm->rank, call.level, NULL, &env.log);
+    if (status == DG_OK) status = run_job(&env, &call, argc, argv, &exit_code);
+    if (status == DG_OK) status = flush_output();
+    exit_code = settle(&env, status, exit_code);
+    dg_log_destroy(&env.log);
+    dg_comm_destroy(&env.comm);
+    dg_mpi_stop();
+    return exit_code;
+}
