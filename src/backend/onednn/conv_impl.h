@@ -6,6 +6,7 @@
 #define DG_ONEDNN_CONV_IMPL_H
 
 #include "onednn_impl.h"
+#include "wgrad_amx.h"
 
 /* A oneDNN primitive with its memory objects; handles of tensors are set for each call. */
 typedef struct onednn_op {
@@ -43,7 +44,7 @@ struct dg_conv {
     float *weight_result; /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
     int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
-    int64_t scratch_bytes;
+    dg_wgrad_plan wgrad;                                /* own weight gradient, where backend->amx */
 };
 
 /* onednn_pack.c: the offsets of a two- or five-dimensional weight layout. `dims` are {columns, rows, 3, 3, 3} for a

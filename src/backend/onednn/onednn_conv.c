@@ -190,6 +190,12 @@ static dg_status make_packed(onednn_backend *backend, const dg_conv *conv, bool 
                         &packed->data);
 }
 
+/* bf16 with the tile unit, but for the few outputs that own loops serve. */
+static bool uses_wgrad_amx(const onednn_backend *backend, const dg_conv *conv)
+{
+    return backend->amx && conv->desc.dtype == DG_BF16 && conv->desc.kind == DG_CONV_SAME && !conv->thin;
+}
+
 static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
 {
     const dg_conv_desc *d = &conv->desc;
@@ -201,6 +207,10 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
         conv->thin_weights = block;
         return DG_OK;
     }
+    dg_wgrad_amx_plan(d->n, d->z, d->y, d->x, d->cin, d->cout, d->kernel == 3 ? TAPS : 1, backend->head.options.threads,
+                      &conv->wgrad);
+    if (d->training && uses_wgrad_amx(backend, conv))
+        DG_TRY(onednn_scratch(backend, conv->wgrad.scratch_bytes, &block));
     if (d->kernel == 3) {
         DG_TRY(create_forward(backend, conv));
         if (d->training) {
@@ -437,10 +447,20 @@ static void add_transposed(const dg_conv *conv, float *dw)
                     conv->weight_result[i * conv->outputs + t * conv->columns + o];
 }
 
+static dg_status run_wgrad_amx(onednn_backend *backend, const dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
+                               float *dw)
+{
+    void *scratch;
+    DG_TRY(onednn_scratch(backend, conv->wgrad.scratch_bytes, &scratch));
+    dg_wgrad_amx_run(&conv->wgrad, x->data, x->pitch, dy->data, dy->pitch, dw, scratch);
+    return DG_OK;
+}
+
 static dg_status backward_weights(onednn_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
                                   float *dw)
 {
     if (conv->thin) return thin_weights(backend, conv, x, dy, dw);
+    if (uses_wgrad_amx(backend, conv)) return run_wgrad_amx(backend, conv, x, dy, dw);
     if (conv->desc.kernel == 3) {
         DG_TRY(onednn_op_run(backend, &conv->conv_weights, x->data, conv->weight_result, NULL, dy->data));
         onednn_unpack_add(backend, conv, conv->weight_result, conv->weight_plane, conv->weight_row, conv->weight_column,
