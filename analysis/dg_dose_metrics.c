@@ -21,7 +21,7 @@ static dg_status add_voxel(dg_dose_errors *errors, const dg_dose_pair *p, int64_
                        reference, prediction, limit_gy);
     int64_t parts = llround(fabs(prediction - reference) * unit);
     const bool in[DG_DOSE_REGIONS] = {true, (p->masks[i] & p->body_bits) != 0, (p->masks[i] & p->possible_bits) != 0,
-                                      reference > p->threshold_gy};
+                                      reference >= p->threshold_gy};
     for (int r = 0; r < DG_DOSE_REGIONS; r++) {
         errors->absolute[r] += in[r] ? parts : 0;
         errors->voxels[r] += in[r];

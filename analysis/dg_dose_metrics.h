@@ -5,7 +5,7 @@
 
 #include "dg_grid.h"
 
-/* Where an error is averaged. GT10: voxels whose reference dose is above threshold_gy. */
+/* Where an error is averaged. GT10: voxels whose reference dose is at least threshold_gy. */
 typedef enum dg_dose_region { DG_DOSE_ALL, DG_DOSE_BODY, DG_DOSE_POSSIBLE, DG_DOSE_GT10, DG_DOSE_REGIONS } dg_dose_region;
 
 /* JSON names: mae_gy, mae_body_gy, mae_possible_gy, mae_gt10_gy. */
