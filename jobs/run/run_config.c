@@ -8,6 +8,7 @@
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #define AT(field) offsetof(dg_run_config, field)
@@ -180,6 +181,19 @@ dg_status dg_run_config_check(const dg_run_config *config)
     return DG_OK;
 }
 
+json_t *dg_run_config_to_json(const dg_options *options)
+{
+    json_t *all = dg_options_to_json(options), *out = json_object();
+    int count;
+    const dg_option *row = dg_run_config_rows(&count);
+    for (int i = 0; i < count; i++) {
+        json_t *value = json_object_get(all, row[i].key);
+        if (value != NULL) json_object_set(out, row[i].key, value);
+    }
+    json_decref(all);
+    return out;
+}
+
 int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases)
 {
     const dg_train_config *train = &config->train;
@@ -207,7 +221,7 @@ dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_chan
                              .levels = config->model.levels,
                              .constraints = constraints,
                              .cond_channels = config->model.cond_channels};
-    strncpy(model.kind, config->model.kind, sizeof model.kind - 1);
+    snprintf(model.kind, sizeof model.kind, "%.31s", config->model.kind);
     return model;
 }
 

@@ -107,6 +107,9 @@ DG_MUST_USE dg_status dg_run_config_table(const dg_option *extra, int extra_coun
 /* What one row cannot check alone: list lengths, contradicting keys, no loss at all. DG_ERR_USAGE names the keys. */
 DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
 
+/* The resolved values with origins, of the run's own keys only (a job's flags are left out); the caller's. */
+json_t *dg_run_config_to_json(const dg_options *options);
+
 /* Steps of the whole run for `cases` training cases; INT64_MAX when only minutes end it. */
 int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases);
 /* Coarsening factors z,y,x (1 where native). */

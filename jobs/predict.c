@@ -1,0 +1,389 @@
+/* predict.c - `dosegrid predict`: a trained network over the cases of a cohort, shared out over ranks case by case.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "job.h"
+
+#include "dg_file.h"
+#include "dg_mem.h"
+#include "dg_mpi.h"
+#include "dg_predictions.h"
+#include "dg_tasks.h"
+#include "dg_trace.h"
+#include "predictor.h"
+#include "run_folder.h"
+#include "split.h"
+#include "stop.h"
+#include "trained.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct settings {
+    char checkpoint[DG_OPT_TEXT], cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
+    dg_string_list cases; /* count 0: all */
+    int part;             /* dg_part, of `split` */
+    bool resume, json;
+    dg_double_list overlap; /* count 0: as trained; the next three likewise */
+    int flips, dtype;
+    dg_int_list threads;
+} settings;
+
+enum { AS_TRAINED = 0 };
+static const char *const word_all[] = {"all", NULL};
+static const char *const word_trained[] = {"trained", NULL};
+static const char *const word_auto[] = {"auto", NULL};
+static const char *const part_names[] = {"train", "val", "test", NULL};
+static const char *const flips_names[] = {"trained", "no", "yes", NULL};
+static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
+
+#define AT(field) .offset = offsetof(settings, field)
+/* clang-format off */
+static const dg_option rows[] = {
+    {.key = "predict.checkpoint", .flag = "checkpoint", .letter = 'c', .type = DG_OPT_STRING, AT(checkpoint),
+     .fallback = "", .unit = "", .help = "checkpoint of the network, best.h5 of a run"},
+    {.key = "predict.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
+     .help = "cohort to predict"},
+    {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
+     .unit = "", .help = "folder of the predictions"},
+    {.key = "predict.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 1,
+     .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .help = "ids of the cases: [a, b]"},
+    {.key = "predict.split", .flag = "split", .type = DG_OPT_STRING, AT(split), .fallback = "", .unit = "",
+     .help = "test_cases.json of a run: only the cases of one part (--part) are predicted"},
+    {.key = "predict.part", .flag = "part", .type = DG_OPT_ENUM, AT(part), .names = part_names, .fallback = "test",
+     .unit = "", .help = "part of the split"},
+    {.key = "predict.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
+     .help = "keeps intact predictions that this network made with these settings"},
+    {.key = "predict.overlap", .flag = "overlap", .type = DG_OPT_DOUBLE_LIST, AT(overlap), .min = 0, .max = 0.9,
+     .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
+     .help = "share of a window that the next one covers again"},
+    {.key = "predict.flips", .flag = "flips", .type = DG_OPT_ENUM, AT(flips), .names = flips_names,
+     .fallback = "trained", .unit = "", .help = "averages with the prediction of the mirrored case"},
+    {.key = "predict.dtype", .flag = "dtype", .type = DG_OPT_ENUM, AT(dtype), .names = dtype_names,
+     .fallback = "trained", .unit = "", .help = "type of activations"},
+    {.key = "predict.threads", .flag = "threads", .type = DG_OPT_INT_LIST, AT(threads), .min = 1, .max = 4096,
+     .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
+     .help = "compute threads per rank; auto is its share of the allowed cores"},
+    {.key = "predict.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
+     .help = "device library: auto, onednn, ref"},
+    {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
+     .help = "prints the result as JSON"},
+};
+/* clang-format on */
+
+/* What a rank holds while it predicts. */
+typedef struct work {
+    const dg_job_env *env;
+    const settings *s;
+    dg_trained network;
+    dg_predictor_config config;
+    char made_by[DG_HASH_HEX]; /* of weights and settings: what --resume compares */
+    dg_cohort *cohort;
+    dg_source *source;
+    dg_backend *backend;
+    float *weights; /* backend memory */
+    dg_predictor *predictor;
+    int64_t *chosen, count; /* cases of the cohort */
+    int lease;
+    int64_t done, failed, kept, outside;
+    int64_t region[3]; /* cases per dg_region */
+    bool stopped;
+    double seconds;
+} work;
+
+static dg_status check_settings(const settings *s)
+{
+    const struct {
+        const char *value, *flag, *meaning;
+    } needed[] = {{s->checkpoint, "--checkpoint", "the network's checkpoint"},
+                  {s->cohort, "--cohort", "the cohort to predict"},
+                  {s->output, "-o", "a folder for the predictions"}};
+    for (int i = 0; i < 3; i++) {
+        if (needed[i].value[0] == '\0')
+            return DG_FAIL(DG_ERR_USAGE, "%s is missing: name %s", needed[i].flag, needed[i].meaning);
+    }
+    if (s->split[0] != '\0' && s->cases.count > 0)
+        return DG_FAIL(DG_ERR_USAGE, "--cases and --split both choose the cases; leave one out");
+    return DG_OK;
+}
+
+static dg_status choose(work *w, const char *id)
+{
+    int64_t index = dg_cohort_find(w->cohort, id);
+    if (index < 0) return DG_FAIL(DG_ERR_USAGE, "case '%s' is not in the cohort", id);
+    w->chosen[w->count++] = index;
+    return DG_OK;
+}
+
+static dg_status choose_cases(work *w)
+{
+    const settings *s = w->s;
+    int64_t all = dg_cohort_count(w->cohort), listed = 0;
+    char(*ids)[DG_CASE_ID] = NULL;
+    if (s->split[0] != '\0') DG_TRY(dg_split_read_part(s->split, (dg_part)s->part, &ids, &listed));
+    int64_t room = all > listed ? all : listed;
+    dg_status status = DG_NEW(&w->chosen, room + DG_OPT_STRINGS_MAX, "list of cases");
+    for (int64_t i = 0; i < listed && status == DG_OK; i++) status = choose(w, ids[i]);
+    for (int i = 0; i < s->cases.count && status == DG_OK; i++) status = choose(w, s->cases.value[i]);
+    for (int64_t i = 0; i < all && status == DG_OK && s->split[0] == '\0' && s->cases.count == 0; i++) {
+        w->chosen[w->count++] = i;
+    }
+    dg_free(&ids);
+    if (status == DG_OK && w->count == 0) status = DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
+    return status;
+}
+
+/* Weights alone do not make a prediction: windows, mirroring and type take part. */
+static dg_status name_maker(work *w)
+{
+    char text[256];
+    int length = snprintf(text, sizeof text, "%s overlap %.17g flips %d dtype %d", w->network.weights_sha256,
+                          w->config.overlap, w->config.flips, (int)w->config.dtype);
+    return dg_hash_bytes(text, (size_t)length, w->made_by);
+}
+
+static dg_status open_data(work *w)
+{
+    const settings *s = w->s;
+    DG_TRY(check_settings(s));
+    DG_TRY(dg_trained_load(s->checkpoint, &w->network));
+    const dg_run_config *trained = &w->network.config;
+    w->config =
+        (dg_predictor_config){.dtype = dg_run_dtype(s->dtype == AS_TRAINED ? trained->predict.dtype : s->dtype - 1),
+                              .overlap = s->overlap.count > 0 ? s->overlap.value[0] : trained->predict.overlap,
+                              .flips = s->flips == AS_TRAINED ? trained->predict.flips : s->flips == 2};
+    DG_TRY(name_maker(w));
+    DG_TRY(dg_cohort_open(s->cohort, &w->cohort));
+    DG_TRY(choose_cases(w));
+    DG_TRY(dg_source_create(w->cohort, &w->network.recipe, 0, &w->source));
+    if (w->env->comm->rank != 0) return DG_OK;
+    DG_TRY(dg_make_folder(s->output));
+    return dg_lease_take(s->output, "the folder of predictions", &w->lease);
+}
+
+static dg_status open_network(work *w, int threads)
+{
+    dg_backend_options options = {.threads = threads, .deterministic = true};
+    int64_t bytes = w->network.model->params.total * (int64_t)sizeof(float);
+    void *memory = NULL;
+    DG_TRY(dg_backend_create(w->s->backend, &options, &w->backend));
+    DG_TRY(w->backend->ops->alloc(w->backend, bytes, "weights", &memory));
+    w->weights = memory;
+    DG_TRY(w->backend->ops->upload(w->backend, w->weights, w->network.weights, bytes));
+    DG_TRY(dg_predictor_create(w->network.model, w->backend, w->source, &w->config, NULL, &w->predictor));
+    return dg_predictor_set_weights(w->predictor, w->weights);
+}
+
+static dg_status set_up(work *w)
+{
+    const dg_job_env *env = w->env;
+    char warning[256] = "";
+    int threads = 1;
+    DG_TRY(dg_comm_agree(env->comm, open_data(w)));
+    dg_status status = dg_affinity_set(env->comm, w->s->threads.count > 0 ? (int)w->s->threads.value[0] : 0, &threads,
+                                       warning, sizeof warning);
+    DG_TRY(dg_comm_agree(env->comm, status));
+    if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
+    int64_t agreed = threads;
+    DG_TRY(dg_comm_all_reduce(env->comm, &agreed, 1, DG_I64, DG_MIN));
+    return dg_comm_agree(env->comm, open_network(w, (int)agreed));
+}
+
+/* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. */
+static dg_status predict_case(work *w, int64_t index, dg_ledger_entry *entry)
+{
+    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    float *dose_gy = NULL;
+    dg_predictor_note note = {.windows = 0};
+    dg_status status = dg_source_pin(w->source, index);
+    bool pinned = status == DG_OK;
+    if (status == DG_OK) status = DG_NEW(&dose_gy, dg_grid_voxels(&info->grid), "predicted dose");
+    if (status == DG_OK) status = dg_predictor_run(w->predictor, index, dose_gy, &note);
+    if (pinned) dg_source_unpin(w->source, index);
+    entry->read_s = note.read_s;
+    entry->compute_s = note.compute_s;
+    if (status != DG_OK) {
+        snprintf(entry->reason, sizeof entry->reason, "%.255s", dg_error_last()->text);
+        dg_free(&dose_gy);
+        return status == DG_ERR_BACKEND || status == DG_ERR_MEMORY ? status : DG_OK;
+    }
+    double start = dg_time_s();
+    status = dg_prediction_write(w->s->output, info->id, &info->grid, w->made_by, dose_gy, entry);
+    entry->write_s = dg_time_s() - start;
+    entry->done = status == DG_OK;
+    w->region[note.region]++;
+    w->outside += dg_recipe_outside(&w->network.recipe, info);
+    dg_free(&dose_gy);
+    return status;
+}
+
+static dg_status take_case(work *w, int64_t index)
+{
+    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    if (w->s->resume && dg_prediction_valid(w->s->output, info->id, w->made_by)) {
+        w->kept++;
+        return DG_OK;
+    }
+    dg_ledger_entry entry = {.done = false};
+    snprintf(entry.id, sizeof entry.id, "%s", info->id);
+    DG_TRY(predict_case(w, index, &entry));
+    DG_TRY(dg_ledger_append(w->s->output, w->env->comm->rank, &entry));
+    w->done += entry.done;
+    w->failed += !entry.done;
+    if (!entry.done) dg_log_write(w->env->log, DG_LOG_WARNING, "case %s failed: %s", entry.id, entry.reason);
+    return DG_OK;
+}
+
+static dg_status work_through(work *w, dg_tasks *tasks)
+{
+    int64_t turns = 0;
+    for (;;) {
+        int64_t task = -1;
+        if (dg_stop_requested() != 0) {
+            w->stopped = true;
+            return DG_OK;
+        }
+        DG_TRY(dg_tasks_next(tasks, &task));
+        if (task < 0) return DG_OK;
+        DG_TRY(take_case(w, w->chosen[task]));
+        int64_t estimate = ++turns * w->env->comm->size;
+        dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
+    }
+}
+
+static dg_status share_counts(work *w)
+{
+    int64_t counts[8] = {w->done, w->failed, w->kept, w->outside, w->region[0], w->region[1], w->region[2], w->stopped};
+    DG_TRY(dg_comm_all_reduce(w->env->comm, counts, 8, DG_I64, DG_SUM));
+    w->done = counts[0];
+    w->failed = counts[1];
+    w->kept = counts[2];
+    w->outside = counts[3];
+    for (int r = 0; r < 3; r++) w->region[r] = counts[4 + r];
+    w->stopped = counts[7] > 0;
+    return DG_OK;
+}
+
+static dg_status predict_all(work *w)
+{
+    dg_comm *comm = w->env->comm;
+    dg_tasks *tasks = NULL;
+    double *cost = NULL, start = dg_time_s();
+    dg_status status = DG_NEW(&cost, w->count, "cost of cases");
+    for (int64_t i = 0; status == DG_OK && i < w->count; i++) {
+        cost[i] = (double)dg_grid_voxels(&dg_cohort_case(w->cohort, w->chosen[i])->grid);
+    }
+    status = dg_comm_agree(comm, status);
+    if (status == DG_OK) status = dg_tasks_create(comm, cost, w->count, &tasks);
+    if (status == DG_OK) {
+        dg_stop_install();
+        status = work_through(w, tasks);
+        dg_stop_remove();
+        dg_tasks_destroy(&tasks);
+        status = dg_comm_agree(comm, status);
+    }
+    dg_free(&cost);
+    w->seconds = dg_time_s() - start;
+    return status == DG_OK ? share_counts(w) : status;
+}
+
+/* Failures of this call's cases as the ledger has them, sorted by id. */
+static dg_status list_failures(const work *w, json_t *list)
+{
+    dg_ledger_entry *entries = NULL;
+    int64_t count = 0;
+    DG_TRY(dg_ledger_read(w->s->output, &entries, &count));
+    for (int64_t i = 0; i < count; i++) {
+        if (entries[i].done) continue;
+        json_array_append_new(list, json_pack("{s:s, s:s}", "id", entries[i].id, "reason", entries[i].reason));
+    }
+    dg_free(&entries);
+    return DG_OK;
+}
+
+static void tell(const work *w)
+{
+    dg_log *log = w->env->log;
+    dg_log_write(log, DG_LOG_INFO, "%lld cases predicted in %.1f s, %lld kept, %lld failed", (long long)w->done,
+                 w->seconds, (long long)w->kept, (long long)w->failed);
+    dg_log_write(log, DG_LOG_INFO,
+                 "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
+                 (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
+                 (long long)w->region[DG_REGION_ALL]);
+    if (w->outside > 0)
+        dg_log_write(log, DG_LOG_WARNING, "%lld cases have a voxel size outside what the network was trained on",
+                     (long long)w->outside);
+}
+
+static dg_status report(const work *w)
+{
+    json_t *failures = json_array();
+    dg_status status = list_failures(w, failures);
+    tell(w);
+    if (status != DG_OK || !w->s->json) {
+        json_decref(failures);
+        return status;
+    }
+    return dg_job_print_json(w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:s, s:b, s:o}", "done",
+                                               (json_int_t)w->done, "failed", (json_int_t)w->failed, "kept",
+                                               (json_int_t)w->kept, "seconds", w->seconds, "zero_outside_possible_dose",
+                                               (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE], "zero_outside_body",
+                                               (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
+                                               (json_int_t)w->region[DG_REGION_ALL], "outside_training_range",
+                                               (json_int_t)w->outside, "weights_sha256", w->network.weights_sha256,
+                                               "averaged_weights", w->network.averaged, "failures", failures));
+}
+
+static void release(work *w)
+{
+    dg_predictor_destroy(&w->predictor);
+    if (w->weights != NULL) w->backend->ops->free(w->backend, w->weights);
+    dg_backend_destroy(&w->backend);
+    dg_source_destroy(&w->source);
+    dg_cohort_close(&w->cohort);
+    dg_trained_release(&w->network);
+    dg_free(&w->chosen);
+    dg_run_folder_close(&(dg_run_folder){.lease = w->lease});
+}
+
+static dg_status predict(const dg_job_env *env, const settings *s, int *exit_code)
+{
+    work *w = NULL;
+    dg_status status = DG_NEW(&w, 1, "prediction");
+    if (status != DG_OK) return status;
+    *w = (work){.env = env, .s = s, .lease = -1};
+    status = set_up(w);
+    if (status == DG_OK) status = predict_all(w);
+    if (status == DG_OK) status = dg_comm_agree(env->comm, env->comm->rank == 0 ? report(w) : DG_OK);
+    if (status == DG_OK && w->failed > 0) *exit_code = DG_EXIT_SOME_CASES;
+    if (status == DG_OK && w->stopped) {
+        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request after %lld cases: go on with --resume",
+                         (long long)(w->done + w->kept));
+    }
+    release(w);
+    dg_free(&w);
+    return status;
+}
+
+static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
+{
+    settings *s = NULL;
+    dg_options options;
+    bool helped = false;
+    int count;
+    DG_TRY(DG_NEW(&s, 1, "settings"));
+    dg_job_arguments arguments = {.usage =
+                                      "--checkpoint C --cohort D -o P/ [--cases [ID, ...] | --split FILE --part P]",
+                                  .rows = rows,
+                                  .row_count = sizeof rows / sizeof rows[0],
+                                  .target = s};
+    dg_status status = dg_job_read_arguments(env, &dg_job_predict, &arguments, argc, argv, &options, &count, &helped);
+    if (status == DG_OK && !helped) {
+        dg_options_release(&options);
+        status = predict(env, s, exit_code);
+    }
+    dg_free(&s);
+    return status;
+}
+
+const dg_job dg_job_predict = {
+    .name = "predict", .summary = "Predicts the dose of a cohort's cases with a trained network", .run = run};

@@ -1,0 +1,146 @@
+/* metrics.c - see metrics.h. SPDX-License-Identifier: Apache-2.0 */
+#include "metrics.h"
+
+#include "dg_file.h"
+#include "dg_mem.h"
+#include "dg_trace.h"
+#include "tfevents.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CSV_LIMIT = 1 << 30 };
+static const double FLUSH_INTERVAL_S = 2;
+static const char HEADER[] = "step,seconds,lr,loss,mse,mae,negative,grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,"
+                             "val_dose_score\n";
+
+struct dg_metrics {
+    FILE *csv;
+    dg_tfevents *events;
+    double flushed_s;
+};
+
+/* Keeps the header and the rows up to `step` of a run that goes on. */
+static dg_status trim(const char *path, int64_t step)
+{
+    if (step == 0 || !dg_file_exists(path)) return dg_file_write(path, HEADER, (int64_t)sizeof HEADER - 1);
+    char *text = NULL;
+    int64_t length = 0;
+    DG_TRY(dg_file_read(path, "metrics.csv", CSV_LIMIT, &text, &length));
+    char *line = strchr(text, '\n');
+    char *end = line != NULL ? line + 1 : text;
+    while (end < text + length && strtoll(end, NULL, 10) <= step) {
+        line = strchr(end, '\n');
+        if (line == NULL) break; /* a row cut short by a crash */
+        end = line + 1;
+    }
+    dg_status status = dg_file_write(path, text, end - text);
+    dg_free(&text);
+    return status;
+}
+
+static double wall_time_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static dg_status failed(void)
+{
+    char reason[128];
+    return DG_FAIL(DG_ERR_IO, "metrics.csv cannot be written: %s", strerror_r(errno, reason, sizeof reason));
+}
+
+dg_status dg_metrics_create(const char *folder, int64_t step, dg_metrics **out)
+{
+    char path[DG_PATH_MAX];
+    dg_metrics *metrics;
+    DG_TRY(dg_path_join(path, folder, "metrics.csv"));
+    DG_TRY(trim(path, step));
+    DG_TRY(DG_NEW(&metrics, 1, "metrics writer"));
+    metrics->csv = fopen(path, "ae");
+    dg_status status = metrics->csv != NULL ? dg_tfevents_create(folder, wall_time_s(), &metrics->events) : failed();
+    if (status != DG_OK) dg_metrics_destroy(&metrics);
+    *out = metrics;
+    return status;
+}
+
+static void put_number(FILE *csv, double value)
+{
+    if (isfinite(value))
+        fprintf(csv, ",%.9g", value);
+    else
+        fputs(isnan(value) ? ",nan" : ",inf", csv);
+}
+
+/* Where there is no such score the field stays empty. */
+static void put_score(FILE *csv, bool validated, double value)
+{
+    if (validated && !isnan(value))
+        fprintf(csv, ",%.6f", value);
+    else
+        fputc(',', csv);
+}
+
+static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
+{
+    double now = wall_time_s();
+    const struct {
+        const char *tag;
+        double value;
+        bool shown;
+    } item[] = {{"train/loss", row->loss, true},
+                {"train/lr", row->lr, true},
+                {"train/grad_norm", row->grad_norm, true},
+                {"train/samples_per_s", row->samples_per_s, true},
+                {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
+                {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
+                {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)}};
+    for (size_t i = 0; i < sizeof item / sizeof item[0]; i++) {
+        if (item[i].shown)
+            DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
+    }
+    return DG_OK;
+}
+
+dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
+{
+    FILE *csv = metrics->csv;
+    fprintf(csv, "%lld,%.3f", (long long)row->step, row->seconds);
+    put_number(csv, row->lr);
+    put_number(csv, row->loss);
+    for (int k = 0; k < DG_LOSS_TERMS; k++) put_number(csv, row->term[k]);
+    put_number(csv, row->grad_norm);
+    fprintf(csv, ",%.3f", row->samples_per_s);
+    put_score(csv, row->validated, row->scores.mae_gy);
+    put_score(csv, row->validated, row->scores.mae_ptv_gy);
+    put_score(csv, row->validated, row->scores.dose_score);
+    fputc('\n', csv);
+    if (ferror(csv)) return failed();
+    DG_TRY(add_events(metrics, row));
+    double now = dg_time_s();
+    if (row->validated || now - metrics->flushed_s > FLUSH_INTERVAL_S) {
+        metrics->flushed_s = now;
+        return dg_metrics_flush(metrics);
+    }
+    return DG_OK;
+}
+
+dg_status dg_metrics_flush(dg_metrics *metrics)
+{
+    if (fflush(metrics->csv) != 0) return failed();
+    return dg_tfevents_flush(metrics->events);
+}
+
+void dg_metrics_destroy(dg_metrics **metrics)
+{
+    if (*metrics == NULL) return;
+    if ((*metrics)->csv != NULL) fclose((*metrics)->csv);
+    dg_tfevents_destroy(&(*metrics)->events);
+    dg_free(metrics);
+}

@@ -1,0 +1,34 @@
+/* metrics.h - what a run measured: a row per step in metrics.csv, and the same for TensorBoard. Written by rank 0.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_METRICS_H
+#define DG_METRICS_H
+
+#include "dg_backend.h"
+
+typedef struct dg_metrics dg_metrics;
+
+/* Scores of a validation; NaN where the cases allow none. */
+typedef struct dg_scores {
+    double mae_gy;     /* mean over cases of the mean |difference| over the whole array */
+    double mae_ptv_gy; /* the same over the union of targets */
+    double dose_score; /* the same over possible_dose: the OpenKBP dose score */
+} dg_scores;
+
+typedef struct dg_metrics_row {
+    int64_t step;   /* updates made, 1 for the first row */
+    double seconds; /* of training so far */
+    double lr, loss;
+    double term[DG_LOSS_TERMS]; /* unweighted: mse, mae, negative */
+    double grad_norm, samples_per_s;
+    bool validated;
+    dg_scores scores; /* where validated */
+} dg_metrics_row;
+
+/* Opens FOLDER/metrics.csv and an event file. Rows of steps behind `step` (a run that is resumed) are dropped. */
+DG_MUST_USE dg_status dg_metrics_create(const char *folder, int64_t step, dg_metrics **out);
+/* DG_ERR_IO when the disk is full. */
+DG_MUST_USE dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row);
+DG_MUST_USE dg_status dg_metrics_flush(dg_metrics *metrics);
+void dg_metrics_destroy(dg_metrics **metrics);
+
+#endif

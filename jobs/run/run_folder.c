@@ -1,0 +1,193 @@
+/* run_folder.c - see run_folder.h. SPDX-License-Identifier: Apache-2.0 */
+#include "run_folder.h"
+
+#include "build_info.h"
+#include "dg_mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum { COPY_BYTES = 1 << 20 };
+
+static const char *reason(char text[128]) { return strerror_r(errno, text, 128); }
+
+dg_status dg_lease_take(const char *folder, const char *what, int *descriptor)
+{
+    char path[DG_PATH_MAX], holder[128] = "", host[64] = "", text[128];
+    *descriptor = -1;
+    DG_TRY(dg_path_join(path, folder, "run.lock"));
+    int lease = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (lease < 0) return DG_FAIL(DG_ERR_IO, "%s: its folder cannot be written: %s", what, reason(text));
+    if (flock(lease, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got = read(lease, holder, sizeof holder - 1);
+        holder[got > 0 ? got : 0] = '\0';
+        close(lease);
+        return DG_FAIL(DG_ERR_BUSY, "%s is being written by %s; wait for it, or choose another folder", what,
+                       holder[0] != '\0' ? holder : "another process");
+    }
+    gethostname(host, sizeof host - 1);
+    int length = snprintf(holder, sizeof holder, "process %ld on %s", (long)getpid(), host);
+    if (ftruncate(lease, 0) != 0 || pwrite(lease, holder, (size_t)length, 0) != length) {
+        dg_status status = DG_FAIL(DG_ERR_IO, "%s: its folder cannot be written: %s", what, reason(text));
+        close(lease);
+        return status;
+    }
+    *descriptor = lease;
+    return DG_OK;
+}
+
+static bool is_step_file(const char *name)
+{
+    return strncmp(name, "step-", 5) == 0 && strlen(name) > 8 && strcmp(name + strlen(name) - 3, ".h5") == 0;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names of the step files, oldest first; the caller's. */
+static dg_status list_steps(const dg_run_folder *folder, char ***names, int64_t *count)
+{
+    *names = NULL;
+    *count = 0;
+    DIR *stream = opendir(folder->checkpoints);
+    if (stream == NULL) return DG_OK;
+    dg_status status = DG_OK;
+    for (struct dirent *item = readdir(stream); item != NULL && status == DG_OK; item = readdir(stream)) {
+        if (!is_step_file(item->d_name)) continue;
+        status = dg_grow(names, (size_t)*count, (size_t)*count + 1, sizeof **names, "checkpoint names");
+        if (status == DG_OK) status = dg_string_copy(item->d_name, &(*names)[*count]);
+        if (status == DG_OK) ++*count;
+    }
+    closedir(stream);
+    if (*count > 1) qsort(*names, (size_t)*count, sizeof **names, by_name);
+    return status;
+}
+
+static void free_names(char ***names, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) dg_free(&(*names)[i]);
+    dg_free(names);
+}
+
+static dg_status open_as_writer(const char *name, bool resume, dg_run_folder *out)
+{
+    char figures[DG_PATH_MAX], what[160], **steps = NULL;
+    int64_t count = 0;
+    DG_TRY(dg_make_folder(out->path));
+    snprintf(what, sizeof what, "run '%.140s'", name);
+    DG_TRY(dg_lease_take(out->path, what, &out->lease));
+    DG_TRY(dg_path_join(figures, out->path, "figures"));
+    DG_TRY(dg_make_folder(out->checkpoints));
+    DG_TRY(dg_make_folder(out->log));
+    DG_TRY(dg_make_folder(figures));
+    dg_status status = list_steps(out, &steps, &count);
+    if (status == DG_OK && count > 0 && !resume) {
+        status =
+            DG_FAIL(DG_ERR_USAGE,
+                    "run '%s' already holds checkpoints (newest %s): add --resume to go on with it, or set run.name",
+                    name, steps[count - 1]);
+    }
+    free_names(&steps, count);
+    return status;
+}
+
+dg_status dg_run_folder_open(dg_comm *comm, const char *dir, const char *name, bool resume, dg_run_folder *out)
+{
+    memset(out, 0, sizeof *out);
+    out->lease = -1;
+    dg_status status = dg_path_join(out->path, dir, name);
+    if (status == DG_OK) status = dg_path_join(out->checkpoints, out->path, "checkpoints");
+    if (status == DG_OK) status = dg_path_join(out->log, out->path, "log");
+    if (status == DG_OK && comm->rank == 0) status = open_as_writer(name, resume, out);
+    status = dg_comm_agree(comm, status);
+    if (status != DG_OK) dg_run_folder_close(out);
+    return status;
+}
+
+void dg_run_folder_close(dg_run_folder *folder)
+{
+    if (folder->lease >= 0) close(folder->lease);
+    folder->lease = -1;
+}
+
+dg_status dg_run_folder_write(const dg_run_folder *folder, const char *name, json_t *json)
+{
+    char path[DG_PATH_MAX];
+    char *text = json != NULL ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    json_decref(json);
+    if (text == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for %s", name);
+    dg_status status = dg_path_join(path, folder->path, name);
+    if (status == DG_OK) status = dg_file_write(path, text, (int64_t)strlen(text));
+    free(text);
+    return status;
+}
+
+dg_status dg_run_folder_step_path(const dg_run_folder *folder, int64_t step, char path[DG_PATH_MAX])
+{
+    char name[64];
+    snprintf(name, sizeof name, "step-%08lld.h5", (long long)step);
+    return dg_path_join(path, folder->checkpoints, name);
+}
+
+static dg_status copy_file(const char *from, const char *to)
+{
+    char *block = NULL, text[128];
+    dg_status status = DG_NEW(&block, COPY_BYTES, "copy of a checkpoint");
+    int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    ssize_t got = 0;
+    bool good = status == DG_OK && in >= 0 && out >= 0;
+    while (good && (got = read(in, block, COPY_BYTES)) > 0) good = write(out, block, (size_t)got) == got;
+    if (status == DG_OK && (!good || got < 0)) {
+        status = DG_FAIL(DG_ERR_IO, "a checkpoint cannot be copied: %s", reason(text));
+    }
+    if (in >= 0) close(in);
+    if (out >= 0) close(out);
+    dg_free(&block);
+    return status;
+}
+
+dg_status dg_run_folder_link(const dg_run_folder *folder, const char *path, const char *name)
+{
+    char target[DG_PATH_MAX], temporary[DG_PATH_MAX], part[96];
+    snprintf(part, sizeof part, "%s.tmp", name);
+    DG_TRY(dg_path_join(target, folder->checkpoints, name));
+    DG_TRY(dg_path_join(temporary, folder->checkpoints, part));
+    unlink(temporary);
+    if (link(path, temporary) != 0) DG_TRY(copy_file(path, temporary));
+    DG_TRY(dg_file_commit(temporary, target));
+    /* rename does nothing when both names are one file already */
+    unlink(temporary);
+    return DG_OK;
+}
+
+void dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
+{
+    char **steps = NULL, path[DG_PATH_MAX];
+    int64_t count = 0;
+    if (list_steps(folder, &steps, &count) == DG_OK) {
+        for (int64_t i = 0; i + keep < count; i++) {
+            if (dg_path_join(path, folder->checkpoints, steps[i]) == DG_OK) unlink(path);
+        }
+    }
+    free_names(&steps, count);
+}
+
+json_t *dg_environment_json(const dg_comm *comm)
+{
+    struct utsname system;
+    if (uname(&system) != 0) memset(&system, 0, sizeof system);
+    json_t *root = dg_build_info();
+    if (root == NULL) return NULL;
+    json_t *here = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i}", "host", comm->host, "kernel", system.release, "cores",
+                             (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "communicator", comm->ops->name, "ranks",
+                             comm->size, "ranks_on_host", comm->local_size);
+    json_object_update(root, here);
+    json_decref(here);
+    return root;
+}

@@ -1,0 +1,245 @@
+/* sample.c - drawing samples by counters, and assembling their arrays. SPDX-License-Identifier: Apache-2.0 */
+#include "sample.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Keeps the permutation streams of DG_RNG_SAMPLE apart from those of (step, slot). */
+static const uint64_t EPOCH_STREAM = UINT64_C(1) << 39;
+
+/* Position `place` of a permutation of n items, by a keyed Feistel network walked until it falls below n: no table, so a
+ * draw costs the same for ten cases and for a million. */
+static int64_t permuted(uint64_t seed, int64_t epoch, int64_t n, int64_t place)
+{
+    if (n < 2) return 0;
+    dg_rng rng = dg_rng_stream(seed, DG_RNG_SAMPLE, EPOCH_STREAM + (uint64_t)epoch, 0);
+    uint32_t round_key[6];
+    for (int r = 0; r < 6; r++) round_key[r] = dg_rng_u32(&rng);
+    int half = 1;
+    while ((INT64_C(1) << (2 * half)) < n) half++;
+    uint32_t low_bits = (UINT32_C(1) << half) - 1;
+    uint64_t at = (uint64_t)place;
+    do {
+        uint32_t left = (uint32_t)(at >> half), right = (uint32_t)at & low_bits;
+        for (int r = 0; r < 6; r++) {
+            const uint32_t counter[4] = {right, (uint32_t)r, 0, 0}, key[2] = {round_key[r], (uint32_t)n};
+            uint32_t word[4];
+            dg_philox4x32(counter, key, word);
+            uint32_t next = left ^ (word[0] & low_bits);
+            left = right;
+            right = next;
+        }
+        at = (uint64_t)left << half | right;
+    } while (at >= (uint64_t)n);
+    return (int64_t)at;
+}
+
+int64_t dg_sampler_case(const dg_sampler *sampler, int64_t step, int64_t slot)
+{
+    int64_t drawn = step * sampler->batch + slot;
+    return sampler
+        ->cases[permuted(sampler->seed, drawn / sampler->case_count, sampler->case_count, drawn % sampler->case_count)];
+}
+
+static bool covers(const int64_t patch[3], const int64_t shape[3])
+{
+    return patch[0] >= shape[0] && patch[1] >= shape[1] && patch[2] >= shape[2];
+}
+
+dg_status dg_sampler_draw(const dg_sampler *sampler, dg_source *source, int64_t step, int64_t slot, dg_sample_draw *out)
+{
+    dg_rng rng = dg_rng_stream(sampler->seed, DG_RNG_SAMPLE, (uint64_t)step, (uint32_t)slot);
+    dg_rng vary = dg_rng_stream(sampler->seed, DG_RNG_AUGMENT, (uint64_t)step, (uint32_t)slot);
+    out->index = dg_sampler_case(sampler, step, slot);
+    out->augment = dg_augment_draw(&sampler->augment, &vary);
+    out->ct_noise_hu = out->augment.noise_hu;
+    const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), out->index);
+    dg_grid net;
+    int64_t sub[3];
+    dg_recipe_geometry(dg_source_recipe(source), &info->grid, &net, sub);
+    bool aim = dg_rng_uniform(&rng) < sampler->high_dose_fraction;
+    out->box = dg_patch_uniform(net.shape, sampler->patch, &rng);
+    if (!aim || covers(sampler->patch, net.shape)) return DG_OK;
+    const int64_t *voxel;
+    int64_t count;
+    DG_TRY(dg_source_targets(source, out->index, &voxel, &count));
+    if (count == 0) return DG_OK;
+    int64_t at = voxel[dg_rng_below(&rng, count)];
+    int64_t centre[3] = {at / (net.shape[1] * net.shape[2]), at / net.shape[2] % net.shape[1], at % net.shape[2]};
+    out->box = dg_patch_around(net.shape, sampler->patch, centre);
+    return DG_OK;
+}
+
+dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zyx[3], dg_dtype dtype)
+{
+    dg_sample_size size = {.channels = recipe->count, .constraints = recipe->constraint_count, .dtype = dtype};
+    memcpy(size.patch, patch_zyx, sizeof size.patch);
+    memcpy(size.sub, recipe->coarsen, sizeof size.sub);
+    size.voxels = patch_zyx[0] * patch_zyx[1] * patch_zyx[2];
+    size.outputs = size.voxels * size.sub[0] * size.sub[1] * size.sub[2];
+    return size;
+}
+
+int64_t dg_sample_input_bytes(const dg_sample_size *size)
+{
+    return size->voxels * size->channels * (int64_t)dg_dtype_size(size->dtype);
+}
+
+dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out)
+{
+    memset(out, 0, sizeof *out);
+    int64_t spare = size->outputs > size->voxels ? size->outputs : size->voxels;
+    dg_status status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
+    if (status == DG_OK) status = DG_NEW(&out->dose, size->outputs, "dose of a sample");
+    if (status == DG_OK) status = DG_NEW(&out->counted, size->outputs, "counted voxels of a sample");
+    if (status == DG_OK) status = DG_NEW(&out->spare, 2 * spare, "augmentation");
+    if (status != DG_OK) dg_sample_work_release(out);
+    return status;
+}
+
+void dg_sample_work_release(dg_sample_work *work)
+{
+    dg_free(&work->channels);
+    dg_free(&work->dose);
+    dg_free(&work->counted);
+    dg_free(&work->spare);
+}
+
+/* Round to nearest even, as the backends convert; a NaN stays one. */
+static inline uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+void dg_sample_interleave(const dg_recipe *recipe, const dg_sample_size *size, bool mirrored, const float *channels,
+                          void *input)
+{
+    int64_t count = size->channels, nx = size->patch[2], rows = size->voxels / nx;
+    const float *from[DG_CHANNELS_MAX];
+    for (int64_t c = 0; c < count; c++) {
+        from[c] = channels + (mirrored ? recipe->channel[c].mirror : c) * size->voxels;
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t x = 0; x < nx; x++) {
+            int64_t source = row * nx + (mirrored ? nx - 1 - x : x), target = (row * nx + x) * count;
+            if (size->dtype == DG_BF16) {
+                uint16_t *to = (uint16_t *)input + target;
+                for (int64_t c = 0; c < count; c++) to[c] = to_bf16(from[c][source]);
+            } else {
+                float *to = (float *)input + target;
+                for (int64_t c = 0; c < count; c++) to[c] = from[c][source];
+            }
+        }
+    }
+}
+
+/* Output order: the voxels of one network voxel side by side, as its output channels are. */
+static int64_t output_index(const dg_sample_size *size, int64_t z, int64_t y, int64_t x)
+{
+    const int64_t *s = size->sub;
+    int64_t voxel = (z / s[0] * size->patch[1] + y / s[1]) * size->patch[2] + x / s[2];
+    return ((voxel * s[0] + z % s[0]) * s[1] + y % s[1]) * s[2] + x % s[2];
+}
+
+static void arrange_outputs(const dg_sample_size *size, bool mirrored, const float *dose, const uint8_t *counted,
+                            float *target, uint8_t *mask)
+{
+    int64_t nz = size->patch[0] * size->sub[0], ny = size->patch[1] * size->sub[1], nx = size->patch[2] * size->sub[2];
+    for (int64_t z = 0, i = 0; z < nz; z++) {
+        for (int64_t y = 0; y < ny; y++) {
+            for (int64_t x = 0; x < nx; x++, i++) {
+                int64_t to = output_index(size, z, y, mirrored ? nx - 1 - x : x);
+                target[to] = dose[i];
+                mask[to] = counted[i];
+            }
+        }
+    }
+}
+
+/* Shift and rotation of one array; the flip comes later, when arrays are laid out. */
+static void move(const dg_augmentation *augment, const int64_t shape[3], const double spacing[3], bool nearest,
+                 float *values, float *spare)
+{
+    int64_t count = shape[0] * shape[1] * shape[2];
+    dg_augment_apply(augment, shape, spacing, nearest, values, spare);
+    memcpy(values, spare, (size_t)count * sizeof *values);
+}
+
+static void move_counted(const dg_augmentation *augment, const int64_t shape[3], const double spacing[3],
+                         uint8_t *counted, float *spare)
+{
+    int64_t count = shape[0] * shape[1] * shape[2];
+    float *as_float = spare + count;
+    for (int64_t i = 0; i < count; i++) as_float[i] = counted[i];
+    dg_augment_apply(augment, shape, spacing, true, as_float, spare);
+    for (int64_t i = 0; i < count; i++) counted[i] = spare[i] > 0.5f;
+}
+
+static void vary(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
+                 const dg_sample_draw *draw, dg_sample_work *work)
+{
+    dg_augmentation coarse = draw->augment, fine;
+    coarse.flip = false;
+    fine = coarse;
+    dg_grid net;
+    int64_t sub[3], fine_shape[3];
+    double fine_spacing[3];
+    dg_recipe_geometry(recipe, &info->grid, &net, sub);
+    for (int axis = 0; axis < 3; axis++) {
+        fine.shift[axis] *= sub[axis];
+        fine_shape[axis] = size->patch[axis] * sub[axis];
+        fine_spacing[axis] = net.spacing_mm[axis] / (double)sub[axis];
+    }
+    bool moves = coarse.angle_rad != 0 || coarse.shift[0] != 0 || coarse.shift[1] != 0 || coarse.shift[2] != 0;
+    for (int c = 0; c < recipe->count; c++) {
+        float *channel = work->channels + c * size->voxels;
+        dg_channel_kind kind = recipe->channel[c].kind;
+        if (moves) {
+            /* masks may hold fractions after coarsening, so they are interpolated like everything else */
+            move(&coarse, size->patch, net.spacing_mm, false, channel, work->spare);
+        }
+        if (kind == DG_CHANNEL_CT && draw->ct_noise_hu > 0) {
+            dg_augmentation noise = coarse;
+            noise.noise_hu = draw->ct_noise_hu * 2 / (recipe->ct_high_hu - recipe->ct_low_hu);
+            dg_augment_ct_noise(&noise, size->voxels, channel);
+        }
+    }
+    if (!moves) return;
+    move(&fine, fine_shape, fine_spacing, false, work->dose, work->spare);
+    move_counted(&fine, fine_shape, fine_spacing, work->counted, work->spare);
+}
+
+static bool all_finite(const float *values, int64_t count)
+{
+    /* a sum of products with 0 is NaN exactly when a value is not finite, and the loop vectorises */
+    float sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += values[i] * 0.0f;
+    return sum == 0.0f;
+}
+
+dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,
+                         dg_sample_work *work, dg_sample *out)
+{
+    const dg_recipe *recipe = dg_source_recipe(source);
+    const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), draw->index);
+    dg_source_buffers buffers = {.channels = work->channels, .dose = work->dose, .counted = work->counted};
+    DG_TRY(dg_source_read(source, draw->index, &draw->box, &buffers));
+    if (!all_finite(work->channels, size->voxels * size->channels) || !all_finite(work->dose, size->outputs)) {
+        return DG_FAIL(DG_ERR_DATA,
+                       "case %s: its CT, distances or dose hold a value that is not finite in the patch at voxel "
+                       "(%lld, %lld, %lld); import the case again or leave it out",
+                       info->id, (long long)draw->box.start[0], (long long)draw->box.start[1],
+                       (long long)draw->box.start[2]);
+    }
+    vary(recipe, info, size, draw, work);
+    out->draw = *draw;
+    dg_sample_interleave(recipe, size, draw->augment.flip, work->channels, out->input);
+    arrange_outputs(size, draw->augment.flip, work->dose, work->counted, out->target, out->counted);
+    for (int64_t k = 0; k < size->constraints; k++) out->constraint[k] = info->constraint[k];
+    return DG_OK;
+}

@@ -1,0 +1,90 @@
+/* trainer_impl.h - private to trainer*.c and validate.c. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_TRAINER_IMPL_H
+#define DG_TRAINER_IMPL_H
+
+#include "dg_checkpoint.h"
+#include "dg_plan.h"
+#include "dg_reducer.h"
+#include "loader.h"
+#include "predictor.h"
+#include "run_folder.h"
+#include "split.h"
+#include "trainer.h"
+
+/* What a run knows beyond weights and moments: state "run". */
+typedef struct trainer_progress {
+    int64_t step; /* steps begun and ended; the next sample's step */
+    int64_t seed;
+    double elapsed_s; /* training time before this process */
+    int64_t skipped;  /* steps without update, because of values that were not finite */
+    int64_t threads;  /* per rank: part of the numerics */
+    double best;      /* of the monitor; INFINITY before the first validation */
+    int64_t best_step;
+    int64_t stale;                  /* validations since */
+    char cases_sha256[DG_HASH_HEX]; /* of ids and contents of the training and validation cases */
+} trainer_progress;
+
+struct dg_trainer {
+    dg_comm *comm;
+    dg_log *log;     /* owned: the run's own */
+    dg_trace *trace; /* owned, or NULL */
+    char trace_path[DG_OPT_TEXT];
+    const dg_options *options;
+    dg_run_config config;
+    dg_run_folder folder;
+    dg_cohort *cohort;
+    dg_split split;
+    dg_recipe recipe;
+    dg_source *source;
+    dg_backend *backend;
+    dg_model *model;
+    dg_plan *plan;
+    dg_optim *optim;
+    dg_optim_config schedule; /* of the optimiser; total steps as the learning rate sees them */
+    dg_reducer *reducer;
+    dg_sampler sampler;
+    dg_sample_size size;
+    dg_loader *loader;
+    dg_predictor *predictor;
+    dg_metrics *metrics;        /* rank 0 */
+    float *weights;             /* backend memory */
+    float *target;              /* backend memory, [micro, outputs] */
+    uint8_t *counted;           /* the same */
+    uint8_t *nothing;           /* host memory, [outputs]: counts no voxel */
+    double *term;               /* loss terms of a pass, [micro, DG_LOSS_TERMS] */
+    int64_t first, mine, micro; /* slots of this rank; samples of a pass */
+    int64_t total_steps;
+    trainer_progress progress;
+    dg_state_registry registry;
+    double started_s; /* when this process began to train */
+    int bad_in_a_row;
+    dg_monitor monitor; /* resolved at the first validation */
+    dg_scores scores;   /* of the last one */
+    int64_t validated_step, saved_step;
+};
+
+/* Seconds of training so far, all processes of the run together. */
+double trainer_elapsed_s(const dg_trainer *t);
+
+/* trainer_state.c: states of the registry, checkpoints, resume. */
+DG_MUST_USE dg_status trainer_register(dg_trainer *t);
+/* Writes step-*.h5, last.h5 and prunes. @collective yes. */
+DG_MUST_USE dg_status trainer_save(dg_trainer *t);
+/* best.h5 from the present state. @collective yes. */
+DG_MUST_USE dg_status trainer_save_best(dg_trainer *t);
+/* Loads the newest checkpoint; leaves everything at the start where there is none. @collective yes. */
+DG_MUST_USE dg_status trainer_resume(dg_trainer *t);
+/* Takes over the weights of another run's checkpoint. @collective yes. */
+DG_MUST_USE dg_status trainer_init_from(dg_trainer *t, const char *path);
+DG_MUST_USE dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX]);
+/* The weights that validation and predict use: the average where there is one. */
+const float *trainer_best_weights(const dg_trainer *t);
+
+/* validate.c: scores over the validation cases, shared out over ranks; updates best and stale, writes best.h5.
+ * @collective yes. */
+DG_MUST_USE dg_status trainer_validate(dg_trainer *t);
+const char *trainer_monitor_name(dg_monitor monitor);
+/* Scores of one predicted case against its dose; the case must be pinned in the source. */
+DG_MUST_USE dg_status trainer_score_case(dg_source *source, int64_t index, const float *predicted_gy, dg_scores *out);
+
+#endif

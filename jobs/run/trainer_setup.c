@@ -1,0 +1,258 @@
+/* trainer_setup.c - from settings to a trainer that can step, and its end. SPDX-License-Identifier: Apache-2.0 */
+#include "trainer_impl.h"
+
+#include "dg_mem.h"
+#include "dg_mpi.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TRACE_CAPACITY = 1 << 20 };
+
+static dg_status open_data(dg_trainer *t)
+{
+    DG_TRY(dg_cohort_open(t->config.data.cohort, &t->cohort));
+    DG_TRY(dg_split_make(&t->config.data.split, t->cohort, &t->split));
+    const dg_split *split = &t->split;
+    DG_TRY(
+        dg_recipe_resolve(&t->config, t->cohort, split->index[DG_PART_TRAIN], split->count[DG_PART_TRAIN], &t->recipe));
+    for (int64_t i = 0; i < split->count[DG_PART_VAL]; i++) {
+        DG_TRY(dg_recipe_check_case(&t->recipe, dg_cohort_case(t->cohort, split->index[DG_PART_VAL][i])));
+    }
+    return dg_source_create(t->cohort, &t->recipe, t->config.data.cache_mb << 20, &t->source);
+}
+
+static dg_status hash_cases(dg_trainer *t)
+{
+    dg_hash *hash = NULL;
+    dg_status status = dg_hash_create(&hash);
+    for (int part = DG_PART_TRAIN; part <= DG_PART_VAL && status == DG_OK; part++) {
+        status = dg_hash_add_string(hash, dg_part_name((dg_part)part));
+        for (int64_t i = 0; i < t->split.count[part] && status == DG_OK; i++) {
+            const dg_case_info *info = dg_cohort_case(t->cohort, t->split.index[part][i]);
+            status = dg_hash_add_string(hash, info->id);
+            if (status == DG_OK) status = dg_hash_add_string(hash, info->content_sha256);
+        }
+    }
+    if (status == DG_OK) status = dg_hash_finish(hash, t->progress.cases_sha256);
+    dg_hash_destroy(&hash);
+    return status;
+}
+
+/* The whole-volume patch must hold the largest training case. */
+static void choose_patch(dg_trainer *t, int64_t patch[3])
+{
+    int64_t largest[3] = {1, 1, 1};
+    for (int64_t i = 0; i < t->split.count[DG_PART_TRAIN]; i++) {
+        dg_grid net;
+        int64_t sub[3];
+        dg_recipe_geometry(&t->recipe, &dg_cohort_case(t->cohort, t->split.index[DG_PART_TRAIN][i])->grid, &net, sub);
+        for (int axis = 0; axis < 3; axis++) {
+            if (net.shape[axis] > largest[axis]) largest[axis] = net.shape[axis];
+        }
+    }
+    dg_patch_of(&t->recipe, largest, dg_model_multiple(t->model), patch);
+}
+
+static dg_status choose_threads(dg_trainer *t)
+{
+    const dg_int_list *wanted = &t->config.train.threads;
+    char warning[256] = "";
+    int threads = 1;
+    dg_status status =
+        dg_affinity_set(t->comm, wanted->count > 0 ? (int)wanted->value[0] : 0, &threads, warning, sizeof warning);
+    DG_TRY(dg_comm_agree(t->comm, status));
+    if (warning[0] != '\0') dg_log_write(t->log, DG_LOG_WARNING, "%s", warning);
+    int64_t agreed = threads;
+    DG_TRY(dg_comm_all_reduce(t->comm, &agreed, 1, DG_I64, DG_MIN));
+    t->progress.threads = agreed;
+    return DG_OK;
+}
+
+static dg_status allocate(dg_trainer *t, int64_t bytes, const char *what, void *out)
+{
+    return t->backend->ops->alloc(t->backend, bytes, what, out);
+}
+
+static dg_status make_weights(dg_trainer *t)
+{
+    int64_t count = t->model->params.total;
+    float *host = NULL;
+    void *memory = NULL;
+    DG_TRY(allocate(t, count * (int64_t)sizeof(float), "weights", &memory));
+    t->weights = memory;
+    DG_TRY(DG_NEW(&host, count, "weights"));
+    dg_params_init(&t->model->params, (uint64_t)t->config.run.seed, host);
+    dg_status status = t->backend->ops->upload(t->backend, t->weights, host, count * (int64_t)sizeof(float));
+    dg_free(&host);
+    return status;
+}
+
+static dg_status make_network(dg_trainer *t)
+{
+    dg_backend_options options = {.threads = (int)t->progress.threads, .deterministic = true};
+    DG_TRY(dg_backend_create(t->config.train.backend, &options, &t->backend));
+    dg_model_config model = dg_run_config_model(&t->config, t->recipe.count, t->recipe.constraint_count);
+    DG_TRY(dg_model_create(&model, &t->model));
+    t->total_steps = dg_run_config_steps(&t->config, t->split.count[DG_PART_TRAIN]);
+    t->schedule = dg_run_config_optim(&t->config, t->total_steps);
+    DG_TRY(dg_optim_create(&t->schedule, &t->model->params, t->backend, &t->optim));
+    DG_TRY(make_weights(t));
+    dg_predictor_config predict = {.dtype = dg_run_dtype(t->config.predict.dtype),
+                                   .overlap = t->config.predict.overlap,
+                                   .flips = t->config.predict.flips};
+    return dg_predictor_create(t->model, t->backend, t->source, &predict, t->trace, &t->predictor);
+}
+
+/* Plan and buffers of one pass; the reducer, whose creation is collective, says how many samples it holds. */
+static dg_status make_pass(dg_trainer *t)
+{
+    int64_t patch[3];
+    choose_patch(t, patch);
+    t->size = dg_sample_size_of(&t->recipe, patch, dg_run_dtype(t->config.train.dtype));
+    const dg_int_list *wanted = &t->config.train.micro_batch;
+    t->micro = dg_reducer_samples_per_pass(t->reducer, wanted->count > 0 ? wanted->value[0] : 1);
+    dg_plan_config plan = {.n = t->micro,
+                           .z = patch[0],
+                           .y = patch[1],
+                           .x = patch[2],
+                           .dtype = t->size.dtype,
+                           .training = true,
+                           .recompute = t->config.train.recompute};
+    DG_TRY(dg_plan_create(t->model, t->backend, &plan, &t->plan));
+    void *target = NULL, *counted = NULL;
+    DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(float), "targets", &target));
+    t->target = target;
+    DG_TRY(allocate(t, t->micro * t->size.outputs, "counted voxels", &counted));
+    t->counted = counted;
+    DG_TRY(DG_NEW(&t->nothing, t->size.outputs, "counted voxels"));
+    DG_TRY(DG_NEW(&t->term, t->micro * DG_LOSS_TERMS, "loss terms"));
+    t->sampler = (dg_sampler){.seed = (uint64_t)t->config.run.seed,
+                              .batch = t->config.train.batch,
+                              .cases = t->split.index[DG_PART_TRAIN],
+                              .case_count = t->split.count[DG_PART_TRAIN],
+                              .patch = {patch[0], patch[1], patch[2]},
+                              .high_dose_fraction = t->config.data.high_dose_fraction,
+                              .augment = dg_run_config_augment(&t->config)};
+    return trainer_register(t);
+}
+
+static dg_status write_descriptions(dg_trainer *t)
+{
+    json_t *environment = dg_environment_json(t->comm);
+    if (environment == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for environment.json");
+    json_object_set_new(environment, "backend", json_string(t->backend->description));
+    json_object_set_new(environment, "threads_per_rank", json_integer(t->progress.threads));
+    json_object_set_new(environment, "input", dg_recipe_to_json(&t->recipe));
+    DG_TRY(dg_run_folder_write(&t->folder, "environment.json", environment));
+    DG_TRY(dg_run_folder_write(&t->folder, "training_config.json", dg_run_config_to_json(t->options)));
+    DG_TRY(dg_run_folder_write(&t->folder, "test_cases.json", dg_split_to_json(&t->split, t->cohort)));
+    return dg_metrics_create(t->folder.path, t->progress.step, &t->metrics);
+}
+
+static void tell_start(dg_trainer *t)
+{
+    const dg_split *split = &t->split;
+    dg_plan_memory memory = dg_plan_get_memory(t->plan);
+    char warning[512];
+    dg_split_warning(split, t->cohort, warning, sizeof warning);
+    if (warning[0] != '\0') dg_log_write(t->log, DG_LOG_WARNING, "split: %s", warning);
+    dg_log_write(t->log, DG_LOG_INFO, "cases: %lld train, %lld validation, %lld test",
+                 (long long)split->count[DG_PART_TRAIN], (long long)split->count[DG_PART_VAL],
+                 (long long)split->count[DG_PART_TEST]);
+    dg_log_write(
+        t->log, DG_LOG_INFO,
+        "%s: %lld parameters, %d channels, patch %lld x %lld x %lld, batch %lld on %d rank%s of %lld thread%s, "
+        "%s, %.0f MB of activations",
+        t->model->config.kind, (long long)t->model->params.total, t->recipe.count, (long long)t->size.patch[0],
+        (long long)t->size.patch[1], (long long)t->size.patch[2], (long long)t->sampler.batch, t->comm->size,
+        t->comm->size == 1 ? "" : "s", (long long)t->progress.threads, t->progress.threads == 1 ? "" : "s",
+        t->backend->description, (double)memory.arena_bytes * 1e-6);
+}
+
+static dg_status open_log(dg_trainer *t, dg_log_level level)
+{
+    char name[48], path[DG_PATH_MAX];
+    snprintf(name, sizeof name, "rank-%d.log", t->comm->rank);
+    DG_TRY(dg_path_join(path, t->folder.log, name));
+    return dg_log_create(t->comm->rank, level, path, &t->log);
+}
+
+/* Phases end in an agreement, so that a rank which fails alone takes the others along. */
+static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
+{
+    dg_comm *comm = t->comm;
+    DG_TRY(dg_comm_agree(comm, dg_run_config_check(&t->config)));
+    DG_TRY(dg_comm_agree(comm, open_data(t)));
+    DG_TRY(dg_run_folder_open(comm, t->config.run.dir, t->config.run.name, request->resume, &t->folder));
+    DG_TRY(dg_comm_agree(comm, open_log(t, request->level)));
+    if (t->trace_path[0] != '\0') DG_TRY(dg_comm_agree(comm, dg_trace_create(comm->rank, TRACE_CAPACITY, &t->trace)));
+    DG_TRY(choose_threads(t));
+    DG_TRY(dg_comm_agree(comm, hash_cases(t)));
+    DG_TRY(dg_comm_agree(comm, make_network(t)));
+    DG_TRY(dg_reducer_create(comm, t->backend, (dg_reduction)t->config.train.reduction, t->model->params.total,
+                             t->config.train.batch, 0, &t->reducer));
+    dg_slots_of_rank(t->config.train.batch, comm->rank, comm->size, &t->first, &t->mine);
+    DG_TRY(dg_comm_agree(comm, make_pass(t)));
+    if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
+    if (request->resume) DG_TRY(trainer_resume(t));
+    DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? write_descriptions(t) : DG_OK));
+    dg_status status = dg_loader_create(&t->sampler, t->source, &t->size, t->first, t->mine, t->progress.step,
+                                        (int)t->config.data.readers, &t->loader);
+    DG_TRY(dg_comm_agree(comm, status));
+    tell_start(t);
+    return DG_OK;
+}
+
+dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg_trainer **out)
+{
+    dg_trainer *t = NULL;
+    dg_status status = DG_NEW(&t, 1, "trainer");
+    status = dg_comm_agree(comm, status);
+    if (status == DG_OK) {
+        t->comm = comm;
+        t->options = request->options;
+        t->config = *request->config;
+        t->folder.lease = -1;
+        t->progress = (trainer_progress){.seed = request->config->run.seed, .best = INFINITY};
+        t->validated_step = t->saved_step = -1;
+        if (request->trace[0] != '\0' && comm->rank > 0)
+            snprintf(t->trace_path, sizeof t->trace_path, "%.480s.%d", request->trace, comm->rank);
+        else
+            snprintf(t->trace_path, sizeof t->trace_path, "%s", request->trace);
+        status = set_up(t, request);
+    }
+    if (status != DG_OK) dg_trainer_destroy(&t);
+    *out = t;
+    return status;
+}
+
+void dg_trainer_destroy(dg_trainer **trainer)
+{
+    dg_trainer *t = *trainer;
+    if (t == NULL) return;
+    dg_loader_destroy(&t->loader);
+    dg_metrics_destroy(&t->metrics);
+    dg_predictor_destroy(&t->predictor);
+    dg_plan_destroy(&t->plan);
+    dg_reducer_destroy(&t->reducer);
+    dg_optim_destroy(&t->optim);
+    if (t->backend != NULL) {
+        void *const memory[] = {t->weights, t->target, t->counted};
+        for (int i = 0; i < 3; i++) {
+            if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
+        }
+    }
+    dg_free(&t->nothing);
+    dg_free(&t->term);
+    dg_model_destroy(&t->model);
+    dg_backend_destroy(&t->backend);
+    dg_source_destroy(&t->source);
+    dg_split_release(&t->split);
+    dg_cohort_close(&t->cohort);
+    dg_trace_destroy(&t->trace);
+    dg_log_destroy(&t->log);
+    dg_run_folder_close(&t->folder);
+    dg_free(trainer);
+}

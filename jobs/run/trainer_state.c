@@ -1,0 +1,259 @@
+/* trainer_state.c - what of a run survives: its states, the files they go to, and the way back.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "trainer_impl.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static dg_status save_weights(const void *object, const dg_state_sink *sink)
+{
+    const dg_trainer *t = object;
+    float *host = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
+    DG_TRY_GOTO(status,
+                t->backend->ops->download(t->backend, host, t->weights, t->model->params.total * (int64_t)sizeof *host),
+                done);
+    DG_TRY_GOTO(status, dg_params_save(&t->model->params, host, sink), done);
+done:
+    dg_free(&host);
+    return status;
+}
+
+static dg_status load_weights(void *object, const dg_state_source *source, int version)
+{
+    (void)version;
+    dg_trainer *t = object;
+    float *host = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
+    DG_TRY_GOTO(status, dg_params_load(&t->model->params, host, source), done);
+    DG_TRY_GOTO(status,
+                t->backend->ops->upload(t->backend, t->weights, host, t->model->params.total * (int64_t)sizeof *host),
+                done);
+done:
+    dg_free(&host);
+    return status;
+}
+
+static dg_status save_progress(const void *object, const dg_state_sink *sink)
+{
+    const dg_trainer *t = object;
+    const trainer_progress *p = &t->progress;
+    DG_TRY(dg_state_put_int(sink, "step", p->step));
+    DG_TRY(dg_state_put_int(sink, "seed", p->seed));
+    DG_TRY(dg_state_put_double(sink, "elapsed_s", trainer_elapsed_s(t)));
+    DG_TRY(dg_state_put_int(sink, "skipped", p->skipped));
+    DG_TRY(dg_state_put_int(sink, "threads", p->threads));
+    DG_TRY(dg_state_put_double(sink, "best", p->best));
+    DG_TRY(dg_state_put_int(sink, "best_step", p->best_step));
+    DG_TRY(sink->put_text(sink->context, "cases_sha256", p->cases_sha256));
+    return dg_state_put_int(sink, "stale", p->stale);
+}
+
+static dg_status load_progress(void *object, const dg_state_source *source, int version)
+{
+    (void)version;
+    dg_trainer *t = object;
+    trainer_progress p;
+    DG_TRY(dg_state_get_int(source, "step", &p.step));
+    DG_TRY(dg_state_get_int(source, "seed", &p.seed));
+    DG_TRY(dg_state_get_double(source, "elapsed_s", &p.elapsed_s));
+    DG_TRY(dg_state_get_int(source, "skipped", &p.skipped));
+    DG_TRY(dg_state_get_int(source, "threads", &p.threads));
+    DG_TRY(dg_state_get_double(source, "best", &p.best));
+    DG_TRY(dg_state_get_int(source, "best_step", &p.best_step));
+    DG_TRY(dg_state_get_int(source, "stale", &p.stale));
+    DG_TRY(source->get_text(source->context, "cases_sha256", p.cases_sha256, sizeof p.cases_sha256));
+    if (strcmp(p.cases_sha256, t->progress.cases_sha256) != 0) {
+        return DG_FAIL(DG_ERR_MISMATCH, "the training or validation cases are not those that the run was begun with: "
+                                        "restore data.cohort and data.split");
+    }
+    if (p.step < 0 || p.stale < 0 || !(p.elapsed_s >= 0) || isnan(p.best)) {
+        return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's progress is damaged: step %lld, %g s", (long long)p.step,
+                       p.elapsed_s);
+    }
+    if (t->config.train.reduction == DG_REDUCE_ORDERED && p.threads != t->progress.threads) {
+        return DG_FAIL(
+            DG_ERR_MISMATCH,
+            "train.reduction is ordered and the run was begun with %lld threads per rank, not %lld: the bits "
+            "would change. Set train.threads=%lld",
+            (long long)p.threads, (long long)t->progress.threads, (long long)p.threads);
+    }
+    p.threads = t->progress.threads;
+    t->progress = p;
+    return DG_OK;
+}
+
+dg_status trainer_register(dg_trainer *t)
+{
+    DG_TRY(dg_state_register(
+        &t->registry,
+        (dg_state){.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights}));
+    DG_TRY(dg_state_register(&t->registry, dg_optim_state(t->optim)));
+    DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
+    return dg_state_register(
+        &t->registry,
+        (dg_state){.name = "run", .version = 1, .object = t, .save = save_progress, .load = load_progress});
+}
+
+const float *trainer_best_weights(const dg_trainer *t)
+{
+    const float *average = dg_optim_average(t->optim);
+    return average != NULL ? average : t->weights;
+}
+
+dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX])
+{
+    float *host = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
+    DG_TRY_GOTO(status,
+                t->backend->ops->download(t->backend, host, t->weights, t->model->params.total * (int64_t)sizeof *host),
+                done);
+    DG_TRY_GOTO(status, dg_params_sha256(&t->model->params, host, hex), done);
+done:
+    dg_free(&host);
+    return status;
+}
+
+static dg_status write_checkpoint(dg_trainer *t, const char *path)
+{
+    dg_checkpoint_meta meta = {.step = t->progress.step};
+    snprintf(meta.model, sizeof meta.model, "%s", t->model->config.kind);
+    json_t *config = dg_run_config_to_json(t->options);
+    if (config == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the checkpoint's settings");
+    int64_t range = dg_range_begin(t->trace, "save");
+    dg_status status = dg_checkpoint_save(path, &t->registry, config, &meta);
+    dg_range_end(t->trace, range);
+    json_decref(config);
+    return status;
+}
+
+static dg_status save_step(dg_trainer *t)
+{
+    char path[DG_PATH_MAX];
+    DG_TRY(dg_run_folder_step_path(&t->folder, t->progress.step, path));
+    DG_TRY(write_checkpoint(t, path));
+    DG_TRY(dg_run_folder_link(&t->folder, path, "last.h5"));
+    dg_run_folder_prune(&t->folder, t->config.train.keep);
+    dg_log_write(t->log, DG_LOG_INFO, "checkpoint at step %lld", (long long)t->progress.step);
+    return DG_OK;
+}
+
+dg_status trainer_save(dg_trainer *t)
+{
+    if (t->saved_step == t->progress.step) return DG_OK;
+    dg_status status = t->comm->rank == 0 ? save_step(t) : DG_OK;
+    status = dg_comm_agree(t->comm, status);
+    if (status == DG_OK) t->saved_step = t->progress.step;
+    return status;
+}
+
+dg_status trainer_save_best(dg_trainer *t)
+{
+    dg_status status = DG_OK;
+    if (t->comm->rank == 0) {
+        char path[DG_PATH_MAX];
+        status = dg_path_join(path, t->folder.checkpoints, "best.h5");
+        if (status == DG_OK) status = write_checkpoint(t, path);
+    }
+    return dg_comm_agree(t->comm, status);
+}
+
+/* Keys that may change between the parts of one run: they alter neither what is learned from nor what is learned. */
+static bool may_change(const char *key)
+{
+    static const char *const free_keys[] = {"run.name",        "run.dir",
+                                            "data.cohort",     "data.split.file",
+                                            "data.cache_mb",   "data.readers",
+                                            "train.steps",     "train.epochs",
+                                            "train.minutes",   "train.micro_batch",
+                                            "train.threads",   "train.backend",
+                                            "train.recompute", "train.validate_every",
+                                            "train.monitor",   "train.early_stopping.patience",
+                                            "train.keep",      "train.early_stopping.min_delta",
+                                            "train.on_nan",    "train.checkpoint_every"};
+    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
+        if (strcmp(key, free_keys[i]) == 0) return true;
+    }
+    return strncmp(key, "predict.", 8) == 0;
+}
+
+/* Refuses a checkpoint of other settings; every key that differs is named with both values. */
+static dg_status compare_settings(const dg_trainer *t, const json_t *stored)
+{
+    json_t *mine = dg_run_config_to_json(t->options), *row;
+    const char *key;
+    char text[DG_ERROR_TEXT_MAX / 2] = "";
+    json_object_foreach(mine, key, row)
+    {
+        const json_t *old = json_object_get(json_object_get(stored, key), "value"),
+                     *new = json_object_get(row, "value");
+        if (old == NULL || json_equal(old, new) || may_change(key)) continue;
+        char *a = json_dumps(old, JSON_ENCODE_ANY | JSON_COMPACT), *b = json_dumps(new, JSON_ENCODE_ANY | JSON_COMPACT);
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%s is %.60s, was %.60s", length > 0 ? "; " : "", key,
+                 b != NULL ? b : "?", a != NULL ? a : "?");
+        free(a);
+        free(b);
+    }
+    json_decref(mine);
+    if (text[0] == '\0') return DG_OK;
+    return DG_FAIL(DG_ERR_MISMATCH,
+                   "the checkpoint is of a run with other settings: %s. Restore them, or start a new run "
+                   "under another run.name",
+                   text);
+}
+
+static dg_status find_checkpoint(const dg_trainer *t, char path[DG_PATH_MAX])
+{
+    char skipped[512] = "";
+    path[0] = '\0';
+    dg_status status = dg_checkpoint_find_newest(t->folder.checkpoints, path, DG_PATH_MAX, skipped, sizeof skipped);
+    if (skipped[0] != '\0') dg_log_write(t->log, DG_LOG_WARNING, "damaged checkpoints are left aside: %s", skipped);
+    if (status != DG_ERR_IO) return status;
+    if (skipped[0] != '\0') {
+        return DG_FAIL(DG_ERR_FORMAT, "no checkpoint of the run is intact: restore one, or start again under another "
+                                      "run.name");
+    }
+    path[0] = '\0';
+    dg_error_clear();
+    dg_log_write(t->log, DG_LOG_INFO, "no checkpoint to go on from: training starts at the beginning");
+    return DG_OK;
+}
+
+static dg_status load_checkpoint(dg_trainer *t, const char *path)
+{
+    dg_checkpoint_meta meta;
+    json_t *stored = NULL;
+    DG_TRY(dg_checkpoint_read_meta(path, &meta, &stored));
+    dg_status status = compare_settings(t, stored);
+    json_decref(stored);
+    return status == DG_OK ? dg_checkpoint_load(path, &t->registry) : status;
+}
+
+dg_status trainer_resume(dg_trainer *t)
+{
+    char path[DG_PATH_MAX];
+    dg_status status = t->comm->rank == 0 ? find_checkpoint(t, path) : DG_OK;
+    DG_TRY(dg_comm_agree(t->comm, status));
+    DG_TRY(dg_comm_broadcast(t->comm, path, sizeof path, 0));
+    if (path[0] == '\0') return DG_OK;
+    DG_TRY(dg_comm_agree(t->comm, load_checkpoint(t, path)));
+    t->saved_step = t->progress.step;
+    dg_log_write(t->log, DG_LOG_INFO, "goes on from step %lld", (long long)t->progress.step);
+    return DG_OK;
+}
+
+dg_status trainer_init_from(dg_trainer *t, const char *path)
+{
+    dg_state weights = {.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights};
+    dg_status status = dg_checkpoint_load_one(path, &weights);
+    if (status != DG_OK) status = dg_error_context(status, "--init");
+    return dg_comm_agree(t->comm, status);
+}

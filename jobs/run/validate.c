@@ -1,0 +1,176 @@
+/* validate.c - whole validation cases through the predictor, scored as the evaluation will score them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "trainer_impl.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SCORES = 3 };
+
+const char *trainer_monitor_name(dg_monitor monitor)
+{
+    static const char *const names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy"};
+    return names[monitor];
+}
+
+/* Mean of |difference| over the voxels of some structures (all when `wanted` is 0 and `everywhere`). */
+typedef struct mean_error {
+    double sum;
+    int64_t count;
+} mean_error;
+
+static double mean_of(const mean_error *m) { return m->count > 0 ? m->sum / (double)m->count : NAN; }
+
+dg_status trainer_score_case(dg_source *source, int64_t index, const float *predicted_gy, dg_scores *out)
+{
+    const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), index);
+    dg_case *c = dg_source_case(source, index);
+    int64_t slice_voxels = info->grid.shape[1] * info->grid.shape[2];
+    uint64_t targets = 0, possible = 0, *bits = NULL;
+    float *dose = NULL;
+    mean_error all = {0}, ptv = {0}, inside = {0};
+    dg_status status;
+    for (int s = 0; s < info->structure_count; s++) {
+        if (info->structure[s].role == DG_ROLE_TARGET) targets |= UINT64_C(1) << s;
+        if (info->structure[s].role == DG_ROLE_POSSIBLE_DOSE) possible |= UINT64_C(1) << s;
+    }
+    const dg_box *known = &info->dose_box;
+    int64_t voxels = dg_grid_voxels(&info->grid);
+    dg_box whole = {.shape = {info->grid.shape[0], info->grid.shape[1], info->grid.shape[2]}};
+    DG_TRY_GOTO(status, DG_NEW(&dose, voxels, "dose of a case"), done);
+    DG_TRY_GOTO(status, DG_NEW(&bits, voxels, "mask bits of a case"), done);
+    DG_TRY_GOTO(status, dg_case_read(c, DG_FIELD_DOSE_GY, 0, &whole, dose), done);
+    DG_TRY_GOTO(status, dg_case_read_mask_bits(c, &whole, bits), done);
+    for (int64_t i = 0; i < voxels; i++) {
+        int64_t z = i / slice_voxels, y = i / info->grid.shape[2] % info->grid.shape[1], x = i % info->grid.shape[2];
+        if (z < known->start[0] || z >= known->start[0] + known->shape[0] || y < known->start[1] ||
+            y >= known->start[1] + known->shape[1] || x < known->start[2] || x >= known->start[2] + known->shape[2])
+            continue;
+        double error = fabs((double)predicted_gy[i] - (double)dose[i]);
+        all.sum += error;
+        all.count++;
+        if ((bits[i] & targets) != 0) {
+            ptv.sum += error;
+            ptv.count++;
+        }
+        if ((bits[i] & possible) != 0) {
+            inside.sum += error;
+            inside.count++;
+        }
+    }
+    *out = (dg_scores){.mae_gy = mean_of(&all), .mae_ptv_gy = mean_of(&ptv), .dose_score = mean_of(&inside)};
+done:
+    dg_free(&dose);
+    dg_free(&bits);
+    return status;
+}
+
+static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
+{
+    const dg_case_info *info = dg_cohort_case(t->cohort, index);
+    float *predicted = NULL;
+    dg_predictor_note note;
+    DG_TRY(dg_source_pin(t->source, index));
+    dg_status status = DG_NEW(&predicted, dg_grid_voxels(&info->grid), "predicted dose");
+    if (status == DG_OK) status = dg_predictor_run(t->predictor, index, predicted, &note);
+    if (status == DG_OK) status = trainer_score_case(t->source, index, predicted, out);
+    dg_source_unpin(t->source, index);
+    dg_free(&predicted);
+    return status == DG_OK ? DG_OK : dg_error_context(status, "validation of case %s", info->id);
+}
+
+/* A case's row: three scores and whether each exists. One rank fills it, so that the sum over ranks is exact. */
+static void fill_row(double row[2 * SCORES], const dg_scores *scores)
+{
+    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score};
+    for (int k = 0; k < SCORES; k++) {
+        row[k] = isnan(value[k]) ? 0 : value[k];
+        row[SCORES + k] = isnan(value[k]) ? 0 : 1;
+    }
+}
+
+static dg_scores average(const double *table, int64_t count)
+{
+    double mean[SCORES];
+    for (int k = 0; k < SCORES; k++) {
+        double sum = 0, present = 0;
+        for (int64_t i = 0; i < count; i++) {
+            sum += table[i * 2 * SCORES + k];
+            present += table[i * 2 * SCORES + SCORES + k];
+        }
+        mean[k] = present > 0 ? sum / present : NAN;
+    }
+    return (dg_scores){.mae_gy = mean[0], .mae_ptv_gy = mean[1], .dose_score = mean[2]};
+}
+
+static double score_of(const dg_scores *scores, dg_monitor monitor)
+{
+    if (monitor == DG_MONITOR_DOSE_SCORE) return scores->dose_score;
+    return monitor == DG_MONITOR_MAE_PTV ? scores->mae_ptv_gy : scores->mae_gy;
+}
+
+static dg_status resolve_monitor(dg_trainer *t)
+{
+    dg_monitor wanted = (dg_monitor)t->config.train.monitor;
+    if (wanted == DG_MONITOR_AUTO) {
+        wanted = !isnan(t->scores.dose_score)   ? DG_MONITOR_DOSE_SCORE
+                 : !isnan(t->scores.mae_ptv_gy) ? DG_MONITOR_MAE_PTV
+                                                : DG_MONITOR_MAE;
+    }
+    if (isnan(score_of(&t->scores, wanted))) {
+        return DG_FAIL(DG_ERR_DATA, "train.monitor %s cannot be had: no validation case has the structures it needs",
+                       trainer_monitor_name(wanted));
+    }
+    t->monitor = wanted;
+    return DG_OK;
+}
+
+static dg_status judge(dg_trainer *t)
+{
+    DG_TRY(resolve_monitor(t));
+    trainer_progress *p = &t->progress;
+    double value = score_of(&t->scores, t->monitor);
+    bool better = value < p->best - (isinf(p->best) ? 0 : t->config.train.early_stopping.min_delta);
+    dg_log_write(t->log, DG_LOG_INFO, "step %lld: %s %.4f%s (val_mae_gy %.4f, val_mae_ptv_gy %.4f)", (long long)p->step,
+                 trainer_monitor_name(t->monitor), value, better ? ", the best so far" : "", t->scores.mae_gy,
+                 t->scores.mae_ptv_gy);
+    p->stale = better ? 0 : p->stale + 1;
+    if (!better) return DG_OK;
+    p->best = value;
+    p->best_step = p->step;
+    return trainer_save_best(t);
+}
+
+static dg_status score_my_cases(dg_trainer *t, double *table)
+{
+    DG_TRY(dg_predictor_set_weights(t->predictor, trainer_best_weights(t)));
+    for (int64_t i = t->comm->rank; i < t->split.count[DG_PART_VAL]; i += t->comm->size) {
+        dg_scores scores;
+        DG_TRY(validate_case(t, t->split.index[DG_PART_VAL][i], &scores));
+        fill_row(table + i * 2 * SCORES, &scores);
+    }
+    return DG_OK;
+}
+
+dg_status trainer_validate(dg_trainer *t)
+{
+    int64_t count = t->split.count[DG_PART_VAL];
+    if (count == 0 || t->validated_step == t->progress.step) return DG_OK;
+    double *table = NULL;
+    int64_t range = dg_range_begin(t->trace, "validate");
+    dg_status status = DG_NEW(&table, count * 2 * SCORES, "validation scores");
+    if (status == DG_OK) status = score_my_cases(t, table);
+    status = dg_comm_agree(t->comm, status);
+    if (status == DG_OK) status = dg_comm_all_reduce(t->comm, table, count * 2 * SCORES, DG_F64, DG_SUM);
+    dg_range_end(t->trace, range);
+    if (status == DG_OK) {
+        t->scores = average(table, count);
+        t->validated_step = t->progress.step;
+        status = judge(t);
+    }
+    dg_free(&table);
+    return status;
+}
