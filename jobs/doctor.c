@@ -139,29 +139,34 @@ static dg_status check_mpi(int code, const char *step)
     return DG_FAIL(DG_ERR_IO, "%s: %.300s", step, text);
 }
 
+/* Writes this rank's block and reads the next one's. Both calls are collective: a rank that failed takes part in them
+ * all the same. */
+static dg_status transfer(dg_comm *comm, MPI_File file, unsigned char *block, int next)
+{
+    MPI_Status done;
+    MPI_Offset bytes = BLOCK_BYTES;
+    int code = MPI_File_write_at_all(file, comm->rank * bytes, block, BLOCK_BYTES, MPI_BYTE, &done);
+    int synced = MPI_File_sync(file);
+    memset(block, 0, BLOCK_BYTES);
+    int read_code = MPI_File_read_at_all(file, next * bytes, block, BLOCK_BYTES, MPI_BYTE, &done);
+    DG_TRY(check_mpi(code, "writing"));
+    DG_TRY(check_mpi(synced, "syncing"));
+    return check_mpi(read_code, "reading");
+}
+
 /* Every rank writes its block collectively into one file, then reads the next rank's. */
 static dg_status mpi_io_round_trip(dg_comm *comm, const char *path, unsigned char *block)
 {
     MPI_File file = MPI_FILE_NULL;
-    MPI_Status done;
     char wanted[DG_HASH_HEX], got[DG_HASH_HEX];
     int next = (comm->rank + 1) % comm->size;
     fill_block(block, next);
-    DG_TRY(dg_hash_bytes(block, BLOCK_BYTES, wanted));
+    dg_status status = dg_hash_bytes(block, BLOCK_BYTES, wanted);
     fill_block(block, comm->rank);
-    dg_status status = check_mpi(
-        MPI_File_open(dg_mpi_handle(comm), path, MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL, &file), "opening");
-    status = dg_comm_agree(comm, status); /* the file calls below are collective */
-    if (status == DG_OK) {
-        int code =
-            MPI_File_write_at_all(file, (MPI_Offset)comm->rank * BLOCK_BYTES, block, BLOCK_BYTES, MPI_BYTE, &done);
-        if (code == MPI_SUCCESS) code = MPI_File_sync(file);
-        status = dg_comm_agree(comm, check_mpi(code, "writing"));
-        memset(block, 0, BLOCK_BYTES);
-        code = MPI_File_read_at_all(file, (MPI_Offset)next * BLOCK_BYTES, block, BLOCK_BYTES, MPI_BYTE, &done);
-        if (status == DG_OK) status = check_mpi(code, "reading");
-        MPI_File_close(&file);
-    }
+    int code = MPI_File_open(dg_mpi_handle(comm), path, MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL, &file);
+    DG_TRY(dg_comm_agree(comm, status == DG_OK ? check_mpi(code, "opening") : status));
+    status = transfer(comm, file, block, next);
+    MPI_File_close(&file);
     if (status == DG_OK) status = dg_hash_bytes(block, BLOCK_BYTES, got);
     if (status == DG_OK && strcmp(wanted, got) != 0)
         status = DG_FAIL(DG_ERR_IO, "rank %d read other bytes than rank %d wrote", comm->rank, next);
@@ -313,4 +318,4 @@ cleanup:
 }
 
 const dg_job dg_job_doctor = {
-    .name = "doctor", .summary = "Tries out what this site offers: ranks, files, locks, backends", .run = run};
+    .name = "doctor", .summary = "try out what this site offers: ranks, files, locks, backends", .run = run};

@@ -263,5 +263,5 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 
 const dg_job dg_job_inspect = {.name = "inspect",
                                .summary =
-                                   "Tells what a checkpoint, cohort or prediction holds, and whether it is intact",
+                                   "tell what a checkpoint, cohort or prediction holds, and whether it is intact",
                                .run = run};

@@ -18,8 +18,7 @@ static void print_help(const dg_job *job, const dg_job_arguments *arguments, con
     for (int i = 0; i < options->count; i++) has_settings = has_settings || options->row[i].flag == NULL;
     printf("usage: dosegrid %s %s\n\n%s.\n\n", job->name, arguments->usage, job->summary);
     dg_options_print_help(options, stdout, true);
-    if (has_settings)
-        printf("      --set KEY=VALUE         any setting of a run; `dosegrid options` lists them\n");
+    if (has_settings) printf("      --set KEY=VALUE         any setting of a run; `dosegrid options` lists them\n");
     printf("  -h, --help                  this text\n");
 }
 

@@ -4,10 +4,12 @@
 #include "dg_mpi.h"
 #include "job.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const dg_job *const jobs[] = {&dg_job_import, &dg_job_synth,  &dg_job_pack,    &dg_job_inspect,
                                      &dg_job_train,  &dg_job_status, &dg_job_predict, &dg_job_evaluate,
@@ -104,10 +106,13 @@ static dg_status run_job(const dg_job_env *env, const invocation *call, int argc
     return fail_unknown(call->job);
 }
 
-/* Results on standard output count as output: a full disk behind it is an error. */
+/* Results on standard output count as output: a full disk behind it is an error. A reader that went away (`| head`) had
+ * what it wanted. */
 static dg_status flush_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return DG_OK;
+    struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0) return DG_OK;
     return DG_FAIL(DG_ERR_IO, "standard output could not be written completely; free some space, then run again");
 }
 

@@ -52,4 +52,4 @@ cleanup:
     return status;
 }
 
-const dg_job dg_job_options = {.name = "options", .summary = "Lists every setting of a run", .run = run};
+const dg_job dg_job_options = {.name = "options", .summary = "list every setting of a run", .run = run};

@@ -331,4 +331,4 @@ cleanup:
 }
 
 const dg_job dg_job_plan = {
-    .name = "plan", .summary = "Memory per rank, bytes on the wire and step time of a configuration", .run = run};
+    .name = "plan", .summary = "memory per rank, bytes on the wire and step time of a configuration", .run = run};

@@ -321,4 +321,4 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_status = {
-    .name = "status", .summary = "Step, rate, time left, best score and last checkpoint of runs", .run = run};
+    .name = "status", .summary = "step, rate, time left, best score and last checkpoint of runs", .run = run};

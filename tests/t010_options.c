@@ -96,7 +96,7 @@ static void check_arguments(void)
     DG_CHECK_FAILS(parse(&o, "--no-flips=1", &count), DG_ERR_USAGE, "--no-flips takes no value");
     DG_CHECK_FAILS(parse(&o, "--no-steps", &count), DG_ERR_USAGE, "unknown option --no-steps");
     DG_CHECK_FAILS(parse(&o, "--steps 0", &count), DG_ERR_USAGE,
-                   "--steps: train.steps = 0: a whole number, 1 to 1e+06 is wanted");
+                   "--steps: train.steps = 0: a whole number, 1 to 1000000 is wanted");
     DG_CHECK_FAILS(parse(&o, "--lr 2", &count), DG_ERR_USAGE, "optim.lr = 2: a number, 0 to 1 is wanted (Gy)");
     DG_CHECK_FAILS(parse(&o, "--dtype f64", &count), DG_ERR_USAGE, "one of bf16, f32 is wanted");
     dg_options_release(&o);
@@ -208,7 +208,7 @@ static void check_print(void)
     dg_options_print_help(&o, stream, true);
     fclose(stream);
     DG_CHECK(strstr(text, "  -s, --steps N") != NULL &&
-             strstr(text, "whole number, 1 to 1e+06; default 1000)") != NULL);
+             strstr(text, "whole number, 1 to 1000000; default 1000)") != NULL);
     DG_CHECK(strstr(text, "--dtype bf16|f32") != NULL && strstr(text, "run.seed") == NULL);
     free(text);
     stream = open_memstream(&text, &length);

@@ -14,6 +14,9 @@ bool dg_option_is_list(const dg_option *row)
     return row->type == DG_OPT_INT_LIST || row->type == DG_OPT_DOUBLE_LIST || row->type == DG_OPT_STRING_LIST;
 }
 
+/* A table's way to say "no upper bound": doubles above this are no exact whole numbers. */
+static const double UNBOUNDED = 9e15;
+
 static bool is_bounded(const dg_option *row) { return row->min < row->max; }
 
 void dg_option_double_text(double value, char *text, size_t capacity)
@@ -39,10 +42,33 @@ static int list_limit(const dg_option *row)
     return row->list_max > 0 && row->list_max < most ? row->list_max : most;
 }
 
+/* A bound for people: 1000000, not 1e+06. */
+static void bound_text(double value, char *text, size_t capacity)
+{
+    if (value == floor(value) && fabs(value) < UNBOUNDED)
+        snprintf(text, capacity, "%.0f", value);
+    else
+        dg_option_double_text(value, text, capacity);
+}
+
+static void describe_range(const dg_option *row, char *text, size_t capacity)
+{
+    char low[32], high[32];
+    text[0] = '\0';
+    if (!is_bounded(row)) return;
+    bound_text(row->min, low, sizeof low);
+    bound_text(row->max, high, sizeof high);
+    if (row->max >= UNBOUNDED)
+        snprintf(text, capacity, ", at least %s", low);
+    else
+        snprintf(text, capacity, ", %s to %s", low, high);
+}
+
 static void describe_list(const dg_option *row, const char *range, char *text, size_t capacity)
 {
-    const char *what = row->type == DG_OPT_STRING_LIST ? "words" : "numbers";
-    if (row->type == DG_OPT_INT_LIST) what = "whole numbers";
+    const char *what = row->type == DG_OPT_STRING_LIST ? "word"
+                       : row->type == DG_OPT_INT_LIST  ? "whole number"
+                                                       : "number";
     char count[48], words[128];
     int least = row->list_min, most = list_limit(row);
     if (least == most)
@@ -50,17 +76,14 @@ static void describe_list(const dg_option *row, const char *range, char *text, s
     else
         snprintf(count, sizeof count, "%d to %d", least, most);
     join_names(row, words, sizeof words);
-    snprintf(text, capacity, "a list of %s %s%s%s%s", count, what, range, words[0] == '\0' ? "" : ", or ", words);
+    snprintf(text, capacity, "a list of %s %s%s%s%s%s", count, what, most == 1 ? "" : "s", range,
+             words[0] == '\0' ? "" : ", or ", words);
 }
 
 void dg_option_describe(const dg_option *row, char *text, size_t capacity)
 {
-    char range[96] = "", low[32], high[32], words[256];
-    if (is_bounded(row)) {
-        dg_option_double_text(row->min, low, sizeof low);
-        dg_option_double_text(row->max, high, sizeof high);
-        snprintf(range, sizeof range, ", %s to %s", low, high);
-    }
+    char range[96], words[256];
+    describe_range(row, range, sizeof range);
     switch (row->type) {
     case DG_OPT_BOOL: snprintf(text, capacity, "true or false"); break;
     case DG_OPT_INT: snprintf(text, capacity, "a whole number%s", range); break;
