@@ -294,6 +294,7 @@ static dg_status run_step(dg_plan *plan, const dg_step *step, float *gradients)
     const dg_graph_op *op = &plan->program.model->graph.op[step->op];
     const dg_tensor dy = view(plan, op->y, plan->program.gradient);
     dg_tensor dr = view(plan, op->residual, plan->program.gradient);
+    if (dr.data == NULL) return DG_OK; /* the network's input is the residual, and its gradient is not wanted */
     return plan->backend->ops->copy(plan->backend, &dy, &dr, step->accumulate);
 }
 
