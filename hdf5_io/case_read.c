@@ -477,6 +477,42 @@ static dg_status file_verify(const dg_cohort *cohort, int64_t index)
     return status;
 }
 
+static dg_status check_file(const char *path, const char *id, const char *role)
+{
+    char sha256[DG_HASH_HEX];
+    dg_case_info *info = NULL;
+    hid_t file, group;
+    dg_status status;
+    DG_TRY(dg_case_open_group(path, "/", role, &file, &group));
+    DG_TRY_GOTO(status, DG_NEW(&info, 1, "case"), cleanup);
+    DG_TRY_GOTO(status, dg_case_info_read(group, info, role), cleanup);
+    if (strcmp(info->id, id) != 0)
+        status = DG_FAIL(DG_ERR_FORMAT, "%s: the file holds case %s", role, info->id);
+    else
+        status = dg_h5_check_seal(group, role, sha256);
+cleanup:
+    dg_free(&info);
+    dg_h5_close(group);
+    dg_h5_close(file);
+    return status;
+}
+
+bool dg_case_valid(const char *cohort_folder, const char *id)
+{
+    char path[DG_PATH_MAX], name[DG_CASE_ID + 16], role[DG_ROLE_TEXT];
+    dg_status status = dg_h5_check_id(id);
+    snprintf(name, sizeof name, "cases/%.63s.h5", id);
+    if (status == DG_OK) status = dg_path_join(path, cohort_folder, name);
+    if (status == DG_OK) {
+        dg_case_role(role, id);
+        dg_h5_lock();
+        status = check_file(path, id, role);
+        dg_h5_unlock();
+    }
+    if (status != DG_OK) dg_error_clear();
+    return status == DG_OK;
+}
+
 const dg_case_ops dg_case_file_ops = {.open = file_open,
                                       .close = file_close,
                                       .read = file_read,

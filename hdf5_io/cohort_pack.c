@@ -378,6 +378,7 @@ dg_status dg_cohort_pack(dg_comm *comm, const char *cohort_folder, const char *p
     if (status == DG_OK) status = dg_path_join(p.path, "", packed_path);
     if (status == DG_OK && snprintf(p.temporary, sizeof p.temporary, "%s.tmp", p.path) >= (int)sizeof p.temporary)
         status = DG_FAIL(DG_ERR_USAGE, "path too long: %.100s...", packed_path);
+    if (status == DG_OK && p.source->count == 0) status = DG_FAIL(DG_ERR_USAGE, "the cohort has no cases to pack");
     status = dg_comm_agree(comm, status);
     if (status == DG_OK) {
         dg_h5_lock();

@@ -95,7 +95,10 @@ DG_MUST_USE dg_status dg_cohort_content_hash(const dg_cohort *cohort, char hex[D
 /* Reads every chunk of a case and compares its content hash; DG_ERR_FORMAT names dataset and reason. */
 DG_MUST_USE dg_status dg_case_verify(const dg_cohort *cohort, int64_t index);
 
-/* The fake: a cohort over arrays the caller keeps alive. */
+/* True when COHORT/cases/<id>.h5 is there, complete and intact (for --resume). Not collective. */
+bool dg_case_valid(const char *cohort_folder, const char *id);
+
+/* The fake: a cohort over arrays the caller keeps alive; cases are sorted by id. */
 DG_MUST_USE dg_status dg_cohort_memory_create(const dg_case_data *cases, int64_t count, dg_cohort **out);
 
 #endif

@@ -1,0 +1,383 @@
+/* import.c - `dosegrid import`: patients of other formats become cases of a cohort, spread over ranks, largest first.
+ *
+ * A case is named by its folder; where it came from goes to a private map beside the cohort (mode 0600), and to the
+ * terminal only with --show-paths. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_cohort.h"
+#include "dg_file.h"
+#include "dg_mem.h"
+#include "dg_openkbp.h"
+#include "dg_options.h"
+#include "dg_predictions.h"
+#include "dg_tasks.h"
+#include "dg_trace.h"
+#include "import_list.h"
+#include "job.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum { SOURCES_MAX = 256 };
+
+typedef struct import_config {
+    char output[DG_OPT_TEXT], salt[DG_OPT_TEXT];
+    int format, purpose;
+    dg_string_list cases;
+    bool keep_going, resume, show_paths, keep_ct, json;
+} import_config;
+
+static const char *const format_names[] = {"openkbp", NULL};
+enum { FOR_TRAIN, FOR_PREDICT };
+static const char *const purpose_names[] = {"train", "predict", NULL};
+
+#define FLAG(name_, flag_, help_)                                                                              \
+    {                                                                                                          \
+        .key = "import." #name_, .flag = flag_, .type = DG_OPT_BOOL, .offset = offsetof(import_config, name_), \
+        .fallback = "false", .unit = "", .help = help_                                                         \
+    }
+/* clang-format off */
+static const dg_option rows[] = {
+    {.key = "import.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING,
+     .offset = offsetof(import_config, output), .fallback = "", .unit = "", .help = "folder of the cohort"},
+    {.key = "import.format", .flag = "format", .type = DG_OPT_ENUM, .offset = offsetof(import_config, format),
+     .names = format_names, .fallback = "openkbp", .unit = "", .help = "what the sources are"},
+    {.key = "import.for", .flag = "for", .type = DG_OPT_ENUM, .offset = offsetof(import_config, purpose),
+     .names = purpose_names, .fallback = "train", .unit = "",
+     .help = "what the cases are for: train needs a dose in each, predict does not"},
+    {.key = "import.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, .offset = offsetof(import_config, cases),
+     .list_min = 0, .fallback = "[]", .unit = "", .help = "only these cases: [pt_1, pt_2]; none named: all"},
+    {.key = "import.salt", .flag = "salt", .type = DG_OPT_STRING, .offset = offsetof(import_config, salt),
+     .fallback = "dosegrid", .unit = "",
+     .help = "mixed into the hash that groups the cases of a patient; keep it secret where ids name people"},
+    FLAG(keep_going, "keep-going", "leave bad cases out, name them, go on, and return 3"),
+    FLAG(resume, "resume", "keep intact cases that are there already"),
+    FLAG(show_paths, "show-paths", "name the source folders of bad cases"),
+    FLAG(keep_ct, "keep-ct", "keep CT numbers above 4095 (published values) instead of clipping them"),
+    FLAG(json, "json", "print the result as JSON"),
+};
+/* clang-format on */
+
+typedef struct importer {
+    const dg_job_env *env;
+    const import_config *config;
+    import_list list;
+    dg_tasks *tasks;
+    dg_comm_counter *done, *stop;   /* cases finished by all ranks; not 0: a rank asks all to stop */
+    int64_t imported, kept, failed; /* of this rank, later of all */
+    char *report;                   /* "case index, reason" of this rank's bad cases, one after the other */
+    size_t report_bytes;
+} importer;
+
+/* ---- one case ---- */
+
+static dg_role role_of(dg_openkbp_role role)
+{
+    switch (role) {
+    case DG_OPENKBP_TARGET: return DG_ROLE_TARGET;
+    case DG_OPENKBP_POSSIBLE_DOSE: return DG_ROLE_POSSIBLE_DOSE;
+    default: return DG_ROLE_OAR;
+    }
+}
+
+/* Splits never part a group: OpenKBP has one case a patient, so the patient is the case. */
+static dg_status group_of(const import_config *config, const char *id, char group[DG_CASE_ID])
+{
+    dg_hash *hash;
+    char hex[DG_HASH_HEX];
+    DG_TRY(dg_hash_create(&hash));
+    dg_status status = dg_hash_add_string(hash, config->salt);
+    if (status == DG_OK) status = dg_hash_add_string(hash, id);
+    if (status == DG_OK) status = dg_hash_finish(hash, hex);
+    dg_hash_destroy(&hash);
+    if (status == DG_OK) snprintf(group, DG_CASE_ID, "%.32s", hex);
+    return status;
+}
+
+static dg_status describe(const import_config *config, const char *id, const dg_openkbp_patient *patient,
+                          dg_case_info *info)
+{
+    snprintf(info->id, sizeof info->id, "%s", id);
+    snprintf(info->site, sizeof info->site, "head and neck");
+    snprintf(info->source_format, sizeof info->source_format, "openkbp");
+    snprintf(info->prescription_source, sizeof info->prescription_source, "structures");
+    info->grid = patient->grid;
+    info->prescription_gy = patient->prescription_gy;
+    info->fractions = DG_OPENKBP_FRACTIONS;
+    info->has_dose = patient->dose_gy != NULL;
+    memcpy(info->dose_box.shape, patient->grid.shape, sizeof info->dose_box.shape);
+    info->structure_count = patient->structure_count;
+    for (int k = 0; k < patient->structure_count; k++) {
+        const dg_openkbp_structure *from = dg_openkbp_structure_at(patient->row[k]);
+        dg_structure *to = &info->structure[k];
+        snprintf(to->name, sizeof to->name, "%s", from->name);
+        snprintf(to->tg263, sizeof to->tg263, "%s", from->tg263);
+        snprintf(to->mirror, sizeof to->mirror, "%s", from->mirror);
+        to->role = role_of(from->role);
+        to->prescription_gy = from->prescription_gy;
+    }
+    return group_of(config, id, info->group);
+}
+
+static dg_status write_patient(const import_config *config, const char *id, const dg_openkbp_patient *patient,
+                               char sha256[DG_HASH_HEX])
+{
+    dg_case_data *data;
+    DG_TRY(DG_NEW(&data, 1, "case"));
+    dg_status status = describe(config, id, patient, &data->info);
+    data->ct_hu = patient->ct_hu;
+    data->dose_gy = patient->dose_gy;
+    data->masks = patient->masks;
+    if (status == DG_OK) status = dg_case_write(config->output, data);
+    if (status == DG_OK) memcpy(sha256, data->info.content_sha256, DG_HASH_HEX);
+    dg_free(&data);
+    return status;
+}
+
+/* *is_case: the fault lies in the case, the others can go on. */
+static dg_status import_case(importer *m, const import_item *item, dg_ledger_entry *entry, bool *is_case)
+{
+    char folder[DG_PATH_MAX];
+    dg_openkbp_patient patient;
+    const dg_openkbp_options options = {.require_dose = m->config->purpose == FOR_TRAIN, .keep_ct = m->config->keep_ct};
+    double start = dg_time_s();
+    DG_TRY(import_list_folder(&m->list, item, folder));
+    dg_status status = dg_openkbp_read(folder, item->id, &options, &patient);
+    *is_case = status == DG_ERR_DATA || status == DG_ERR_FORMAT || status == DG_ERR_IO;
+    double read = dg_time_s();
+    entry->read_s = read - start;
+    if (status != DG_OK) return status;
+    if (patient.ct_clipped > 0)
+        dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %lld CT values clipped to 0..4095", item->id,
+                     (long long)patient.ct_clipped);
+    status = write_patient(m->config, item->id, &patient, entry->content_sha256);
+    dg_openkbp_release(&patient);
+    *is_case = status == DG_ERR_DATA;
+    entry->write_s = dg_time_s() - read;
+    entry->done = status == DG_OK;
+    return status;
+}
+
+static dg_status note_failure(importer *m, int64_t index, const char *reason)
+{
+    size_t length = strlen(reason) + 1, bytes = sizeof index + length;
+    DG_TRY(dg_grow(&m->report, m->report_bytes, m->report_bytes + bytes, 1, "report of bad cases"));
+    memcpy(m->report + m->report_bytes, &index, sizeof index);
+    memcpy(m->report + m->report_bytes + sizeof index, reason, length);
+    m->report_bytes += bytes;
+    m->failed++;
+    return DG_OK;
+}
+
+/* The ledger keeps what became of the case; a fault of the case alone ends here when --keep-going says so. */
+static dg_status settle_case(importer *m, int64_t index, dg_ledger_entry *entry, dg_status status, bool is_case)
+{
+    char reason[DG_ERROR_TEXT_MAX] = "";
+    if (status != DG_OK) snprintf(reason, sizeof reason, "%s", dg_error_last()->text);
+    snprintf(entry->reason, sizeof entry->reason, "%.255s", reason);
+    dg_status noted = dg_ledger_append(m->config->output, m->env->comm->rank, entry);
+    if (status == DG_OK) {
+        m->imported++;
+        return noted;
+    }
+    if (!is_case || !m->config->keep_going) return DG_FAIL(status, "%s", reason);
+    DG_TRY(noted);
+    return note_failure(m, index, reason);
+}
+
+static dg_status next_case(importer *m, int64_t index)
+{
+    const import_item *item = &m->list.item[index];
+    dg_ledger_entry entry = {0};
+    bool is_case = false;
+    if (m->config->resume && dg_case_valid(m->config->output, item->id)) {
+        m->kept++;
+        return DG_OK;
+    }
+    snprintf(entry.id, sizeof entry.id, "%s", item->id);
+    dg_status status = import_case(m, item, &entry, &is_case);
+    return settle_case(m, index, &entry, status, is_case);
+}
+
+/* ---- all cases ---- */
+
+static dg_status work(importer *m)
+{
+    dg_comm *comm = m->env->comm;
+    for (;;) {
+        int64_t index, before, asked;
+        DG_TRY(dg_comm_counter_next(comm, m->stop, 0, &asked));
+        DG_TRY(dg_tasks_next(m->tasks, &index));
+        if (asked > 0 || index < 0) return DG_OK;
+        dg_status status = next_case(m, index);
+        if (status != DG_OK) {
+            char text[DG_ERROR_TEXT_MAX];
+            snprintf(text, sizeof text, "%s", dg_error_last()->text);
+            DG_TRY(dg_comm_counter_next(comm, m->stop, 1, &before));
+            return DG_FAIL(status, "%s", text);
+        }
+        DG_TRY(dg_comm_counter_next(comm, m->done, 1, &before));
+        dg_log_progress(m->env->log, "import", before + 1, m->list.count, NULL);
+    }
+}
+
+static dg_status run_tasks(importer *m)
+{
+    dg_comm *comm = m->env->comm;
+    double *cost = NULL;
+    dg_status status = DG_NEW(&cost, m->list.count, "costs of the cases");
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
+    for (int64_t i = 0; i < m->list.count; i++) cost[i] = m->list.item[i].bytes;
+    DG_TRY_GOTO(status, dg_tasks_create(comm, cost, m->list.count, &m->tasks), cleanup);
+    DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->done), cleanup);
+    DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->stop), cleanup);
+    status = dg_comm_agree(comm, work(m));
+cleanup:
+    dg_comm_counter_destroy(comm, &m->stop);
+    dg_comm_counter_destroy(comm, &m->done);
+    dg_tasks_destroy(&m->tasks);
+    dg_free(&cost);
+    return status;
+}
+
+/* What is finished is kept and findable, whatever the others came to. */
+static dg_status finish_index(importer *m, dg_status result)
+{
+    char text[DG_ERROR_TEXT_MAX], bad[1024] = "";
+    if (result == DG_ERR_COMM) return result;
+    snprintf(text, sizeof text, "%s", result == DG_OK ? "" : dg_error_last()->text);
+    dg_status status = DG_OK;
+    if (m->env->comm->rank == 0) status = dg_cohort_write_index(m->config->output, bad, sizeof bad);
+    status = dg_comm_agree(m->env->comm, status);
+    if (bad[0] != '\0') dg_log_write(m->env->log, DG_LOG_WARNING, "left out of the index: %s", bad);
+    if (result != DG_OK) return DG_FAIL(result, "%s", text);
+    return status;
+}
+
+/* ---- telling ---- */
+
+static void tell_bad(importer *m, const char *report, size_t bytes, json_t *bad)
+{
+    for (size_t at = 0; at < bytes;) {
+        int64_t index;
+        char folder[DG_PATH_MAX];
+        memcpy(&index, report + at, sizeof index);
+        const char *reason = report + at + sizeof index;
+        const import_item *item = &m->list.item[index];
+        at += sizeof index + strlen(reason) + 1;
+        if (m->config->show_paths && import_list_folder(&m->list, item, folder) == DG_OK)
+            dg_log_write(m->env->log, DG_LOG_ERROR, "left out %s: %s (from %s)", item->id, reason, folder);
+        else
+            dg_log_write(m->env->log, DG_LOG_ERROR, "left out %s: %s", item->id, reason);
+        json_array_append_new(bad, json_pack("{s:s, s:s}", "case", item->id, "reason", reason));
+    }
+}
+
+static dg_status gather_bad(importer *m, json_t *bad)
+{
+    dg_comm *comm = m->env->comm;
+    int64_t *sizes = NULL, total = 0;
+    char *all = NULL;
+    dg_status status = DG_NEW(&sizes, comm->size, "sizes of reports");
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
+    DG_TRY_GOTO(status, dg_comm_gather(comm, m->report, (int64_t)m->report_bytes, 0, NULL, sizes), cleanup);
+    for (int i = 0; i < comm->size; i++) total += sizes[i];
+    status = dg_alloc(&all, (size_t)total + 1, 1, "report of bad cases");
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
+    char *mine = comm->rank == 0 ? all : NULL;
+    DG_TRY_GOTO(status, dg_comm_gather(comm, m->report, (int64_t)m->report_bytes, 0, mine, sizes), cleanup);
+    if (comm->rank == 0) tell_bad(m, all, (size_t)total, bad);
+cleanup:
+    dg_free(&all);
+    dg_free(&sizes);
+    return status;
+}
+
+static dg_status tell(importer *m, double seconds, json_t *bad)
+{
+    dg_cohort *cohort;
+    char hex[DG_HASH_HEX];
+    DG_TRY(dg_cohort_open(m->config->output, &cohort));
+    long long count = dg_cohort_count(cohort);
+    dg_status status = dg_cohort_content_hash(cohort, hex);
+    dg_cohort_close(&cohort);
+    if (status != DG_OK) return status;
+    dg_log_write(m->env->log, DG_LOG_INFO,
+                 "%lld cases imported, %lld kept, %lld left out, in %.1f s; the cohort has %lld",
+                 (long long)m->imported, (long long)m->kept, (long long)m->failed, seconds, count);
+    if (!m->config->json) return DG_OK;
+    return dg_job_print_json(m->env, json_pack("{s:I, s:I, s:I, s:O, s:s, s:f}", "cases", (json_int_t)count, "imported",
+                                               (json_int_t)m->imported, "kept", (json_int_t)m->kept, "bad", bad,
+                                               "content_sha256", hex, "seconds", seconds));
+}
+
+static dg_status sum_up(importer *m, double seconds, int *exit_code)
+{
+    int64_t counts[3] = {m->imported, m->kept, m->failed};
+    json_t *bad = json_array();
+    dg_status status;
+    DG_TRY_GOTO(status, dg_comm_all_reduce(m->env->comm, counts, 3, DG_I64, DG_SUM), cleanup);
+    m->imported = counts[0];
+    m->kept = counts[1];
+    m->failed = counts[2];
+    DG_TRY_GOTO(status, gather_bad(m, bad), cleanup);
+    status = dg_comm_agree(m->env->comm, m->env->comm->rank == 0 ? tell(m, seconds, bad) : DG_OK);
+    if (status == DG_OK && m->failed > 0) *exit_code = DG_EXIT_SOME_CASES;
+cleanup:
+    json_decref(bad);
+    return status;
+}
+
+/* ---- the job ---- */
+
+static dg_status check_output(const import_config *config)
+{
+    char cases[DG_PATH_MAX];
+    if (config->output[0] == '\0') return DG_FAIL(DG_ERR_USAGE, "import: name the folder of the cohort with -o");
+    DG_TRY(dg_path_join(cases, config->output, "cases"));
+    if (dg_file_exists(cases) && !config->resume)
+        return DG_FAIL(DG_ERR_USAGE, "import: '%s' holds cases already; --resume keeps them and adds to them",
+                       config->output);
+    return dg_make_folder(cases);
+}
+
+static dg_status prepare(importer *m, const char *const *sources, int source_count)
+{
+    dg_comm *comm = m->env->comm;
+    DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? check_output(m->config) : DG_OK));
+    DG_TRY(import_list_make(comm, sources, source_count, &m->config->cases, &m->list));
+    dg_status status = DG_OK;
+    if (comm->rank == 0) status = import_list_write_map(&m->list, m->config->output);
+    return dg_comm_agree(comm, status);
+}
+
+static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
+{
+    static const char usage[] =
+        "SRC... -o COHORT/ [--for train|predict] [--cases [pt_1, ...]] [--keep-going] [--resume]";
+    import_config config;
+    importer m = {.env = env, .config = &config};
+    dg_options options;
+    const char *sources[SOURCES_MAX];
+    int source_count = 0;
+    bool helped = false;
+    const dg_job_arguments arguments = {.usage = usage,
+                                        .rows = rows,
+                                        .row_count = (int)(sizeof rows / sizeof rows[0]),
+                                        .target = &config,
+                                        .positional = sources,
+                                        .positional_min = 1,
+                                        .positional_max = SOURCES_MAX};
+    DG_TRY(dg_job_read_arguments(env, &dg_job_import, &arguments, argc, argv, &options, &source_count, &helped));
+    if (helped) return DG_OK;
+    double start = dg_time_s();
+    dg_status status = prepare(&m, sources, source_count);
+    if (status == DG_OK) {
+        status = finish_index(&m, run_tasks(&m));
+        if (status == DG_OK) status = sum_up(&m, dg_time_s() - start, exit_code);
+    }
+    import_list_release(&m.list);
+    dg_free(&m.report);
+    dg_options_release(&options);
+    return status;
+}
+
+const dg_job dg_job_import = {.name = "import", .summary = "bring patients into a cohort", .run = run_import};

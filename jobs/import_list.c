@@ -1,0 +1,213 @@
+/* import_list.c - see import_list.h. SPDX-License-Identifier: Apache-2.0 */
+#include "import_list.h"
+
+#include "dg_mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Any of these makes a folder a patient, so that one with a table missing is a bad case and not overlooked. */
+static const char *const tables[] = {"ct.csv", "dose.csv", "possible_dose_mask.csv", "voxel_dimensions.csv",
+                                     "PTV70.csv"};
+enum { TABLES = sizeof tables / sizeof tables[0] };
+
+/* Bytes of the tables of a patient's folder; negative when it is none. */
+static double patient_bytes(const char *folder)
+{
+    char path[DG_PATH_MAX];
+    struct stat info;
+    double bytes = 0;
+    int found = 0;
+    for (int i = 0; i < TABLES; i++) {
+        if (dg_path_join(path, folder, tables[i]) != DG_OK || stat(path, &info) != 0) continue;
+        bytes += (double)info.st_size;
+        found++;
+    }
+    dg_error_clear();
+    return found > 0 ? bytes : -1;
+}
+
+static dg_status add_item(import_list *list, int64_t *capacity, const char *id, int source, bool below, double bytes)
+{
+    if (strlen(id) >= DG_CASE_ID)
+        return DG_FAIL(DG_ERR_USAGE, "import: the folder name %.20s... is longer than %d; rename it, it names the case",
+                       id, DG_CASE_ID - 1);
+    if (list->count == *capacity) {
+        DG_TRY(dg_grow(&list->item, (size_t)*capacity, (size_t)(*capacity * 2 + 64), sizeof *list->item, "patients"));
+        *capacity = *capacity * 2 + 64;
+    }
+    import_item *item = &list->item[list->count++];
+    snprintf(item->id, sizeof item->id, "%s", id);
+    item->source = source;
+    item->below = below;
+    item->bytes = bytes;
+    return DG_OK;
+}
+
+static dg_status search_folder(import_list *list, int64_t *capacity, int source)
+{
+    DIR *listing = opendir(list->source[source]);
+    const struct dirent *entry;
+    dg_status status = DG_OK;
+    if (listing == NULL) {
+        char reason[128];
+        return DG_FAIL(DG_ERR_USAGE, "import: source %d cannot be opened: %s", source + 1,
+                       strerror_r(errno, reason, sizeof reason));
+    }
+    while (status == DG_OK && (entry = readdir(listing)) != NULL) {
+        char folder[DG_PATH_MAX];
+        if (entry->d_name[0] == '.') continue;
+        status = dg_path_join(folder, list->source[source], entry->d_name);
+        double bytes = status == DG_OK ? patient_bytes(folder) : -1;
+        if (bytes >= 0) status = add_item(list, capacity, entry->d_name, source, true, bytes);
+    }
+    closedir(listing);
+    return status;
+}
+
+/* The last part of a path, without slashes behind it; "." and the like are resolved first. */
+static dg_status own_name(const char *path, char id[DG_PATH_MAX])
+{
+    char resolved[DG_PATH_MAX];
+    if (realpath(path, resolved) == NULL) return DG_FAIL(DG_ERR_IO, "import: a source vanished while it was looked at");
+    const char *slash = strrchr(resolved, '/');
+    snprintf(id, DG_PATH_MAX, "%s", slash == NULL ? resolved : slash + 1);
+    return DG_OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const import_item *)a)->id, ((const import_item *)b)->id);
+}
+
+static dg_status keep_only(import_list *list, const dg_string_list *only)
+{
+    int64_t kept = 0;
+    for (int w = 0; w < only->count; w++) {
+        bool found = false;
+        for (int64_t i = 0; i < list->count; i++) found = found || strcmp(list->item[i].id, only->value[w]) == 0;
+        if (!found)
+            return DG_FAIL(DG_ERR_USAGE, "import: no source holds case %s, which --cases names", only->value[w]);
+    }
+    for (int64_t i = 0; i < list->count; i++) {
+        bool wanted = only->count == 0;
+        for (int w = 0; w < only->count; w++) wanted = wanted || strcmp(list->item[i].id, only->value[w]) == 0;
+        if (wanted) list->item[kept++] = list->item[i];
+    }
+    list->count = kept;
+    return DG_OK;
+}
+
+static dg_status find_patients(import_list *list, int source_count, const dg_string_list *only)
+{
+    int64_t capacity = 0;
+    char id[DG_PATH_MAX];
+    for (int s = 0; s < source_count; s++) {
+        double bytes = patient_bytes(list->source[s]);
+        if (bytes < 0) {
+            DG_TRY(search_folder(list, &capacity, s));
+            continue;
+        }
+        DG_TRY(own_name(list->source[s], id));
+        DG_TRY(add_item(list, &capacity, id, s, false, bytes));
+    }
+    if (list->count == 0)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "import: no patient was found: a source is a folder with ct.csv, or a folder of such");
+    qsort(list->item, (size_t)list->count, sizeof *list->item, by_id);
+    for (int64_t i = 1; i < list->count; i++)
+        if (strcmp(list->item[i].id, list->item[i - 1].id) == 0)
+            return DG_FAIL(DG_ERR_USAGE, "import: two folders are called %s; cases need different names",
+                           list->item[i].id);
+    return keep_only(list, only);
+}
+
+dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count, const dg_string_list *only,
+                           import_list *out)
+{
+    memset(out, 0, sizeof *out);
+    out->source = source;
+    dg_status status = DG_OK;
+    if (comm->rank == 0) status = find_patients(out, source_count, only);
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), fail);
+    DG_TRY_GOTO(status, dg_comm_broadcast(comm, &out->count, sizeof out->count, 0), fail);
+    if (comm->rank != 0) status = DG_NEW(&out->item, out->count, "patients");
+    DG_TRY_GOTO(status, dg_comm_agree(comm, status), fail);
+    DG_TRY_GOTO(status, dg_comm_broadcast(comm, out->item, out->count * (int64_t)sizeof *out->item, 0), fail);
+    return DG_OK;
+fail:
+    import_list_release(out);
+    return status;
+}
+
+void import_list_release(import_list *list)
+{
+    dg_free(&list->item);
+    list->count = 0;
+}
+
+dg_status import_list_folder(const import_list *list, const import_item *item, char folder[DG_PATH_MAX])
+{
+    const char *source = list->source[item->source];
+    return item->below ? dg_path_join(folder, source, item->id) : dg_path_join(folder, "", source);
+}
+
+static dg_status map_path(const char *cohort_folder, char path[DG_PATH_MAX])
+{
+    static const char suffix[] = ".private_map.csv";
+    if (realpath(cohort_folder, path) == NULL) {
+        char reason[128];
+        return DG_FAIL(DG_ERR_IO, "import: the cohort's folder cannot be resolved: %s",
+                       strerror_r(errno, reason, sizeof reason));
+    }
+    size_t length = strlen(path);
+    if (length + sizeof suffix > DG_PATH_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "import: the path of the cohort is too long");
+    memcpy(path + length, suffix, sizeof suffix);
+    return DG_OK;
+}
+
+static void print_quoted(FILE *stream, const char *text)
+{
+    fputc('"', stream);
+    for (; *text != '\0'; text++) {
+        if (*text == '"') fputc('"', stream);
+        fputc(*text, stream);
+    }
+    fputc('"', stream);
+}
+
+dg_status import_list_write_map(const import_list *list, const char *cohort_folder)
+{
+    char path[DG_PATH_MAX], folder[DG_PATH_MAX], resolved[DG_PATH_MAX];
+    DG_TRY(map_path(cohort_folder, path));
+    /* the mode is given at creation: the file is never readable by others, not even for a moment */
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    FILE *stream = descriptor < 0 || fchmod(descriptor, 0600) != 0 ? NULL : fdopen(descriptor, "a");
+    if (stream == NULL) {
+        char reason[128];
+        dg_status status = DG_FAIL(DG_ERR_IO, "import: the private map beside the cohort cannot be written: %s",
+                                   strerror_r(errno, reason, sizeof reason));
+        if (descriptor >= 0) close(descriptor);
+        return status;
+    }
+    dg_status status = DG_OK;
+    for (int64_t i = 0; status == DG_OK && i < list->count; i++) {
+        status = import_list_folder(list, &list->item[i], folder);
+        if (status != DG_OK) break;
+        fprintf(stream, "%s,", list->item[i].id);
+        print_quoted(stream, realpath(folder, resolved) != NULL ? resolved : folder);
+        fputc('\n', stream);
+    }
+    bool written = fflush(stream) == 0 && !ferror(stream) && fsync(descriptor) == 0;
+    if (fclose(stream) != 0) written = false;
+    if (status == DG_OK && !written)
+        status = DG_FAIL(DG_ERR_IO, "import: the private map beside the cohort cannot be written; free some space");
+    return status;
+}
