@@ -21,16 +21,6 @@ static int producer_of(const dg_graph *graph, int t)
     return -1;
 }
 
-static int count_readers(const dg_graph *graph, int t)
-{
-    int count = 0;
-    for (int o = 0; o < graph->ops; o++) {
-        const dg_graph_op *op = &graph->op[o];
-        count += (op->x == t) + (op->film == t) + (op->residual == t) + (op->gate == t);
-    }
-    return count;
-}
-
 static bool is_plain(const dg_graph *graph, int t)
 {
     return graph->tensor[t].root == t && !dg_graph_has_slices(graph, t);
@@ -96,17 +86,14 @@ static dg_status differentiate_conv(autodiff *a, int o)
     return dg_program_add_step(a->program, DG_STEP_BACKWARD_DATA, o, true, accumulate);
 }
 
-/* Whether the gradient of the residual may simply be dy from now on. */
+/* Whether the gradient of the residual may simply be dy from now on. A slice is copied out instead: the operations that
+ * read it next are much faster on dense tensors. */
 static bool can_hand_on(const autodiff *a, const dg_graph_op *op)
 {
     const dg_graph *graph = a->graph;
     const int r = op->residual;
-    if (!is_plain(graph, r) || r == graph->input || a->written[r]) return false;
-    if (op->y == graph->output || graph->tensor[op->y].f32 != graph->tensor[r].f32) return false;
-    if (is_plain(graph, op->y)) return !a->program->config.keep_all;
-    /* dy is a slice: only a 1x1x1 convolution reads and only it would never write there. */
-    int o = producer_of(graph, r);
-    return o >= 0 && graph->op[o].kind == DG_OP_CONV && graph->op[o].kernel == 1 && count_readers(graph, r) == 1;
+    if (a->program->config.keep_all || r == graph->input || a->written[r] || op->y == graph->output) return false;
+    return is_plain(graph, r) && is_plain(graph, op->y) && graph->tensor[op->y].f32 == graph->tensor[r].f32;
 }
 
 static dg_status differentiate_norm(autodiff *a, int o)
