@@ -89,7 +89,7 @@ static dg_status look_at_ranks(dg_comm *comm, findings *f)
 {
     rank_report mine = {.cores = allowed_cores(), .shm_bytes = -1}, *all = NULL;
     int threads = 0;
-    int64_t *sizes;
+    int64_t *sizes = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", comm->host);
     if (dg_free_bytes("/dev/shm", &mine.shm_bytes) != DG_OK) mine.shm_bytes = -1;
     DG_TRY(dg_affinity_set(comm, 0, &threads, mine.warning, sizeof mine.warning));
@@ -98,8 +98,8 @@ static dg_status look_at_ranks(dg_comm *comm, findings *f)
     if (status == DG_OK) status = dg_alloc(&all, (size_t)comm->size, sizeof *all, "reports of ranks");
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
     DG_TRY_GOTO(status, dg_comm_gather(comm, &mine, sizeof mine, 0, comm->rank == 0 ? all : NULL, sizes), cleanup);
-    int hosts = 0;
-    for (int i = 0; comm->rank == 0 && i < comm->size; i++) {
+    int hosts = 0, reports = comm->rank == 0 && all != NULL ? comm->size : 0;
+    for (int i = 0; i < reports; i++) {
         bool first = true;
         for (int j = 0; j < i; j++) first = first && strcmp(all[j].host, all[i].host) != 0;
         hosts += first;

@@ -37,6 +37,7 @@ DG_MUST_USE dg_status dg_source_targets(dg_source *source, int64_t index, const 
 /* Native dose and mask bits of a whole pinned case, for scores. */
 dg_case *dg_source_case(dg_source *source, int64_t index);
 
+/* Memory that resampled cases take now. */
 int64_t dg_source_cached_bytes(const dg_source *source);
 
 #endif

@@ -9,8 +9,9 @@ enum { HELP_COLUMN = 30, HELP_WIDTH = 100 };
 static void placeholder(const dg_option *row, char *text, size_t capacity)
 {
     size_t used = 0;
+    text[0] = '\0';
     switch (row->type) {
-    case DG_OPT_BOOL: text[0] = '\0'; break;
+    case DG_OPT_BOOL: break;
     case DG_OPT_INT: snprintf(text, capacity, "N"); break;
     case DG_OPT_DOUBLE: snprintf(text, capacity, "X"); break;
     case DG_OPT_ENUM:
@@ -30,18 +31,17 @@ static void print_wrapped(FILE *stream, const char *text, int at)
     int column = at;
     while (*text != '\0') {
         int length = (int)strcspn(text, " ");
-        if (column + length > HELP_WIDTH && column > HELP_COLUMN) {
+        if (column > at && column + 1 + length > HELP_WIDTH) {
             fprintf(stream, "\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
+            column = at;
+        } else if (column > at) {
+            fputc(' ', stream);
+            column++;
         }
         fprintf(stream, "%.*s", length, text);
         column += length;
         text += length;
-        if (*text == ' ') {
-            fputc(' ', stream);
-            column++;
-            text++;
-        }
+        while (*text == ' ') text++;
     }
     fputc('\n', stream);
 }

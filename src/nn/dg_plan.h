@@ -23,6 +23,7 @@ typedef struct dg_plan_config {
 /* Called during backward whenever the gradients of all parameters at flat offsets >= first are final. */
 typedef dg_status (*dg_gradients_ready)(void *context, int64_t first);
 
+/* `model` and `backend` are borrowed and outlive the plan. DG_ERR_USAGE: an axis does not fit the model; DG_ERR_MEMORY. */
 DG_MUST_USE dg_status dg_plan_create(const dg_model *model, dg_backend *backend, const dg_plan_config *config,
                                      dg_plan **out);
 void dg_plan_destroy(dg_plan **plan);

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# ctest: label=unit timeout=180
+# doctor, plan and status: answers for people and machines, and what they say when something is wrong.
+# SPDX-License-Identifier: Apache-2.0
+set -u
+program=${DG_TEST_BIN:?}/dosegrid
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+fail=0
+bad() { echo "FAILED: $*"; fail=1; }
+value() { python3 -c 'import json,sys; d=json.load(open(sys.argv[1]))
+for k in sys.argv[2].split("."): d=d[int(k)] if k.isdigit() else d[k]
+print(d)' "$1" "$2"; }
+
+"$program" doctor --json >doctor.json || bad "doctor"
+[ "$(value doctor.json ok)" = True ] || bad "doctor is not content: $(cat doctor.json)"
+mpirun -np 2 --oversubscribe "$program" doctor --json >doctor2.json 2>/dev/null || bad "doctor on two ranks"
+[ "$(value doctor2.json ranks)" = 2 ] || bad "doctor sees other than two ranks"
+grep -q 'MPI-IO' doctor2.json || bad "doctor tried no MPI-IO on two ranks"
+out=$("$program" doctor --folder /nowhere 2>&1); code=$?
+[ $code = 1 ] && grep -q '^failed *files .*/nowhere' <<<"$out" || bad "doctor of a missing folder: $code $out"
+[ -z "$(ls -A | grep -v json)" ] || bad "doctor leaves files: $(ls -A)"
+
+small="--channels 3 --gflops 100 --set model.base=8 --set model.levels=2 --set data.patch=[16,16,16] --set train.backend=ref"
+"$program" plan $small --json >one.json || bad "plan"
+"$program" plan $small --ranks 2 --json >two.json || bad "plan on two ranks"
+[ "$(value one.json wire_mb_per_step)" = 0.0 ] || bad "one rank sends something"
+python3 - <<'PY' || fail=1
+import json, sys
+one, two = json.load(open("one.json")), json.load(open("two.json"))
+ring = two["parameters"] * 4 / 2**20  # 2 (R - 1) / R of the gradients
+assert abs(two["wire_mb_per_step"] - ring) < 0.02 * ring, two
+assert two["samples_per_rank"] == 1 and one["samples_per_rank"] == 2
+assert one["memory_mb"] > 5 * one["parameters"] * 4 / 2**20 * 0.99  # weights, gradients, two moments, activations
+assert abs(one["step_s"] - 3 * 1.33 * one["forward_gflop"] * 2 / 100) < 1e-6, one
+PY
+out=$("$program" plan $small --ranks 3 2>&1); code=$?
+[ $code = 2 ] && grep -q '3 ranks share train.batch = 2 samples' <<<"$out" || bad "more ranks than samples: $code $out"
+out=$("$program" plan --set data.patch=[16,16,16] 2>&1); code=$?
+[ $code = 2 ] && grep -q 'set data.cohort' <<<"$out" || bad "plan without shapes: $code $out"
+
+mkdir -p runs/a/checkpoints runs/b
+echo '{"train.steps": {"value": 100}, "train.monitor": {"value": "auto"}, "train.minutes": {"value": 0}}' >runs/a/training_config.json
+printf 'step,seconds,loss,val_mae_gy,val_dose_score\n' >runs/a/metrics.csv
+for i in $(seq 1 40); do
+    score=; [ $((i % 10)) = 0 ] && score=$((50 - i)).5
+    printf '%d,%d.000,0.5,,%s\n' "$i" $((2 * i)) "$score" >>runs/a/metrics.csv
+done
+printf '41,82.0' >>runs/a/metrics.csv # a row cut short
+touch runs/a/checkpoints/step-00000040.h5
+"$program" status --json >status.json || bad "status"
+[ "$(value status.json 0.step)" = 40 ] && [ "$(value status.json 0.steps_per_s)" = 0.5 ] || bad "$(cat status.json)"
+[ "$(value status.json 0.left_s)" = 120.0 ] && [ "$(value status.json 0.best)" = 10.5 ] || bad "$(cat status.json)"
+[ "$(value status.json 0.state)" = stopped ] && [ "$(value status.json 0.monitor)" = val_dose_score ] || bad "$(cat status.json)"
+python3 -c 'import json; assert len(json.load(open("status.json"))) == 1' || fail=1
+exec 9>runs/a/run.lock; flock -x 9
+"$program" status runs/a | grep -q 'running, step 40 of 100, 0.5 steps/s, left 2 min, best val_dose_score 10.5 at step 40' ||
+    bad "$("$program" status runs/a)"
+exec 9>&-
+echo '{' >runs/a/training_summary.json
+out=$("$program" status runs/a 2>&1); code=$?
+[ $code = 1 ] && grep -q 'training_summary.json, line 2' <<<"$out" || bad "damaged summary: $code $out"
+out=$("$program" status runs/c 2>&1); code=$?
+[ $code = 1 ] && grep -q 'no such folder' <<<"$out" || bad "missing run: $code $out"
+out=$("$program" status --dir nowhere 2>&1); code=$?
+[ $code = 2 ] && grep -q 'no folder nowhere' <<<"$out" || bad "missing folder of runs: $code $out"
+exit $fail
