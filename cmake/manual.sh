@@ -6,11 +6,11 @@ program=$1 folder=$2
 mkdir -p "$folder"
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 # One process: a launcher's variables would start MPI. Leaks are for the tests to find, not for the build.
-run() { env ASAN_OPTIONS=detect_leaks=0 -u OMPI_COMM_WORLD_SIZE -u PMIX_RANK -u PMI_RANK -u PMI_SIZE -u SLURM_STEP_NUM_TASKS "$program" "$@"; }
+run() { env -u OMPI_COMM_WORLD_SIZE -u PMIX_RANK -u PMI_RANK -u PMI_SIZE -u SLURM_STEP_NUM_TASKS ASAN_OPTIONS=detect_leaks=0 "$program" "$@"; }
 
-run --help >"$work/help"
-run options >"$work/options"
-jobs=$(sed -n 's/^  \([a-z][a-z]*\)  *.*/\1/p' "$work/help")
+run --help >"$work/usage.txt"
+run options >"$work/settings.md"
+jobs=$(sed -n 's/^  \([a-z][a-z]*\)  *.*/\1/p' "$work/usage.txt")
 for job in $jobs; do run "$job" --help >"$work/$job"; done
 version=$(run --version | sed -n '1s/^dosegrid \([^ ]*\).*/\1/p')
 
@@ -28,8 +28,8 @@ roff() { sed -e 's/\\/\\e/g' -e 's/-/\\-/g' -e 's/^[.'"'"']/\\\&&/'; }
     echo '\-\-set train.steps=10; later ones win.'
     awk -F' [|] ' '/^\| `/ { key = $1; gsub(/[|` ]/, "", key); sub(/--.*/, "", key); meaning = $5; sub(/ \|$/, "", meaning)
         gsub(/`/, "", $4); printf "@%s\n%s (%s%s%s)\n", key, meaning, $2, $3 == "" ? "" : ", " $3, $4 == "" ? "" : "; default " $4 }' \
-        "$work/options" | roff | sed 's/^@/.TP\n.B /'
-    echo '.SH EXIT STATUS'; echo '.nf'; sed -n '/^exit codes/,$p' "$work/help" | roff; echo '.fi'
+        "$work/settings.md" | roff | sed 's/^@/.TP\n.B /'
+    echo '.SH EXIT STATUS'; echo '.nf'; sed -n '/^exit codes/,$p' "$work/usage.txt" | roff; echo '.fi'
 } >"$folder/dosegrid.1"
 
 {
@@ -38,7 +38,7 @@ roff() { sed -e 's/\\/\\e/g' -e 's/-/\\-/g' -e 's/^[.'"'"']/\\\&&/'; }
     echo '    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} job=${COMP_WORDS[1]} words='
     echo '    COMPREPLY=()'
     echo '    if [ "$before" = --set ]; then'
-    echo "        words='$(sed -n 's/^| `\([^`]*\)`.*/\1=/p' "$work/options" | tr '\n' ' ')'"
+    echo "        words='$(sed -n 's/^| `\([^`]*\)`.*/\1=/p' "$work/settings.md" | tr '\n' ' ')'"
     echo '        compopt -o nospace 2>/dev/null'
     echo '    elif [ "$COMP_CWORD" = 1 ]; then'
     echo "        words='$(echo $jobs) --help --version'"

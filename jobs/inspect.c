@@ -227,7 +227,7 @@ static dg_status inspect_all(const dg_job_env *env, const settings *s, const cha
                                                  "bad", "case", "", "reason", error.text));
             continue;
         }
-        if (json_array_size(f.bad) > 0) *exit_code = DG_EXIT_SOME_CASES;
+        if (json_array_size(f.bad) > 0) *exit_code = DG_EXIT_FAILED; /* the question was whether all is intact */
         if (!s->json) print_finding(f.object);
         json_array_append_new(all, f.object);
     }
