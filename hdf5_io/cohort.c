@@ -51,17 +51,19 @@ static bool same_files(const dg_index_row *a, int64_t a_count, const dg_index_ro
     return true;
 }
 
-/* The index when it still describes the files that are there; *row stays NULL when it is lost, damaged or stale. */
-static dg_status fresh_index(const char *folder, dg_index_row **row, int64_t *count)
+/* The index as it stands; *row is NULL when it is lost or damaged. *fresh: it describes the files that are there. */
+static dg_status stored_index(const char *folder, dg_index_row **row, int64_t *count, bool *fresh)
 {
     char path[DG_PATH_MAX];
     dg_index_row *files;
     int64_t file_count;
     *row = NULL;
+    *count = 0;
+    *fresh = false;
     DG_TRY(dg_path_join(path, folder, "cohort.h5"));
     DG_TRY(dg_index_list(folder, &files, &file_count));
     dg_status status = read_index(path, false, row, count);
-    if (status == DG_OK && !same_files(*row, *count, files, file_count)) dg_free(row);
+    if (status == DG_OK) *fresh = same_files(*row, *count, files, file_count);
     dg_free(&files);
     /* an index of a newer program is no reason to guess; anything else is derived and can be made again */
     if (status == DG_ERR_MEMORY || (status != DG_OK && strstr(dg_error_last()->text, "newer dosegrid") != NULL))
@@ -70,24 +72,42 @@ static dg_status fresh_index(const char *folder, dg_index_row **row, int64_t *co
     return DG_OK;
 }
 
+/* A damaged case that the last index knew keeps its place: opening it tells what is wrong, and the others can be used.
+ * Returns how many damaged cases nothing is known of. */
+static int64_t keep_known(dg_index_row *row, int64_t count, const dg_index_row *old, int64_t old_count)
+{
+    int64_t unknown = 0;
+    for (int64_t i = 0, k = 0; i < count; i++) {
+        if (strcmp(row[i].status, "ok") == 0) continue;
+        while (k < old_count && strcmp(old[k].info.id, row[i].info.id) < 0) k++;
+        if (k < old_count && strcmp(old[k].info.id, row[i].info.id) == 0 && strcmp(old[k].status, "ok") == 0)
+            row[i] = old[k];
+        else
+            unknown++;
+    }
+    return unknown;
+}
+
 static dg_status open_folder(dg_cohort *cohort)
 {
-    dg_index_row *row;
-    int64_t count;
+    dg_index_row *row, *old;
+    int64_t count, old_count;
+    bool fresh;
     char bad[512];
-    DG_TRY(fresh_index(cohort->path, &row, &count));
-    if (row == NULL) {
-        DG_TRY(dg_index_scan(cohort->path, &row, &count, bad, sizeof bad));
-        if (bad[0] != '\0') {
-            dg_free(&row);
-            return DG_FAIL(DG_ERR_FORMAT,
-                           "the cohort's index is lost or stale, and cases are damaged: %s. "
-                           "Import these cases again, or remove their files",
-                           bad);
-        }
+    DG_TRY(stored_index(cohort->path, &old, &old_count, &fresh));
+    dg_status status =
+        fresh ? adopt_rows(cohort, old, old_count) : dg_index_scan(cohort->path, &row, &count, bad, sizeof bad);
+    if (!fresh && status == DG_OK) {
+        if (keep_known(row, count, old, old_count) == 0)
+            status = adopt_rows(cohort, row, count);
+        else
+            status = DG_FAIL(DG_ERR_FORMAT,
+                             "the cohort's index is lost or stale, and cases are damaged: %s. "
+                             "Import these cases again, or remove their files",
+                             bad);
+        dg_free(&row);
     }
-    dg_status status = adopt_rows(cohort, row, count);
-    dg_free(&row);
+    dg_free(&old);
     return status;
 }
 
