@@ -243,6 +243,7 @@ int main(int argc, char **argv)
     model.in_channels = 8; /* identity residual of the first block, which ends in a slice */
     model.constraints = 0;
     check_same_bits(backend, &model, plan);
+    check_ready(backend, &model, &plan); /* and whose gradient is not wanted */
     plan.dtype = DG_F32, plan.x = 8;
     check_same_bits(backend, &model, plan);
     check_misuse(backend, &model, plan);
