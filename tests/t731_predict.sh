@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# ctest: label=mpi timeout=240
+# predict gives the same volumes on 1, 2 and 4 ranks, and after a stop with --resume; evaluate the same numbers.
+. "$(dirname "$0")/whole.sh"
+. "$here/whole_train.sh"
+tiny_cohort cohort
+tiny_config run.yaml
+dg 0 train run.yaml --set train.steps=10
+model=runs/run/checkpoints/last.h5
+
+dg 0 predict --checkpoint $model --cohort cohort -o p-0
+dg 0 inspect p-0 --json
+whole=$(value content_sha256)
+same "predictions" 6 "$(value cases)"
+for n in 1 2 4; do
+    ranks $n 0 predict --checkpoint $model --cohort cohort -o p-$n
+    dg 0 inspect p-$n --json
+    same "content on $n ranks" "$whole" "$(value content_sha256)"
+done
+dg 0 predict --checkpoint $model --cohort cohort -o flipped --flips yes
+dg 0 inspect flipped --json
+[ "$(value content_sha256)" != "$whole" ] || fail "flips change nothing"
+
+# Three cases are lost; --resume makes these again and leaves the others alone.
+cp -rp p-2 again
+rm again/phantom-000[246].h5
+before=$(stat -c %Y.%i again/phantom-0001.h5)
+ranks 2 0 predict --checkpoint $model --cohort cohort -o again --resume
+same "an intact prediction is left alone" "$before" "$(stat -c %Y.%i again/phantom-0001.h5)"
+dg 0 inspect again --json
+same "content after --resume" "$whole" "$(value content_sha256)"
+
+# Other weights do not pass for these.
+dg 0 train run.yaml --set run.name=more --set train.steps=12
+ranks 2 0 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o again --resume
+dg 0 inspect again --json
+[ "$(value content_sha256)" != "$whole" ] || fail "--resume kept predictions of other weights"
+
+dg 0 evaluate --cohort cohort --predictions p-0 -o r-0.json
+ranks 2 0 evaluate --cohort cohort --predictions p-2 -o r-2.json
+ranks 4 0 evaluate --cohort cohort --predictions p-4 -o r-4.json
+cmp r-0.json r-2.json || fail "results of 2 ranks differ"
+cmp r-0.json r-4.json || fail "results of 4 ranks differ"

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# ctest: label=fault timeout=240
+# Damaged files: a truncated and a bit-flipped case, a damaged checkpoint, a checkpoint of another network. Each is named
+# with its case or role, reason and remedy; whatever is intact is used.
+. "$(dirname "$0")/whole.sh"
+. "$here/whole_train.sh"
+flip() { # file offset: inverts one byte
+    local byte; byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "$(printf '\\x%02x' $((255 - byte)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+size() { stat -c %s "$1"; }
+tiny_cohort cohort
+tiny_config run.yaml
+dg 0 train run.yaml --set train.steps=10
+model=runs/run/checkpoints/last.h5
+dg 0 predict --checkpoint $model --cohort cohort -o whole
+dg 0 inspect whole --json
+same "predictions" 6 "$(value cases)"
+
+# A case cut short, and one with flipped bytes in each of its datasets.
+cp -r cohort broken
+truncate -s -4096 broken/cases/phantom-0002.h5
+for ((at = 4000; at < $(size cohort/cases/phantom-0004.h5); at += 1500)); do flip broken/cases/phantom-0004.h5 $at; done
+dg 1 inspect broken --json
+said "phantom-0002" "phantom-0004"
+unsaid "phantom-0003\"" "$work"
+dg 3 predict --checkpoint $model --cohort broken -o part
+said "phantom-0002" "cut short; make it again" "phantom-0004"
+dg 0 inspect part --json
+same "predictions of intact cases" 4 "$(value cases)"
+for k in 1 3 5 6; do cmp part/phantom-000$k.h5 whole/phantom-000$k.h5 || fail "the prediction of intact case $k changed"; done
+# Mended, --resume does only what is missing.
+cp cohort/cases/phantom-000[24].h5 broken/cases/
+dg 0 predict --checkpoint $model --cohort broken -o part --resume
+dg 0 inspect part --json
+same "predictions after mending" 6 "$(value cases)"
+
+# Training on a cohort with a damaged case names it.
+cp -r cohort cut
+for k in 1 2 3 4 5 6; do truncate -s 2000 cut/cases/phantom-000$k.h5; done
+dg 1 train run.yaml --set run.name=cut --set data.cohort=cut --set train.steps=3
+said "phantom-000"
+
+# The newest checkpoint is damaged: the one before it is used, and this is said; a damaged one named is refused.
+newest=runs/run/checkpoints/$(ls runs/run/checkpoints | grep '^step-' | tail -n 1)
+cp --remove-destination "$newest" bad.h5
+flip bad.h5 $(($(size bad.h5) / 2))
+cp --remove-destination bad.h5 "$newest"
+dg 0 train run.yaml --set train.steps=12 --resume
+said "$(basename "$newest")" "goes on from step 5"
+dg 1 predict --checkpoint bad.h5 --cohort cohort -o none
+said "checkpoint"
+[ ! -e none ] || [ -z "$(ls none/*.h5 2>/dev/null)" ] || fail "a damaged checkpoint made predictions"
+head -c 1000 "$newest" >short.h5
+dg 1 inspect short.h5
+said "damaged"
+
+# A checkpoint of another network.
+dg 1 train run.yaml --set run.name=wide --set model.base=8 --set train.steps=3 --init $model
+said "--init"
+dg 1 train run.yaml --set model.base=8 --set train.steps=20 --resume
+said "model.base is 8, was 4" "run.name"
+# A cohort without a structure the network was trained with, and one of another shape than the patch.
+dg 0 synth -o other --cases 2 --shape 13,20,37 --spacing 14,18,18
+dg 0 predict --checkpoint $model --cohort other -o odd
+dg 0 inspect odd --json
+same "predictions of odd shapes" 2 "$(value cases)"
