@@ -11,6 +11,8 @@
  * held as tiles and added to dw at the end, over the threads in order. SPDX-License-Identifier: Apache-2.0 */
 #include "wgrad_amx.h"
 
+#include "kernels/transpose.h"
+
 #include <immintrin.h>
 #include <omp.h>
 #include <string.h>
@@ -90,11 +92,12 @@ typedef struct walker {
     const dg_wgrad_plan *plan;
     const uint16_t *x, *dy;
     int64_t x_pitch, dy_pitch;
-    char *input, *gradient;    /* B rows [slot][copy][tile][row], A tiles [cout tile][plane][step] */
-    float *sum;                /* tiles [cout tile][column] */
-    int64_t first_tile, tiles; /* of the group */
-    int columns;               /* taps * tiles */
-    bool fresh;                /* sums start from zero */
+    char *input, *gradient;              /* B rows [slot][copy][tile][row], A tiles [cout tile][plane][step] */
+    float *sum;                          /* tiles [cout tile][column] */
+    int64_t first_tile, tiles;           /* of the group */
+    int columns;                         /* taps * tiles */
+    bool fresh;                          /* sums start from zero */
+    const char *ahead[2], *ahead_end[2]; /* of x and dy, wanted by the next chunk */
     int64_t held_from, held_to, held_sample, held_block; /* planes [from, to) in the ring */
 } walker;
 
@@ -112,33 +115,6 @@ static __mmask16 channel_mask(int64_t channels, int64_t tile)
     return left >= TILE ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
 }
 
-static void transpose16(__m512i r[16])
-{
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
-}
-
 /* First voxel of a line, and how many of its voxels exist. */
 static int64_t line_start(const dg_wgrad_plan *p, int64_t n, int64_t z, int64_t y, int64_t *count)
 {
@@ -154,16 +130,35 @@ static char *slot_rows(const walker *w, int64_t plane, int copy, int64_t tile)
     return w->input + ((slot * copies + copy) * p->group + tile) * p->slot_rows * ROW_BYTES;
 }
 
-/* Pairs (2j + shift, 2j + 1 + shift) of one line, zero outside [0, count). */
-static void pair_line(const uint16_t *line, int64_t pitch, int64_t count, int shift, int64_t pairs, __mmask16 mask,
-                      char *rows)
+/* Rows of one line for one tap: pairs (2j, 2j + 1), zero from `count` on. */
+static void pair_line(const uint16_t *line, int64_t pitch, int64_t count, int64_t pairs, __mmask16 mask, char *rows)
 {
     const __m256i zero = _mm256_setzero_si256();
     for (int64_t j = 0; j < pairs; j++) {
-        const int64_t a = 2 * j + shift, b = a + 1;
-        const __m256i first = a >= 0 && a < count ? load_channels(line + a * pitch, mask) : zero;
-        const __m256i second = b < count ? load_channels(line + b * pitch, mask) : zero;
-        _mm512_store_si512(rows + j * ROW_BYTES, pair(first, second));
+        const __m256i a = 2 * j < count ? load_channels(line + 2 * j * pitch, mask) : zero;
+        const __m256i b = 2 * j + 1 < count ? load_channels(line + (2 * j + 1) * pitch, mask) : zero;
+        _mm512_store_si512(rows + j * ROW_BYTES, pair(a, b));
+    }
+}
+
+/* Rows of one line for three taps, pairs (2j - 1, 2j), (2j, 2j + 1) and (2j + 1, 2j + 2), zero outside [0, count). */
+static void pair_line3(const uint16_t *line, int64_t pitch, int64_t count, int64_t pairs, __mmask16 mask, char *rows,
+                       int64_t copy_bytes)
+{
+    __m512i before = _mm512_setzero_si512(); /* voxel 2j - 1 in the lower halves */
+    __m512i here = _mm512_cvtepu16_epi32(count > 0 ? load_channels(line, mask) : _mm256_setzero_si256());
+    for (int64_t j = 0; j < pairs; j++) {
+        const int64_t v = 2 * j + 1;
+        __m512i after = _mm512_setzero_si512(), next = after;
+        if (v < count) after = _mm512_cvtepu16_epi32(load_channels(line + v * pitch, mask));
+        if (v + 1 < count) next = _mm512_cvtepu16_epi32(load_channels(line + (v + 1) * pitch, mask));
+        char *row = rows + j * ROW_BYTES;
+        const __m512i upper = _mm512_slli_epi32(after, 16);
+        _mm512_store_si512(row, _mm512_or_si512(before, _mm512_slli_epi32(here, 16)));
+        _mm512_store_si512(row + copy_bytes, _mm512_or_si512(here, upper));
+        _mm512_store_si512(row + 2 * copy_bytes, _mm512_or_si512(after, _mm512_slli_epi32(next, 16)));
+        before = after;
+        here = next;
     }
 }
 
@@ -180,42 +175,70 @@ static void pack_plane(walker *w, int64_t n, int64_t block, int64_t z)
             int64_t count = 0, start = 0;
             if (y >= 0 && y < p->y) start = line_start(p, n, z, y, &count);
             const uint16_t *line = w->x + start * w->x_pitch + (w->first_tile + tile) * TILE;
-            for (int copy = 0; copy < 1 + 2 * halo; copy++)
-                pair_line(line, w->x_pitch, count, copy - halo, p->line_pairs, mask,
-                          slot_rows(w, z, copy, tile) + l * line_bytes);
+            char *rows = slot_rows(w, z, 0, tile) + l * line_bytes;
+            if (halo == 0)
+                pair_line(line, w->x_pitch, count, p->line_pairs, mask, rows);
+            else
+                pair_line3(line, w->x_pitch, count, p->line_pairs, mask, rows,
+                           slot_rows(w, z, 1, tile) - slot_rows(w, z, 0, tile));
         }
         for (int copy = 0; copy < 1 + 2 * halo; copy++) /* read by the last step, against zero gradients */
             memset(slot_rows(w, z, copy, tile) + (p->lines + 2 * halo) * line_bytes, 0, STEP_ROWS * ROW_BYTES);
     }
 }
 
-/* Transposes dy of the chunk into A tiles; voxels that do not exist are zero. */
+/* Pairs of dy of a chunk's plane, in the order of its lines; zero where there is no voxel. */
+typedef struct gradient_cursor {
+    const walker *w;
+    int64_t n, z, y, lines_left, j, count;
+    const uint16_t *line;
+} gradient_cursor;
+
+static void cursor_line(gradient_cursor *c)
+{
+    const dg_wgrad_plan *p = c->w->plan;
+    int64_t start = 0;
+    c->count = 0;
+    c->j = 0;
+    if (c->lines_left > 0 && c->y < p->y && c->z < p->z) start = line_start(p, c->n, c->z, c->y, &c->count);
+    c->line = c->w->dy + start * c->w->dy_pitch;
+}
+
+/* `rows` pairs of 16 channels from the cursor on, which moves. */
+static void take_pairs(gradient_cursor *c, int64_t tile, __mmask16 mask, __m512i rows[16])
+{
+    const int64_t pairs = c->w->plan->line_pairs, pitch = c->w->dy_pitch;
+    const __m256i zero = _mm256_setzero_si256();
+    for (int r = 0; r < STEP_ROWS; r++) {
+        if (c->j == pairs) {
+            c->y++;
+            c->lines_left--;
+            cursor_line(c);
+        }
+        const uint16_t *at = c->line + 2 * c->j * pitch + tile * TILE;
+        rows[r] = pair(2 * c->j < c->count ? load_channels(at, mask) : zero,
+                       2 * c->j + 1 < c->count ? load_channels(at + pitch, mask) : zero);
+        c->j++;
+    }
+}
+
+/* Transposes dy of the chunk into A tiles. */
 static void pack_gradient(walker *w, int64_t n, int64_t block, int64_t z0)
 {
     const dg_wgrad_plan *p = w->plan;
-    for (int64_t tile = 0; tile < p->cout_tiles; tile++) {
-        const __mmask16 mask = channel_mask(p->cout, tile);
-        for (int64_t plane = 0; plane < p->planes; plane++) {
+    for (int64_t plane = 0; plane < p->planes; plane++)
+        for (int64_t tile = 0; tile < p->cout_tiles; tile++) {
+            const __mmask16 mask = channel_mask(p->cout, tile);
             char *out = w->gradient + (tile * p->planes + plane) * p->steps * TILE_BYTES;
+            gradient_cursor cursor = {.w = w, .n = n, .z = z0 + plane, .y = block * p->lines, .lines_left = p->lines};
+            cursor_line(&cursor);
             for (int64_t step = 0; step < p->steps; step++) {
                 __m512i rows[16];
-                for (int64_t r = 0; r < STEP_ROWS; r++) {
-                    const int64_t index = step * STEP_ROWS + r, l = index / p->line_pairs, j = index % p->line_pairs,
-                                  y = block * p->lines + l;
-                    rows[r] = _mm512_setzero_si512();
-                    if (l >= p->lines || y >= p->y || z0 + plane >= p->z) continue;
-                    int64_t count;
-                    const int64_t start = line_start(p, n, z0 + plane, y, &count);
-                    const uint16_t *at = w->dy + (start + 2 * j) * w->dy_pitch + tile * TILE;
-                    const __m256i zero = _mm256_setzero_si256();
-                    rows[r] = pair(2 * j < count ? load_channels(at, mask) : zero,
-                                   2 * j + 1 < count ? load_channels(at + w->dy_pitch, mask) : zero);
-                }
+                take_pairs(&cursor, tile, mask, rows);
                 transpose16(rows);
                 for (int r = 0; r < TILE; r++) _mm512_store_si512(out + step * TILE_BYTES + r * ROW_BYTES, rows[r]);
             }
         }
-    }
 }
 
 /* What a column (tap, input tile) reads: rows of plane z + dz, from `offset` bytes into the slot. Columns are ordered so
@@ -362,6 +385,16 @@ static void block_1x3(const walker *w, int64_t row, int index, int64_t z0)
     _tile_stored(2, sum_tile(w, row, index + 2), ROW_BYTES);
 }
 
+/* Brings a little of the next chunk's input into the second-level cache while the tile unit works. */
+static void prefetch(walker *w)
+{
+    enum { LINES = 24, LINE = 64 };
+    for (int i = 0; i < 2; i++) {
+        const char *end = w->ahead_end[i] - w->ahead[i] < LINES * LINE ? w->ahead_end[i] : w->ahead[i] + LINES * LINE;
+        for (; w->ahead[i] < end; w->ahead[i] += LINE) _mm_prefetch(w->ahead[i], _MM_HINT_T1);
+    }
+}
+
 /* All taps of the group over one chunk. */
 static void multiply_chunk(walker *w, int64_t z0)
 {
@@ -369,13 +402,37 @@ static void multiply_chunk(walker *w, int64_t z0)
     int64_t row = 0;
     for (; row + 1 < p->cout_tiles; row += 2) {
         int index = 0;
-        for (; index + 1 < w->columns; index += 2) block_2x2(w, row, index, z0);
+        for (; index + 1 < w->columns; index += 2) {
+            block_2x2(w, row, index, z0);
+            prefetch(w);
+        }
         if (index < w->columns) block_single(w, row, true, index, z0);
     }
     if (row == p->cout_tiles) return;
     int index = 0;
     for (; p->taps != 1 && index < w->columns; index += 3) block_1x3(w, row, index, z0);
     for (; index < w->columns; index++) block_single(w, row, false, index, z0);
+}
+
+/* The lines that the next chunk along z reads first: plane z0 + 2 planes of x, z0 + planes of dy. */
+static void look_ahead(walker *w, int64_t n, int64_t block, int64_t z0)
+{
+    const dg_wgrad_plan *p = w->plan;
+    const int64_t halo = p->taps == 1 ? 0 : 1, lines = smaller(p->lines, p->y - block * p->lines);
+    const int64_t next[2] = {z0 + p->planes + halo, z0 + p->planes};
+    const int64_t pitch[2] = {w->x_pitch, w->dy_pitch};
+    const uint16_t *base[2] = {w->x + w->first_tile * TILE, w->dy};
+    for (int i = 0; i < 2; i++) {
+        w->ahead[i] = w->ahead_end[i] = NULL;
+        if (next[i] >= p->z) continue;
+        int64_t count;
+        const int64_t from = larger(0, block * p->lines - (i == 0 ? halo : 0));
+        const int64_t start = line_start(p, n, next[i], from, &count);
+        const int64_t planes = smaller(p->planes, p->z - next[i]);
+        const int64_t voxels = p->line_blocks > 1 ? (lines + 2 * halo) * p->x : planes * p->y * p->x;
+        w->ahead[i] = (const char *)(base[i] + start * pitch[i]);
+        w->ahead_end[i] = w->ahead[i] + 2 * smaller(voxels, p->voxels - start) * pitch[i];
+    }
 }
 
 /* Chunk number `chunk` in the order (sample, line block, plane block): packs what the ring lacks and multiplies. */
@@ -392,6 +449,7 @@ static void run_chunk(walker *w, int64_t chunk)
     w->held_from = from;
     w->held_to = to;
     pack_gradient(w, n, block, z0);
+    look_ahead(w, n, block, z0);
     multiply_chunk(w, z0);
     w->fresh = false;
 }

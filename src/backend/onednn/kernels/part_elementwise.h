@@ -93,19 +93,24 @@ static void gate_back(dg_rows x, dg_rows gate, dg_rows dy, dg_rows dx, bool accu
     }
 }
 
+DG_INLINE void column_block_lanes(dg_rows x, dg_dtype type, int64_t v0, int64_t v1, int64_t c, double *sum, int64_t k,
+                                  const int lanes)
+{
+    vf s0 = {0}, s1 = {0};
+    int64_t v = v0;
+    for (; v + 1 < v1; v += 2) {
+        s0 += vload(x.data, type, v * x.pitch + k, lanes);
+        s1 += vload(x.data, type, (v + 1) * x.pitch + k, lanes);
+    }
+    if (v < v1) s0 += vload(x.data, type, v * x.pitch + k, lanes);
+    add_lanes(sum + k, s0 + s1, lanes);
+}
+
 DG_INLINE void column_block(dg_rows x, dg_dtype type, int64_t v0, int64_t v1, int64_t c, double *sum)
 {
-    for (int64_t k = 0; k < c; k += VL) {
-        const int lanes = lanes_at(k, c);
-        vf s0 = {0}, s1 = {0};
-        int64_t v = v0;
-        for (; v + 1 < v1; v += 2) {
-            s0 += vload(x.data, type, v * x.pitch + k, lanes);
-            s1 += vload(x.data, type, (v + 1) * x.pitch + k, lanes);
-        }
-        if (v < v1) s0 += vload(x.data, type, v * x.pitch + k, lanes);
-        add_lanes(sum + k, s0 + s1, lanes);
-    }
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL) column_block_lanes(x, type, v0, v1, c, sum, k, VL);
+    if (k < c) column_block_lanes(x, type, v0, v1, c, sum, k, lanes_at(k, c));
 }
 
 static void column_sums(dg_rows x, int64_t count, int64_t c, double *sum)

@@ -83,16 +83,61 @@ static void softmax_back(int64_t count, float scale, const float *restrict p, fl
     for (int64_t i = 0; i < count; i++) dp[i] = p[i] * (dp[i] - sum) * scale;
 }
 
-static void pack(const float *source, int64_t rows, int64_t columns, const int64_t *row, const int64_t *column,
-                 dg_dtype dtype, void *packed)
+/* One element at a time: any layout. */
+static void pack_block(const float *source, int64_t columns, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
+                       const int64_t *row, const int64_t *column, dg_dtype dtype, void *packed)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++) {
+    for (int64_t i = i0; i < i1; i++)
+        for (int64_t j = j0; j < j1; j++) {
             if (dtype == DG_F32)
                 ((float *)packed)[row[i] + column[j]] = source[i * columns + j];
             else
                 ((uint16_t *)packed)[row[i] + column[j]] = dg_bf16_from_f32(source[i * columns + j]);
         }
+}
+
+#if defined(__AVX512BF16__)
+/* 16 rows and 32 columns of a bf16 layout that keeps pairs of rows side by side, columns two apart; or pairs of columns
+ * side by side, rows two apart (the layouts of the tile and dot-product units, either way round). False: another one. */
+static bool pack_16x32(const float *source, int64_t columns, const int64_t *row, const int64_t *column,
+                       uint16_t *packed)
+{
+    __m512i r[16];
+    bool row_pairs = true, column_pairs = row[15] == row[0] + 30;
+    for (int i = 0; i < 16; i += 2) row_pairs = row_pairs && row[i + 1] == row[i] + 1;
+    for (int j = 0; j < 32; j += 16) row_pairs = row_pairs && column[j + 15] == column[j] + 30;
+    for (int j = 0; j < 32; j += 2) column_pairs = column_pairs && column[j + 1] == column[j] + 1;
+    if (!row_pairs && !column_pairs) return false;
+    for (int i = 0; i < 16; i++) {
+        const float *from = source + i * columns;
+        r[i] = (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(from));
+    }
+    if (row_pairs) {
+        for (int i = 0; i < 16; i += 2)
+            for (int half = 0; half < 2; half++) {
+                const __m256i a = half ? _mm512_extracti64x4_epi64(r[i], 1) : _mm512_castsi512_si256(r[i]);
+                const __m256i b = half ? _mm512_extracti64x4_epi64(r[i + 1], 1) : _mm512_castsi512_si256(r[i + 1]);
+                _mm512_storeu_si512(
+                    packed + row[i] + column[16 * half],
+                    _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16)));
+            }
+        return true;
+    }
+    transpose16(r);
+    for (int j = 0; j < 16; j++) _mm512_storeu_si512(packed + row[0] + column[2 * j], r[j]);
+    return true;
+}
+#endif
+
+static void pack(const float *source, int64_t rows, int64_t columns, const int64_t *row, const int64_t *column,
+                 dg_dtype dtype, void *packed)
+{
+    int64_t done = 0;
+#if defined(__AVX512BF16__)
+    if (dtype == DG_BF16 && rows == 16)
+        while (done + 32 <= columns && pack_16x32(source + done, columns, row, column + done, packed)) done += 32;
+#endif
+    pack_block(source, columns, 0, rows, done, columns, row, column, dtype, packed);
 }
 
 #endif

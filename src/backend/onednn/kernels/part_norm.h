@@ -7,8 +7,20 @@
 /* Voxels of a block: about 8192 values, so that two or three bf16 operands fit the first-level cache. */
 DG_INLINE int64_t block_voxels(int64_t c)
 {
-    int64_t voxels = 8192 / c;
+    int64_t voxels = 2048 / c;
     return voxels < 16 ? 16 : voxels > 256 ? 256 : voxels;
+}
+
+/* Asks for what the next block of the same tensor needs at this place: the hardware's own prefetch does not see far
+ * enough past the jumps between blocks. */
+DG_INLINE void ahead(const void *base, dg_dtype type, int64_t index, int64_t distance)
+{
+    __builtin_prefetch((const char *)base + (index + distance) * (type == DG_F32 ? 4 : 2), 0, 3);
+}
+
+DG_INLINE void ahead_to_write(const void *base, dg_dtype type, int64_t index, int64_t distance)
+{
+    __builtin_prefetch((const char *)base + (index + distance) * (type == DG_F32 ? 4 : 2), 1, 3);
 }
 
 DG_INLINE int lanes_at(int64_t k, int64_t c) { return c - k < VL ? (int)(c - k) : VL; }
@@ -22,8 +34,8 @@ DG_INLINE vf act_of(dg_activation kind, vf z, float slope)
 {
     switch (kind) {
     case DG_ACT_SILU: return z * vsigmoid(z);
-    case DG_ACT_RELU: return vselect(z < 0.0f, vset(0.0f), z);
-    case DG_ACT_LEAKY_RELU: return vselect(z > 0.0f, z, z * slope);
+    case DG_ACT_RELU: return vgreater(vset(0.0f), z, vset(0.0f), z);
+    case DG_ACT_LEAKY_RELU: return vgreater(z, vset(0.0f), z, z * slope);
     case DG_ACT_SIGMOID: return vsigmoid(z);
     case DG_ACT_NONE: break;
     }
@@ -39,8 +51,8 @@ DG_INLINE vf act_slope(dg_activation kind, vf z, float slope, vf *h)
         s = vsigmoid(z);
         *h = z * s;
         return s + *h * (1.0f - s);
-    case DG_ACT_RELU: *h = act_of(kind, z, slope); return vselect(z > 0.0f, vset(1.0f), vset(0.0f));
-    case DG_ACT_LEAKY_RELU: *h = act_of(kind, z, slope); return vselect(z > 0.0f, vset(1.0f), vset(slope));
+    case DG_ACT_RELU: *h = act_of(kind, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(0.0f));
+    case DG_ACT_LEAKY_RELU: *h = act_of(kind, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(slope));
     case DG_ACT_SIGMOID:
         s = vsigmoid(z);
         *h = s;
@@ -61,30 +73,35 @@ DG_INLINE vf act_slope(dg_activation kind, vf z, float slope, vf *h)
     case DG_ACT_NONE: CALL(DG_ACT_NONE); break;             \
     }
 
+DG_INLINE void moments_block_lanes(dg_rows x, dg_dtype type, int64_t v0, int64_t v1, int64_t c, const float *origin,
+                                   double *sum, int64_t k, const int lanes)
+{
+    const vf o = vload(origin, DG_F32, k, lanes);
+    vf s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
+    int64_t v = v0;
+    for (; v + 1 < v1; v += 2) {
+        vf a = vload(x.data, type, v * x.pitch + k, lanes) - o;
+        vf b = vload(x.data, type, (v + 1) * x.pitch + k, lanes) - o;
+        s0 += a;
+        s1 += b;
+        q0 += a * a;
+        q1 += b * b;
+    }
+    if (v < v1) {
+        vf a = vload(x.data, type, v * x.pitch + k, lanes) - o;
+        s0 += a;
+        q0 += a * a;
+    }
+    add_lanes(sum + k, s0 + s1, lanes);
+    add_lanes(sum + c + k, q0 + q1, lanes);
+}
+
 DG_INLINE void moments_block(dg_rows x, dg_dtype type, int64_t v0, int64_t v1, int64_t c, const float *origin,
                              double *sum)
 {
-    for (int64_t k = 0; k < c; k += VL) {
-        const int lanes = lanes_at(k, c);
-        const vf o = vload(origin, DG_F32, k, lanes);
-        vf s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
-        int64_t v = v0;
-        for (; v + 1 < v1; v += 2) {
-            vf a = vload(x.data, type, v * x.pitch + k, lanes) - o;
-            vf b = vload(x.data, type, (v + 1) * x.pitch + k, lanes) - o;
-            s0 += a;
-            s1 += b;
-            q0 += a * a;
-            q1 += b * b;
-        }
-        if (v < v1) {
-            vf a = vload(x.data, type, v * x.pitch + k, lanes) - o;
-            s0 += a;
-            q0 += a * a;
-        }
-        add_lanes(sum + k, s0 + s1, lanes);
-        add_lanes(sum + c + k, q0 + q1, lanes);
-    }
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL) moments_block_lanes(x, type, v0, v1, c, origin, sum, k, VL);
+    if (k < c) moments_block_lanes(x, type, v0, v1, c, origin, sum, k, lanes_at(k, c));
 }
 
 static void moments(dg_rows x, int64_t count, int64_t c, const float *origin, double *sum)
@@ -99,27 +116,39 @@ static void moments(dg_rows x, int64_t count, int64_t c, const float *origin, do
     }
 }
 
+DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation act, dg_rows x, dg_dtype tx,
+                                 const dg_rows *residual, dg_dtype tr, dg_rows y, dg_dtype ty, int64_t v0, int64_t v1,
+                                 int64_t c, int64_t k, const int lanes)
+{
+    const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
+    const vf scale = f->scale != NULL ? vload(f->scale, DG_F32, k, lanes) : vset(1.0f);
+    const vf shift = f->scale != NULL ? vload(f->shift, DG_F32, k, lanes) : vset(0.0f);
+    if (residual != NULL) {
+        const dg_rows r = *residual;
+        for (int64_t v = v0; v < v1; v++) {
+            ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
+            ahead(r.data, tr, v * r.pitch + k, (v1 - v0) * r.pitch);
+            ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
+            vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
+            h = h * scale + shift + vload(r.data, tr, v * r.pitch + k, lanes);
+            vstore(y.data, ty, v * y.pitch + k, lanes, h);
+        }
+    } else
+        for (int64_t v = v0; v < v1; v++) {
+            ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
+            ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
+            vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
+            vstore(y.data, ty, v * y.pitch + k, lanes, h * scale + shift);
+        }
+}
+
 DG_INLINE void apply_block(const dg_norm_coefficients *f, dg_activation act, dg_rows x, dg_dtype tx,
                            const dg_rows *residual, dg_dtype tr, dg_rows y, dg_dtype ty, int64_t v0, int64_t v1,
                            int64_t c)
 {
-    for (int64_t k = 0; k < c; k += VL) {
-        const int lanes = lanes_at(k, c);
-        const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
-        const vf scale = f->scale != NULL ? vload(f->scale, DG_F32, k, lanes) : vset(1.0f);
-        const vf shift = f->scale != NULL ? vload(f->shift, DG_F32, k, lanes) : vset(0.0f);
-        if (residual != NULL)
-            for (int64_t v = v0; v < v1; v++) {
-                vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
-                h = h * scale + shift + vload(residual->data, tr, v * residual->pitch + k, lanes);
-                vstore(y.data, ty, v * y.pitch + k, lanes, h);
-            }
-        else
-            for (int64_t v = v0; v < v1; v++) {
-                vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
-                vstore(y.data, ty, v * y.pitch + k, lanes, h * scale + shift);
-            }
-    }
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL) apply_block_lanes(f, act, x, tx, residual, tr, y, ty, v0, v1, c, k, VL);
+    if (k < c) apply_block_lanes(f, act, x, tx, residual, tr, y, ty, v0, v1, c, k, lanes_at(k, c));
 }
 
 static void norm_apply(const dg_norm_coefficients *f, dg_rows x, const dg_rows *residual, dg_rows y, int64_t count,
@@ -145,39 +174,49 @@ static void norm_apply(const dg_norm_coefficients *f, dg_rows x, const dg_rows *
     }
 }
 
+DG_INLINE void back_sums_block_lanes(const dg_norm_coefficients *f, dg_activation act, dg_rows x, dg_dtype tx,
+                                     dg_rows dy, dg_dtype ty, int64_t v0, int64_t v1, int64_t c, double *sum, int64_t k,
+                                     const int lanes)
+{
+    const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
+    vf dz_sum = {0}, dzx_sum = {0}, h, xv, g, dz;
+    if (f->scale != NULL) {
+        const vf scale = vload(f->scale, DG_F32, k, lanes);
+        vf dyh_sum = {0}, dy_sum = {0};
+        for (int64_t v = v0; v < v1; v++) {
+            ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
+            ahead(dy.data, ty, v * dy.pitch + k, (v1 - v0) * dy.pitch);
+            xv = vload(x.data, tx, v * x.pitch + k, lanes);
+            g = vload(dy.data, ty, v * dy.pitch + k, lanes);
+            dz = g * scale * act_slope(act, a * xv + b, f->slope, &h);
+            dz_sum += dz;
+            dzx_sum += dz * xv;
+            dyh_sum += g * h;
+            dy_sum += g;
+        }
+        add_lanes(sum + 2 * c + k, dyh_sum, lanes);
+        add_lanes(sum + 3 * c + k, dy_sum, lanes);
+    } else {
+        for (int64_t v = v0; v < v1; v++) {
+            ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
+            ahead(dy.data, ty, v * dy.pitch + k, (v1 - v0) * dy.pitch);
+            xv = vload(x.data, tx, v * x.pitch + k, lanes);
+            g = vload(dy.data, ty, v * dy.pitch + k, lanes);
+            dz = g * act_slope(act, a * xv + b, f->slope, &h);
+            dz_sum += dz;
+            dzx_sum += dz * xv;
+        }
+    }
+    add_lanes(sum + k, dz_sum, lanes);
+    add_lanes(sum + c + k, dzx_sum, lanes);
+}
+
 DG_INLINE void back_sums_block(const dg_norm_coefficients *f, dg_activation act, dg_rows x, dg_dtype tx, dg_rows dy,
                                dg_dtype ty, int64_t v0, int64_t v1, int64_t c, double *sum)
 {
-    for (int64_t k = 0; k < c; k += VL) {
-        const int lanes = lanes_at(k, c);
-        const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
-        vf dz_sum = {0}, dzx_sum = {0}, h, xv, g, dz;
-        if (f->scale != NULL) {
-            const vf scale = vload(f->scale, DG_F32, k, lanes);
-            vf dyh_sum = {0}, dy_sum = {0};
-            for (int64_t v = v0; v < v1; v++) {
-                xv = vload(x.data, tx, v * x.pitch + k, lanes);
-                g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-                dz = g * scale * act_slope(act, a * xv + b, f->slope, &h);
-                dz_sum += dz;
-                dzx_sum += dz * xv;
-                dyh_sum += g * h;
-                dy_sum += g;
-            }
-            add_lanes(sum + 2 * c + k, dyh_sum, lanes);
-            add_lanes(sum + 3 * c + k, dy_sum, lanes);
-        } else {
-            for (int64_t v = v0; v < v1; v++) {
-                xv = vload(x.data, tx, v * x.pitch + k, lanes);
-                g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-                dz = g * act_slope(act, a * xv + b, f->slope, &h);
-                dz_sum += dz;
-                dzx_sum += dz * xv;
-            }
-        }
-        add_lanes(sum + k, dz_sum, lanes);
-        add_lanes(sum + c + k, dzx_sum, lanes);
-    }
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL) back_sums_block_lanes(f, act, x, tx, dy, ty, v0, v1, c, sum, k, VL);
+    if (k < c) back_sums_block_lanes(f, act, x, tx, dy, ty, v0, v1, c, sum, k, lanes_at(k, c));
 }
 
 static void norm_back_sums(const dg_norm_coefficients *f, dg_rows x, dg_rows dy, int64_t count, int64_t c, double *sum)
@@ -199,25 +238,35 @@ static void norm_back_sums(const dg_norm_coefficients *f, dg_rows x, dg_rows dy,
     }
 }
 
+DG_INLINE void back_apply_block_lanes(const dg_norm_coefficients *f, dg_activation act, const float *p, const float *q,
+                                      dg_rows x, dg_dtype tx, dg_rows dy, dg_dtype ty, dg_rows dx, dg_dtype td,
+                                      bool accumulate, int64_t v0, int64_t v1, int64_t c, int64_t k, const int lanes)
+{
+    const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
+    const vf gain = f->scale != NULL ? a * vload(f->scale, DG_F32, k, lanes) : a;
+    const vf pk = p != NULL ? vload(p, DG_F32, k, lanes) : vset(0.0f);
+    const vf qk = p != NULL ? vload(q, DG_F32, k, lanes) : vset(0.0f);
+    vf h;
+    for (int64_t v = v0; v < v1; v++) {
+        ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
+        ahead(dy.data, ty, v * dy.pitch + k, (v1 - v0) * dy.pitch);
+        ahead_to_write(dx.data, td, v * dx.pitch + k, (v1 - v0) * dx.pitch);
+        vf xv = vload(x.data, tx, v * x.pitch + k, lanes);
+        vf g = vload(dy.data, ty, v * dy.pitch + k, lanes);
+        vf d = g * gain * act_slope(act, a * xv + b, f->slope, &h) + (pk * xv + qk);
+        if (accumulate) d += vload(dx.data, td, v * dx.pitch + k, lanes);
+        vstore(dx.data, td, v * dx.pitch + k, lanes, d);
+    }
+}
+
 DG_INLINE void back_apply_block(const dg_norm_coefficients *f, dg_activation act, const float *p, const float *q,
                                 dg_rows x, dg_dtype tx, dg_rows dy, dg_dtype ty, dg_rows dx, dg_dtype td,
                                 bool accumulate, int64_t v0, int64_t v1, int64_t c)
 {
-    for (int64_t k = 0; k < c; k += VL) {
-        const int lanes = lanes_at(k, c);
-        const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
-        const vf gain = f->scale != NULL ? a * vload(f->scale, DG_F32, k, lanes) : a;
-        const vf pk = p != NULL ? vload(p, DG_F32, k, lanes) : vset(0.0f);
-        const vf qk = p != NULL ? vload(q, DG_F32, k, lanes) : vset(0.0f);
-        vf h;
-        for (int64_t v = v0; v < v1; v++) {
-            vf xv = vload(x.data, tx, v * x.pitch + k, lanes);
-            vf g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-            vf d = g * gain * act_slope(act, a * xv + b, f->slope, &h) + (pk * xv + qk);
-            if (accumulate) d += vload(dx.data, td, v * dx.pitch + k, lanes);
-            vstore(dx.data, td, v * dx.pitch + k, lanes, d);
-        }
-    }
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL)
+        back_apply_block_lanes(f, act, p, q, x, tx, dy, ty, dx, td, accumulate, v0, v1, c, k, VL);
+    if (k < c) back_apply_block_lanes(f, act, p, q, x, tx, dy, ty, dx, td, accumulate, v0, v1, c, k, lanes_at(k, c));
 }
 
 static void norm_back_apply(const dg_norm_coefficients *f, const float *p, const float *q, dg_rows x, dg_rows dy,

@@ -12,6 +12,9 @@
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
+#if defined(__AVX512F__)
+#include "transpose.h"
+#endif
 
 #if defined(__AVX512F__)
 enum { VL = 16 };
@@ -30,11 +33,41 @@ typedef uint16_t vh __attribute__((vector_size(2 * VL)));
 
 DG_INLINE vf vset(float value) { return (vf){0} + value; }
 DG_INLINE vf vselect(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
-DG_INLINE vf vmax(vf a, vf b) { return vselect(a > b, a, b); }
-DG_INLINE vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
-DG_INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 
-DG_INLINE vf vfrom_bf16(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+/* a > b ? yes : no; a NaN compares false. */
+DG_INLINE vf vgreater(vf a, vf b, vf yes, vf no)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ), (__m512)no, (__m512)yes);
+#elif defined(__AVX2__)
+    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
+#else
+    return vselect(a > b, yes, no);
+#endif
+}
+
+/* x within [low, high]; NaN passes. */
+DG_INLINE vf vclamp(vf x, float low, float high)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps(_mm512_set1_ps(low), _mm512_min_ps(_mm512_set1_ps(high), (__m512)x));
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps(_mm256_set1_ps(low), _mm256_min_ps(_mm256_set1_ps(high), (__m256)x));
+#else
+    return vselect(x < low, vset(low), vselect(x > high, vset(high), x));
+#endif
+}
+
+DG_INLINE vf vfrom_bf16(vh h)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16);
+#else
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
 
 /* Round to nearest even; NaN stays NaN, as dg_bf16_from_f32. */
 DG_INLINE vh vto_bf16(vf value)
@@ -108,11 +141,15 @@ DG_INLINE void vstore(void *base, dg_dtype dtype, int64_t index, int count, vf v
 /* Sum of the lanes, pairwise. */
 DG_INLINE float vsum(vf v)
 {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float lane[VL];
     memcpy(lane, &v, sizeof v);
     for (int width = VL / 2; width > 0; width /= 2)
         for (int i = 0; i < width; i++) lane[i] += lane[i + width];
     return lane[0];
+#endif
 }
 
 /* 1/a to about 1e-7 relative, a in [1, 2^126]; infinity gives 0. */
@@ -131,8 +168,7 @@ DG_INLINE vf vreciprocal(vf a)
  * and a Taylor polynomial of degree 6 on [-ln2/2, ln2/2] (truncation below 2e-8 after the last correction). */
 DG_INLINE vf vexp(vf x)
 {
-    x = vselect(x > 88.0f, vset(88.0f), x);
-    x = vselect(x < -87.0f, vset(-87.0f), x);
+    x = vclamp(x, -87.0f, 88.0f);
 #if defined(__AVX512F__)
     vf n = (vf)_mm512_roundscale_ps((__m512)(x * 1.44269504f), 8);
 #else
