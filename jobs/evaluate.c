@@ -328,6 +328,15 @@ static dg_status gather(work *w)
 
 /* ---- telling ------------------------------------------------------------------------------------------------------ */
 
+/* A number of the tables; what does not exist is a dash. */
+static void print_number(double value, int width, int digits)
+{
+    if (isnan(value))
+        printf(" %*s", width, "-");
+    else
+        printf(" %*.*f", width, digits, value);
+}
+
 static void print_table(const work *w)
 {
     static const int shown[] = {DG_STAT_D99, DG_STAT_D98, DG_STAT_D95,   DG_STAT_D50,
@@ -348,20 +357,26 @@ static void print_table(const work *w)
             (void)dg_evaluation_mean_error(w->result, w->count, name, DG_STAT_MEAN, &cases);
             printf("%-20s %5lld", name, (long long)cases);
             for (size_t k = 0; k < sizeof shown / sizeof *shown; k++)
-                printf(" %7.2f", dg_evaluation_mean_error(w->result, w->count, name, shown[k], &cases));
+                print_number(dg_evaluation_mean_error(w->result, w->count, name, shown[k], &cases), 7, 2);
             printf("\n");
         }
     dg_free(&seen);
 }
 
+static void print_score(double score, const dg_interval *interval)
+{
+    char text[64] = "";
+    print_number(score, 10, 3);
+    if (!isnan(interval->low)) snprintf(text, sizeof text, "[%.3f, %.3f]", interval->low, interval->high);
+    printf(" %-17s", text);
+}
+
 static void print_board(const dg_scoreboard *board, const char *who)
 {
     printf("%-15s", who);
-    for (int region = 0; region < DG_DOSE_REGIONS; region++) printf(" %15.3f", board->mae_gy[region]);
-    if (board->openkbp.patients > 0)
-        printf("   %7.3f [%.3f, %.3f]   %7.3f [%.3f, %.3f]", dg_openkbp_dose_score(&board->openkbp),
-               board->dose_score.low, board->dose_score.high, dg_openkbp_dvh_score(&board->openkbp),
-               board->dvh_score.low, board->dvh_score.high);
+    for (int region = 0; region < DG_DOSE_REGIONS; region++) print_number(board->mae_gy[region], 15, 3);
+    print_score(dg_openkbp_dose_score(&board->openkbp), &board->dose_score);
+    print_score(dg_openkbp_dvh_score(&board->openkbp), &board->dvh_score);
     printf("\n");
 }
 
@@ -373,7 +388,7 @@ static void print_summary(const work *w, int64_t failed)
            "%-15s",
            "");
     for (int region = 0; region < DG_DOSE_REGIONS; region++) printf(" %15s", dg_dose_region_name(region));
-    printf("   dose score                dvh score\n");
+    printf(" %10s %-17s %10s\n", "dose score", "", "DVH score");
     for (int who = 0; who < DG_CONTENDERS; who++)
         if (who == DG_NETWORK || w->config.baseline != NULL) print_board(&w->board[who], dg_contender_name(who));
     if (w->config.baseline == NULL) printf("no baselines: name the run (--run) or training cases (--train-cases)\n");
