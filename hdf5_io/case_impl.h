@@ -3,6 +3,7 @@
 #ifndef DG_CASE_IMPL_H
 #define DG_CASE_IMPL_H
 
+#include "chunk_cache.h"
 #include "dg_cohort.h"
 #include "dg_file.h"
 #include "h5_impl.h"
@@ -32,6 +33,7 @@ struct dg_cohort {
     int64_t count;
     char path[DG_PATH_MAX]; /* the folder, or the packed file */
     bool packed;
+    dg_chunk_cache *cache;    /* of the chunks of its cases; NULL in memory cohorts */
     const dg_case_data *data; /* memory cohorts: borrowed, [count] */
 };
 

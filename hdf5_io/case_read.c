@@ -23,11 +23,13 @@ typedef struct chunk_table {
     int64_t count;       /* of chunks */
     uint64_t *address;   /* [count] in the file */
     uint32_t *bytes;     /* [count] as stored */
+    uint32_t most;       /* the largest of them */
     double scale, shift; /* value = stored * scale + shift */
 } chunk_table;
 
 typedef struct file_case {
     int descriptor;
+    dg_chunk_cache *cache; /* of the cohort */
     chunk_table table[TABLES];
     char role[DG_ROLE_TEXT];
 } file_case;
@@ -93,6 +95,7 @@ static dg_status take_chunk(hid_t dataset, hid_t space, int64_t i, int rank, uin
         return DG_ERR_FORMAT;
     t->address[at] = address;
     t->bytes[at] = (uint32_t)bytes;
+    if (t->bytes[at] > t->most) t->most = t->bytes[at];
     return DG_OK;
 }
 
@@ -219,6 +222,7 @@ static void file_close(dg_case *c)
 {
     file_case *f = c->source;
     if (f == NULL) return;
+    dg_chunk_cache_forget(f->cache, f);
     if (f->descriptor >= 0) close(f->descriptor);
     for (int i = 0; i < TABLES; i++) {
         dg_free(&f->table[i].address);
@@ -234,6 +238,7 @@ static dg_status file_open(const dg_cohort *cohort, int64_t index, dg_case *c)
     DG_TRY(DG_NEW(&f, 1, "open case"));
     c->source = f;
     f->descriptor = -1;
+    f->cache = cohort->cache;
     dg_case_role(f->role, c->info->id);
     dg_h5_lock();
     dg_status status = open_locked(cohort, index, f);
@@ -243,27 +248,6 @@ static dg_status file_open(const dg_cohort *cohort, int64_t index, dg_case *c)
 }
 
 /* ---- reading ---- */
-
-/* Room for one chunk as stored and as unpacked (bytes still shuffled: plane after plane of equal significance). */
-typedef struct chunk_room {
-    uint8_t *stored, *planes;
-} chunk_room;
-
-static dg_status room_for(const chunk_table *t, chunk_room *room)
-{
-    uint32_t most = 0;
-    for (int64_t i = 0; i < t->count; i++) most = t->bytes[i] > most ? t->bytes[i] : most;
-    DG_TRY(dg_alloc(&room->stored, most, 1, "stored chunk"));
-    dg_status status = dg_alloc(&room->planes, (size_t)chunk_voxels(t), dg_dtype_size(t->type), "chunk");
-    if (status != DG_OK) dg_free(&room->stored);
-    return status;
-}
-
-static void room_release(chunk_room *room)
-{
-    dg_free(&room->stored);
-    dg_free(&room->planes);
-}
 
 static bool read_fully(int descriptor, uint8_t *out, size_t bytes, uint64_t at)
 {
@@ -283,20 +267,41 @@ static uint32_t little32(const uint8_t *b)
     return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-static dg_status load_chunk(const file_case *f, int which, int64_t index, chunk_room *room)
+/* `stored` has room for the longest chunk of the table; `planes` gets the unpacked bytes, still shuffled: plane after
+ * plane of bytes of equal significance. */
+static dg_status unpack_chunk(const file_case *f, int which, int64_t index, uint8_t *stored, uint8_t *planes)
 {
     const chunk_table *t = &f->table[which];
-    size_t stored = t->bytes[index], data = stored - 4; /* the checksum stands behind the data */
-    if (!read_fully(f->descriptor, room->stored, stored, t->address[index]))
+    size_t data = t->bytes[index] - 4; /* the checksum stands behind the data */
+    if (!read_fully(f->descriptor, stored, t->bytes[index], t->address[index]))
         return DG_FAIL(DG_ERR_IO, "%s: dataset %s: chunk %lld cannot be read; is the disk well, the file still there?",
                        f->role, table_name[which], (long long)index);
-    if (dg_fletcher32(room->stored, data) != little32(room->stored + data))
+    if (dg_fletcher32(stored, data) != little32(stored + data))
         return DG_FAIL(DG_ERR_FORMAT, "%s: dataset %s: chunk %lld fails its checksum; import the case again", f->role,
                        table_name[which], (long long)index);
-    if (!dg_lz4_decode(room->stored, data, room->planes, (size_t)chunk_voxels(t) * dg_dtype_size(t->type)))
+    if (!dg_lz4_decode(stored, data, planes, (size_t)chunk_voxels(t) * dg_dtype_size(t->type)))
         return DG_FAIL(DG_ERR_FORMAT, "%s: dataset %s: chunk %lld cannot be unpacked; import the case again", f->role,
                        table_name[which], (long long)index);
     return DG_OK;
+}
+
+/* The chunk, held; from the cache or the file. */
+static dg_status load_chunk(const file_case *f, int which, int64_t index, uint8_t **stored, dg_chunk **out)
+{
+    const chunk_table *t = &f->table[which];
+    const dg_chunk_key key = {.owner = f, .table = which, .index = index};
+    *out = dg_chunk_cache_find(f->cache, key);
+    if (*out != NULL) return DG_OK;
+    if (*stored == NULL) DG_TRY(dg_alloc(stored, t->most, 1, "stored chunk"));
+    DG_TRY(dg_chunk_cache_room(f->cache, (size_t)chunk_voxels(t) * dg_dtype_size(t->type), out));
+    dg_status status = unpack_chunk(f, which, index, *stored, (*out)->bytes);
+    if (status == DG_OK) {
+        dg_chunk_cache_publish(f->cache, key, *out);
+        return DG_OK;
+    }
+    dg_chunk_cache_release(f->cache, *out);
+    *out = NULL;
+    return status;
 }
 
 static dg_status fail_nan(const file_case *f, int which, int64_t index)
@@ -305,12 +310,20 @@ static dg_status fail_nan(const file_case *f, int which, int64_t index)
                    f->role, table_name[which], (long long)index);
 }
 
-static void row_i16(const uint8_t *low, const uint8_t *high, int64_t n, float scale, float shift, float *out)
+/* In short runs of fixed length, which become a few vector instructions; most rows are 32 voxels or less. */
+static inline __attribute__((always_inline)) void row_i16(const uint8_t *low, const uint8_t *high, int64_t n,
+                                                          float scale, float shift, float *out)
 {
+    enum { RUN = 16 };
+    int16_t value[RUN];
+    for (; n >= RUN; n -= RUN, low += RUN, high += RUN, out += RUN) {
+        for (int i = 0; i < RUN; i++) value[i] = (int16_t)(uint16_t)(low[i] | high[i] << 8);
+        for (int i = 0; i < RUN; i++) out[i] = (float)value[i] * scale + shift;
+    }
     for (int64_t i = 0; i < n; i++) out[i] = (float)(int16_t)(uint16_t)(low[i] | high[i] << 8) * scale + shift;
 }
 
-static bool row_f32(const uint8_t *planes, int64_t voxels, int64_t n, float *out)
+static inline __attribute__((always_inline)) bool row_f32(const uint8_t *planes, int64_t voxels, int64_t n, float *out)
 {
     uint32_t worst = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -323,17 +336,18 @@ static bool row_f32(const uint8_t *planes, int64_t voxels, int64_t n, float *out
     return worst < 0x7f800000u; /* no infinity, no NaN */
 }
 
-static void row_bit(const uint8_t *plane, int bit, int64_t n, float *out)
+static inline __attribute__((always_inline)) void row_bit(const uint8_t *plane, int bit, int64_t n, float *out)
 {
     for (int64_t i = 0; i < n; i++) out[i] = (float)(plane[i] >> bit & 1);
 }
 
-static void row_u8(const uint8_t *plane, int64_t n, float *out)
+static inline __attribute__((always_inline)) void row_u8(const uint8_t *plane, int64_t n, float *out)
 {
     for (int64_t i = 0; i < n; i++) out[i] = (float)plane[i];
 }
 
-static void row_u64(const uint8_t *planes, int64_t voxels, int64_t n, uint64_t *out)
+static inline __attribute__((always_inline)) void row_u64(const uint8_t *planes, int64_t voxels, int64_t n,
+                                                          uint64_t *out)
 {
     memset(out, 0, (size_t)n * sizeof *out);
     for (int p = 0; p < 8; p++) {
@@ -370,7 +384,8 @@ typedef struct read_job {
     uint64_t *bits; /* instead of out */
 } read_job;
 
-static bool put_row(const read_job *job, const uint8_t *planes, int64_t from, int64_t n, int64_t to)
+static inline __attribute__((always_inline)) bool put_row(const read_job *job, const uint8_t *planes, int64_t from,
+                                                          int64_t n, int64_t to)
 {
     const chunk_table *t = &job->f->table[job->which];
     int64_t voxels = chunk_voxels(t);
@@ -392,7 +407,7 @@ static bool put_row(const read_job *job, const uint8_t *planes, int64_t from, in
     }
 }
 
-static bool put_chunk(const read_job *job, const uint8_t *planes, const overlap *o)
+DG_H5_CLONES static bool put_chunk(const read_job *job, const uint8_t *planes, const overlap *o)
 {
     const chunk_table *t = &job->f->table[job->which];
     bool good = true;
@@ -406,31 +421,35 @@ static bool put_chunk(const read_job *job, const uint8_t *planes, const overlap 
     return good;
 }
 
+static dg_status read_chunk(const read_job *job, const int64_t position[3], const dg_box *box, uint8_t **stored)
+{
+    const chunk_table *t = &job->f->table[job->which];
+    int64_t plane = job->which == SDF ? job->structure : 0;
+    int64_t index = ((plane * t->grid[1] + position[0]) * t->grid[2] + position[1]) * t->grid[3] + position[2];
+    overlap o;
+    dg_chunk *chunk;
+    if (!overlap_of(t, position, box, &o)) return DG_OK;
+    DG_TRY(load_chunk(job->f, job->which, index, stored, &chunk));
+    bool good = put_chunk(job, chunk->bytes, &o);
+    dg_chunk_cache_release(job->f->cache, chunk);
+    return good ? DG_OK : fail_nan(job->f, job->which, index);
+}
+
 static dg_status read_chunks(const read_job *job, const dg_box *box)
 {
     const chunk_table *t = &job->f->table[job->which];
-    int64_t plane = job->which == SDF ? job->structure : 0, first[3], last[3];
-    chunk_room room;
-    overlap o;
+    int64_t first[3], last[3], p[3];
+    uint8_t *stored = NULL;
     dg_status status = DG_OK;
     if (!t->there) return DG_FAIL(DG_ERR_DATA, "%s has no dataset %s", job->f->role, table_name[job->which]);
     for (int i = 0; i < 3; i++) {
         first[i] = box->start[i] / t->chunk[i + 1];
         last[i] = (box->start[i] + box->shape[i] - 1) / t->chunk[i + 1];
     }
-    DG_TRY(room_for(t, &room));
-    int64_t p[3];
-    for (p[0] = first[0]; status == DG_OK && p[0] <= last[0]; p[0]++) {
-        for (p[1] = first[1]; status == DG_OK && p[1] <= last[1]; p[1]++) {
-            for (p[2] = first[2]; status == DG_OK && p[2] <= last[2]; p[2]++) {
-                int64_t index = ((plane * t->grid[1] + p[0]) * t->grid[2] + p[1]) * t->grid[3] + p[2];
-                if (!overlap_of(t, p, box, &o)) continue;
-                status = load_chunk(job->f, job->which, index, &room);
-                if (status == DG_OK && !put_chunk(job, room.planes, &o)) status = fail_nan(job->f, job->which, index);
-            }
-        }
-    }
-    room_release(&room);
+    for (p[0] = first[0]; status == DG_OK && p[0] <= last[0]; p[0]++)
+        for (p[1] = first[1]; status == DG_OK && p[1] <= last[1]; p[1]++)
+            for (p[2] = first[2]; status == DG_OK && p[2] <= last[2]; p[2]++) status = read_chunk(job, p, box, &stored);
+    dg_free(&stored);
     return status;
 }
 

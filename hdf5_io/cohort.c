@@ -149,6 +149,7 @@ dg_status dg_cohort_open(const char *path, dg_cohort **out)
     dg_status status;
     DG_TRY(DG_NEW(out, 1, "cohort"));
     (*out)->ops = &dg_case_file_ops;
+    DG_TRY_GOTO(status, dg_chunk_cache_create(DG_CHUNK_CACHE_BYTES, &(*out)->cache), fail);
     DG_TRY_GOTO(status, resolve(*out, path), fail);
     dg_h5_lock();
     status = (*out)->packed ? open_packed(*out) : open_folder(*out);
@@ -161,7 +162,10 @@ fail:
 
 void dg_cohort_close(dg_cohort **cohort)
 {
-    if (*cohort != NULL) dg_free(&(*cohort)->info);
+    if (*cohort != NULL) {
+        dg_chunk_cache_destroy(&(*cohort)->cache);
+        dg_free(&(*cohort)->info);
+    }
     dg_free(cohort);
 }
 

