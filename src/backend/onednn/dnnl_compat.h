@@ -12,15 +12,18 @@
 #error "this backend is written for oneDNN 3: run ./setup.sh build, which fetches the pinned version"
 #endif
 
-/* Fails with the library's status and what was tried. */
-#define DG_DNNL(call)                                                                                     \
-    do {                                                                                                  \
-        dnnl_status_t dnnl_ = (call);                                                                     \
-        if (dnnl_ != dnnl_success)                                                                        \
-            return DG_FAIL(DG_ERR_BACKEND, "oneDNN: %s gave status %d (%s)", #call, (int)dnnl_,           \
-                           dnnl_ == dnnl_out_of_memory   ? "out of memory: use a smaller patch"           \
-                           : dnnl_ == dnnl_unimplemented ? "not implemented for this shape and processor" \
-                                                         : "see dnnl_status_t");                          \
+/* Fails with the library's status and what was tried. What a processor lacks is a request this backend cannot serve. */
+#define DG_DNNL(call)                                                                                               \
+    do {                                                                                                            \
+        dnnl_status_t dnnl_ = (call);                                                                               \
+        if (dnnl_ == dnnl_unimplemented)                                                                            \
+            return DG_FAIL(DG_ERR_UNSUPPORTED,                                                                      \
+                           "oneDNN has no implementation of %s for this processor; bf16 needs AVX-512, f32 always " \
+                           "works",                                                                                 \
+                           #call);                                                                                  \
+        if (dnnl_ != dnnl_success)                                                                                  \
+            return DG_FAIL(DG_ERR_BACKEND, "oneDNN: %s gave status %d%s", #call, (int)dnnl_,                        \
+                           dnnl_ == dnnl_out_of_memory ? ": out of memory, use a smaller patch" : "");              \
     } while (0)
 
 static inline dnnl_data_type_t dg_dnnl_type(dg_dtype type) { return type == DG_BF16 ? dnnl_bf16 : dnnl_f32; }

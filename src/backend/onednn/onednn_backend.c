@@ -86,13 +86,13 @@ static const char *unavailable(void)
 #endif
 }
 
+/* What oneDNN uses, which its variable ONEDNN_MAX_CPU_ISA can lower: the own loops follow. */
+static bool uses_isa(dnnl_cpu_isa_t isa) { return ((int)dnnl_get_effective_cpu_isa() & (int)isa) == (int)isa; }
+
 static const dg_kernels *best_kernels(void)
 {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        return &dg_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &dg_kernels_avx2;
+    if (uses_isa(dnnl_cpu_isa_avx512_core_bf16)) return &dg_kernels_avx512;
+    if (uses_isa(dnnl_cpu_isa_avx2)) return &dg_kernels_avx2;
     return &dg_kernels_base;
 }
 
@@ -136,7 +136,8 @@ static dg_status create(const dg_backend_options *options, dg_backend **out)
     backend->head.ops = &dg_backend_onednn;
     backend->head.options = *options;
     backend->kernels = best_kernels();
-    backend->amx = dg_wgrad_amx_available();
+    backend->bf16 = uses_isa(dnnl_cpu_isa_avx512_core_bf16);
+    backend->amx = uses_isa(dnnl_cpu_isa_avx512_core_amx) && dg_wgrad_amx_available();
     dg_status status = open_engine(backend);
     if (status != DG_OK) {
         destroy(&backend->head);

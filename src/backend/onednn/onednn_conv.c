@@ -202,6 +202,8 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
     void *block;
     DG_TRY(onednn_alloc(&backend->head, conv->outputs * (int64_t)sizeof(float), "bias of a convolution", &block));
     conv->bias = block;
+    if (d->dtype == DG_BF16 && !backend->bf16 && !conv->thin)
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "this processor has no bf16 products (AVX-512 BF16): choose dtype f32");
     if (conv->thin) {
         DG_TRY(onednn_alloc(&backend->head, d->cin * d->cout * (int64_t)sizeof(float), "weights", &block));
         conv->thin_weights = block;

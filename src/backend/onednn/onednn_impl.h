@@ -15,7 +15,8 @@ typedef struct onednn_backend {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     const dg_kernels *kernels;
-    bool amx;      /* own weight-gradient kernel; tests clear it to get oneDNN's */
+    bool bf16; /* the processor multiplies bf16: oneDNN 3.2 also emulates it on older AVX-512, with wrong gradients */
+    bool amx;  /* own weight-gradient kernel; tests clear it to get oneDNN's */
     char *scratch; /* owned; grows at conv_create and at the first use of a larger norm or resize */
     int64_t scratch_bytes;
 } onednn_backend;
