@@ -1,9 +1,11 @@
-/* ctest: libs=test_tensor label=unit timeout=120 args=--backend onednn; --backend ref */
+/* ctest: libs=test_tensor label=unit timeout=120 args=--backend onednn; --backend ref; --backend onednn --isa AVX512_CORE; --backend onednn --isa AVX2; --backend onednn --isa SSE41 */
 /* t250_onednn_against_ref.c - every operation of a backend against `ref`: f32 and bf16, odd sizes, pitched views, the
- * channel counts of real networks; results of a repeated call are the same bits on 1 and on 2 threads.
- * `--backend ref` compares ref on 2 threads with ref on 1: those must be the same bits too. SPDX-License-Identifier: Apache-2.0 */
+ * channel counts of real networks; test_results of a repeated call are the same bits on 1 and on 2 threads.
+ * `--backend ref` compares ref on 2 threads with ref on 1: those must be the same bits too. `--isa` holds oneDNN and the
+ * backend's own loops to an older processor (ONEDNN_MAX_CPU_ISA), where bf16 convolutions may not be supported.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
-#include "test_op.h"
+#include "test_compare.h"
 
 static const test_case CASES[] = {
     {"conv3 1-8", TEST_CONV, .x = {1, 5, 4, 6, 1}, .kernel = 3, .cout = 8, .bias = true},
@@ -74,131 +76,10 @@ static const test_case CASES[] = {
     {"loss pitched", TEST_LOSS, .x = {2, 3, 5, 4, 1}, .loss = {.mse = 1}, .mask = true, .pad_x = 2, .pad_y = 1},
 };
 
-enum { RESULTS = 12 };
-
-/* What one run of an operation left on the host. */
-typedef struct results {
-    float *value[RESULTS];
-    int64_t count[RESULTS];
-    bool stored[RESULTS]; /* rounded to the type of activations */
-    const char *name[RESULTS];
-    int used;
-} results;
-
-static void keep(results *r, const char *name, float *value, int64_t count, bool stored)
-{
-    DG_CHECK(r->used < RESULTS);
-    r->value[r->used] = value;
-    r->count[r->used] = count;
-    r->stored[r->used] = stored;
-    r->name[r->used++] = name;
-}
-
-static void keep_tensor(results *r, const char *name, test_scope *scope, const dg_tensor *t)
-{
-    keep(r, name, test_tensor_get(scope, t), t->n * dg_tensor_voxels(t) * t->c, t->dtype == DG_BF16);
-}
-
-static void release(results *r)
-{
-    for (int i = 0; i < r->used; i++) free(r->value[i]);
-    r->used = 0;
-}
-
-/* Forward, backward into fresh gradients, backward again on top of them. */
-static results run(test_scope *scope, const test_case *desc, dg_dtype dtype, uint64_t seed)
-{
-    static const char *const DX[TEST_INPUTS] = {"dx", "dx2"}, *const SUM[TEST_INPUTS] = {"dx sum", "dx2 sum"};
-    static const char *const DP[TEST_PARAMS] = {"dp0", "dp1", "dp2"};
-    results r = {0};
-    test_op op = test_op_create(scope, desc, dtype, seed);
-    test_op_forward(&op);
-    if (desc->kind != TEST_LOSS) keep_tensor(&r, "y", scope, &op.y);
-    if (op.stats_count > 0) keep(&r, "stats", test_buffer_get(scope, op.stats, op.stats_count), op.stats_count, false);
-    if (op.terms != NULL) {
-        float *terms = test_floats(desc->x.n * DG_LOSS_TERMS);
-        for (int64_t i = 0; i < desc->x.n * DG_LOSS_TERMS; i++) terms[i] = (float)op.terms[i];
-        keep(&r, "terms", terms, desc->x.n * DG_LOSS_TERMS, false);
-    }
-    test_op_backward(&op, false);
-    for (int i = 0; i < TEST_INPUTS; i++)
-        if (op.x_gradient[i]) keep_tensor(&r, DX[i], scope, &op.dx[i]);
-    for (int i = 0; i < TEST_PARAMS; i++)
-        if (op.p_count[i] > 0) keep(&r, DP[i], test_buffer_get(scope, op.dp[i], op.p_count[i]), op.p_count[i], false);
-    test_op_backward(&op, true);
-    for (int i = 0; i < TEST_INPUTS; i++)
-        if (op.x_gradient[i]) keep_tensor(&r, SUM[i], scope, &op.dx[i]);
-    test_op_destroy(&op);
-    test_scope_clear(scope);
-    return r;
-}
-
-/* |got - ref| <= eps |ref| + floor * largest |ref|. f32: sums of thousands of products in another order. bf16: one unit
- * in the last place (2^-8 of the value, twice where a sum is rounded again), and what cancels on the way there. */
-static int compare(const char *name, dg_dtype dtype, const results *got, const results *ref)
-{
-    int failed = 0;
-    DG_CHECK(got->used == ref->used);
-    for (int i = 0; i < ref->used; i++) {
-        const double eps = ref->stored[i] ? 0x1p-7 : 1e-5, floor = ref->stored[i] ? 1e-3 : 2e-6;
-        double largest = 0, worst = 0;
-        int64_t at = 0;
-        for (int64_t k = 0; k < ref->count[i]; k++) largest = fmax(largest, fabs(ref->value[i][k]));
-        for (int64_t k = 0; k < ref->count[i]; k++) {
-            const double wanted = ref->value[i][k], tolerance = eps * fabs(wanted) + floor * largest + 1e-7;
-            double ratio = fabs(got->value[i][k] - wanted) / tolerance;
-            if (isnan(ratio)) ratio = INFINITY;
-            if (ratio > worst) at = k;
-            worst = fmax(worst, ratio);
-        }
-        if (worst > 1) {
-            printf("FAIL %s %s %s[%lld]: %.8g, ref has %.8g (largest %.3g): %.3g of the tolerance\n", name,
-                   dtype == DG_BF16 ? "bf16" : "f32", ref->name[i], (long long)at, (double)got->value[i][at],
-                   (double)ref->value[i][at], largest, worst);
-            failed++;
-        }
-    }
-    return failed;
-}
-
-static int compare_bits(const char *name, const char *what, const results *a, const results *b)
-{
-    int failed = 0;
-    for (int i = 0; i < a->used; i++) {
-        if (memcmp(a->value[i], b->value[i], (size_t)a->count[i] * sizeof(float)) != 0) {
-            printf("FAIL %s: %s: bits of %s differ\n", name, what, a->name[i]);
-            failed++;
-        }
-    }
-    return failed;
-}
-
-static int check_case(test_scope *ref, test_scope *one, test_scope *two, const test_case *desc, uint64_t seed)
-{
-    int failed = 0;
-    const dg_dtype dtypes[2] = {DG_F32, DG_BF16};
-    for (int d = 0; d < 2; d++) {
-        results wanted = run(ref, desc, dtypes[d], seed);
-        results single = run(one, desc, dtypes[d], seed), again = run(one, desc, dtypes[d], seed);
-        results pair = run(two, desc, dtypes[d], seed), pair_again = run(two, desc, dtypes[d], seed);
-        failed += compare(desc->name, dtypes[d], &single, &wanted);
-        failed += compare(desc->name, dtypes[d], &pair, &wanted);
-        failed += compare_bits(desc->name, "one thread, repeated", &single, &again);
-        failed += compare_bits(desc->name, "two threads, repeated", &pair, &pair_again);
-        if (two->ops == &dg_backend_ref) failed += compare_bits(desc->name, "one and two threads", &single, &pair);
-        release(&wanted);
-        release(&single);
-        release(&again);
-        release(&pair);
-        release(&pair_again);
-    }
-    return failed;
-}
-
 /* Optimiser updates and sums over flat buffers of one length. */
-static results run_flat(test_scope *s, int64_t count)
+static test_results run_flat(test_scope *s, int64_t count)
 {
-    results r = {0};
+    test_results r = {0};
     float *host[4], *buffer[4], *sums = test_floats(1);
     for (int i = 0; i < 4; i++) {
         host[i] = test_random(77 + (uint64_t)i, count, 1, 0);
@@ -216,11 +97,11 @@ static results run_flat(test_scope *s, int64_t count)
     DG_CHECK_OK(s->ops->ema(s->backend, 0.99, count, buffer[0], buffer[1]));
     DG_CHECK_OK(s->ops->sum_squares(s->backend, count, buffer[0], &sum));
     sums[0] = (float)sum;
-    keep(&r, "p", test_buffer_get(s, buffer[0], count), count, false);
-    keep(&r, "average", test_buffer_get(s, buffer[1], count), count, false);
-    keep(&r, "momentum", test_buffer_get(s, buffer[2], count), count, false);
-    keep(&r, "v", test_buffer_get(s, buffer[3], count), count, false);
-    keep(&r, "sum of squares", sums, 1, false);
+    test_results_keep(&r, "p", test_buffer_get(s, buffer[0], count), count, false);
+    test_results_keep(&r, "average", test_buffer_get(s, buffer[1], count), count, false);
+    test_results_keep(&r, "momentum", test_buffer_get(s, buffer[2], count), count, false);
+    test_results_keep(&r, "v", test_buffer_get(s, buffer[3], count), count, false);
+    test_results_keep(&r, "sum of squares", sums, 1, false);
     test_scope_clear(s);
     return r;
 }
@@ -230,28 +111,34 @@ static int check_flat(test_scope *ref, test_scope *one, test_scope *two)
     int failed = 0;
     const int64_t counts[] = {1, 7, 16, 1000, 100003};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        results wanted = run_flat(ref, counts[i]), single = run_flat(one, counts[i]);
-        results pair = run_flat(two, counts[i]), again = run_flat(two, counts[i]);
-        failed += compare("flat buffers", DG_F32, &single, &wanted) + compare("flat buffers", DG_F32, &pair, &wanted);
-        failed += compare_bits("flat buffers", "two threads, repeated", &pair, &again);
-        release(&wanted);
-        release(&single);
-        release(&pair);
-        release(&again);
+        test_results wanted = run_flat(ref, counts[i]), single = run_flat(one, counts[i]);
+        test_results pair = run_flat(two, counts[i]), again = run_flat(two, counts[i]);
+        failed += test_results_compare("flat buffers", DG_F32, &single, &wanted) +
+                  test_results_compare("flat buffers", DG_F32, &pair, &wanted);
+        failed += test_results_compare_bits("flat buffers", "two threads, repeated", &pair, &again);
+        test_results_free(&wanted);
+        test_results_free(&single);
+        test_results_free(&pair);
+        test_results_free(&again);
     }
     return failed;
 }
 
 int main(int argc, char **argv)
 {
-    const char *name = argc == 3 ? argv[2] : "onednn";
+    const char *name = "onednn";
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--backend") == 0) name = argv[i + 1];
+        if (strcmp(argv[i], "--isa") == 0) setenv("ONEDNN_MAX_CPU_ISA", argv[i + 1], 1);
+    }
     test_scope one = test_scope_open(name, 1), two = test_scope_open(name, 2), ref = test_scope_open("ref", 1);
     int failed = check_flat(&ref, &one, &two);
     const int count = (int)(sizeof CASES / sizeof CASES[0]);
-    for (int i = 0; i < count; i++) failed += check_case(&ref, &one, &two, &CASES[i], (uint64_t)i + 1);
+    for (int i = 0; i < count; i++) failed += test_case_check(&ref, &one, &two, &CASES[i], (uint64_t)i + 1);
+    printf("%s, bf16 convolutions %s: %d operations, %d results beyond tolerance\n", two.backend->description,
+           test_convolves_bf16(&one) ? "too" : "not supported", count, failed);
     test_scope_close(&one);
     test_scope_close(&two);
     test_scope_close(&ref);
-    printf("%d operations in f32 and bf16, %d results beyond tolerance\n", count, failed);
     return failed > 0;
 }
