@@ -206,7 +206,8 @@ static dg_status read_run(const char *folder, progress *p)
     p->minutes = json_number_value(setting(config, "train.minutes"));
     DG_TRY_GOTO(status, read_metrics(folder, monitor == NULL ? "" : monitor, p), cleanup);
     p->checkpoint_age_s = newest_checkpoint_age(folder);
-    p->state = is_held(folder) ? "running" : summary != NULL ? "done" : "stopped";
+    bool done = summary != NULL && json_integer_value(json_object_get(summary, "step")) >= p->step;
+    p->state = is_held(folder) ? "running" : done ? "done" : "stopped"; /* a summary may be older than a resumed run */
     find_left(p);
 cleanup:
     json_decref(config);

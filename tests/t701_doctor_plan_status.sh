@@ -57,6 +57,11 @@ exec 9>runs/a/run.lock; flock -x 9
 "$program" status runs/a | grep -q 'running, step 40 of 100, 0.5 steps/s, left 2 min, best val_dose_score 10.5 at step 40' ||
     bad "$("$program" status runs/a)"
 exec 9>&-
+for step in 30 40; do # a summary of an earlier end, then of this one
+    echo "{\"step\": $step}" >runs/a/training_summary.json
+    "$program" status --json runs/a >status.json || bad "status with a summary"
+    [ "$(value status.json 0.state)" = "$([ $step = 40 ] && echo done || echo stopped)" ] || bad "$(cat status.json)"
+done
 echo '{' >runs/a/training_summary.json
 out=$("$program" status runs/a 2>&1); code=$?
 [ $code = 1 ] && grep -q 'training_summary.json, line 2' <<<"$out" || bad "damaged summary: $code $out"
