@@ -1,0 +1,131 @@
+/* Channels of a run: auto and named, left and right, what is refused; what a checkpoint stores and compares.
+ * ctest: libs=dg_run label=unit timeout=60
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "recipe.h"
+#include "t7_cases.h"
+
+static const int64_t shape[3] = {4, 5, 6};
+static const int64_t all[4] = {0, 1, 2, 3};
+
+static void expect(const dg_recipe *recipe, int channel, const char *name, bool required, int mirror)
+{
+    char text[DG_OPT_WORD];
+    dg_channel_name(&recipe->channel[channel], text, sizeof text);
+    DG_CHECK(strcmp(text, name) == 0);
+    DG_CHECK(recipe->channel[channel].required == required && recipe->channel[channel].mirror == mirror);
+}
+
+static void test_auto(const t7_cohort *t)
+{
+    dg_run_config config;
+    dg_recipe recipe;
+    t7_config("data: {augment: {flip: true}}", &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, all, 4, &recipe));
+    DG_CHECK(recipe.count == 5);
+    expect(&recipe, 0, "ct", true, 0);
+    expect(&recipe, 1, "sdf.PTV56", false, 1); /* in cases 0 and 3 only */
+    expect(&recipe, 2, "sdf.PTV70", true, 2);
+    expect(&recipe, 3, "sdf.Left", true, 4);
+    expect(&recipe, 4, "sdf.Right", true, 3);
+    DG_CHECK(recipe.seen_low_mm[0] == 3 && recipe.seen_high_mm[2] == 2);
+    DG_CHECK(dg_channel_outside(&recipe, 0) == -1 && dg_channel_outside(&recipe, 1) == 1);
+}
+
+static void test_checks(const t7_cohort *t)
+{
+    dg_run_config config;
+    dg_recipe recipe;
+    t7_config("data: {channels: [ct, mask.PTV70, rx, possible_dose, body]}", &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, all, 4, &recipe));
+    dg_case_info info = *dg_cohort_case(t->cohort, 0);
+    DG_CHECK_OK(dg_recipe_check_case(&recipe, &info));
+    snprintf(info.structure[0].name, sizeof info.structure[0].name, "GTV");
+    DG_CHECK_FAILS(dg_recipe_check_case(&recipe, &info), DG_ERR_DATA, "case case-00 lacks what channel 'mask.PTV70'");
+    info = *dg_cohort_case(t->cohort, 0);
+    DG_CHECK(!dg_recipe_outside(&recipe, &info));
+    info.grid.spacing_mm[1] *= 1.2;
+    DG_CHECK(dg_recipe_outside(&recipe, &info));
+    info.prescription_gy = 0;
+    double scale;
+    DG_CHECK_FAILS(dg_recipe_scale(&recipe, &info, &scale), DG_ERR_DATA, "case case-00 has no prescription");
+    recipe.scale_gy = 60;
+    DG_CHECK_OK(dg_recipe_scale(&recipe, &info, &scale));
+    DG_CHECK(scale == 60);
+}
+
+static void refuse(const t7_cohort *t, const char *yaml, dg_status status, const char *words)
+{
+    dg_run_config config;
+    dg_recipe recipe;
+    t7_config(yaml, &config);
+    DG_CHECK_FAILS(dg_recipe_resolve(&config, t->cohort, all, 4, &recipe), status, words);
+}
+
+static void test_refused(const t7_cohort *t)
+{
+    refuse(t, "data: {channels: [ct, sdf]}", DG_ERR_USAGE, "'sdf' is no channel");
+    refuse(t, "data: {channels: [ct.PTV70]}", DG_ERR_USAGE, "'ct.PTV70' is no channel");
+    refuse(t, "data: {channels: [dose]}", DG_ERR_USAGE, "'dose' is no channel");
+    refuse(t, "data: {channels: [ct, sdf.Liver]}", DG_ERR_USAGE, "channel 'sdf.Liver'");
+    refuse(t, "data: {channels: [ct, rx, ct]}", DG_ERR_USAGE, "'ct' is listed twice");
+    refuse(t, "data: {channels: [ct, sdf.Left], augment: {flip: true}}", DG_ERR_USAGE, "its partner 'Right' is not");
+    refuse(t, "{data: {channels: [mask.Right]}, predict: {flips: true}}", DG_ERR_USAGE, "its partner 'Left' is not");
+    refuse(t, "data: {constraints: true}", DG_ERR_DATA, "case case-00 has no constraint vector");
+    dg_run_config config;
+    dg_recipe recipe;
+    t7_config("data: {channels: [ct]}", &config);
+    DG_CHECK_FAILS(dg_recipe_resolve(&config, t->cohort, all, 0, &recipe), DG_ERR_USAGE, "no case to train on");
+}
+
+static void test_geometry(void)
+{
+    dg_recipe recipe = {.count = 1, .coarsen = {2, 3, 1}};
+    const int64_t odd[3] = {5, 9, 7};
+    const double spacing[3] = {3, 2, 1};
+    dg_grid native = dg_grid_make(odd, spacing), net;
+    int64_t sub[3];
+    dg_recipe_geometry(&recipe, &native, &net, sub);
+    DG_CHECK(net.shape[0] == 3 && net.shape[1] == 3 && net.shape[2] == 7);
+    DG_CHECK(net.spacing_mm[0] == 6 && net.spacing_mm[1] == 6 && net.spacing_mm[2] == 1);
+    DG_CHECK(net.origin_mm[0] == 1.5 && net.origin_mm[1] == 2 && net.origin_mm[2] == 0);
+    DG_CHECK(sub[0] == 2 && sub[1] == 3 && sub[2] == 1);
+}
+
+static void test_state(const t7_cohort *t)
+{
+    dg_run_config config;
+    dg_recipe recipe, empty = {.count = 0}, other;
+    dg_state_memory *memory;
+    dg_state_registry saved = {.count = 0}, loaded = {.count = 0}, third = {.count = 0};
+    t7_config("{data: {patch: auto, coarsen: 2, ct_range: [-900.5, 1234]}, loss: {mask: body}}", &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, all, 4, &recipe));
+    DG_CHECK_OK(dg_state_memory_create(&memory));
+    DG_CHECK_OK(dg_state_register(&saved, dg_recipe_state(&recipe)));
+    DG_CHECK_OK(dg_state_memory_save(memory, &saved));
+    DG_CHECK_OK(dg_state_register(&loaded, dg_recipe_state(&empty)));
+    DG_CHECK_OK(dg_state_memory_load(memory, &loaded)); /* adopts */
+    json_t *a = dg_recipe_to_json(&recipe), *b = dg_recipe_to_json(&empty);
+    DG_CHECK(json_equal(a, b) && empty.count == recipe.count && empty.ct_low_hu == -900.5);
+    DG_CHECK(empty.channel[3].mirror == 4 && empty.loss_mask == DG_MASK_BODY);
+    json_decref(a);
+    json_decref(b);
+    DG_CHECK_OK(dg_state_memory_load(memory, &loaded)); /* compares with what it adopted */
+    other = recipe;
+    other.ct_high_hu = 1000;
+    DG_CHECK_OK(dg_state_register(&third, dg_recipe_state(&other)));
+    DG_CHECK_FAILS(dg_state_memory_load(memory, &third), DG_ERR_MISMATCH, "differs in 'ct_range_hu'");
+    dg_state_memory_destroy(&memory);
+}
+
+int main(void)
+{
+    t7_cohort t;
+    t7_create(&t, 4, shape);
+    test_auto(&t);
+    test_checks(&t);
+    test_refused(&t);
+    test_geometry();
+    test_state(&t);
+    t7_release(&t);
+    return 0;
+}

@@ -1,0 +1,193 @@
+/* Predictions of a small random network: limits and region, mirror symmetry with flips, windows that agree with the
+ * whole where they must, a case that lacks a channel.
+ * ctest: libs=dg_run label=unit timeout=120
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "predictor.h"
+#include "t7_cases.h"
+
+#include <math.h>
+
+static const int64_t shape[3] = {7, 9, 10};
+enum { VOXELS = 630 };
+static const int64_t cases[2] = {0, 1};
+
+typedef struct bench {
+    dg_recipe recipe;
+    dg_model *model;
+    dg_backend *backend;
+    dg_source *source;
+    float *weights;
+} bench;
+
+static void open_bench(const t7_cohort *t, const char *yaml, float output_bias, bench *b)
+{
+    dg_run_config config;
+    t7_config(yaml, &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, cases, 2, &b->recipe));
+    dg_model_config model = dg_run_config_model(&config, b->recipe.count, 0);
+    DG_CHECK_OK(dg_model_create(&model, &b->model));
+    dg_backend_options options = {.threads = 1};
+    DG_CHECK_OK(dg_backend_create("ref", &options, &b->backend));
+    DG_CHECK_OK(dg_source_create(t->cohort, &b->recipe, 0, &b->source));
+    void *memory;
+    DG_CHECK_OK(b->backend->ops->alloc(b->backend, b->model->params.total * 4, "weights", &memory));
+    b->weights = memory;
+    dg_params_init(&b->model->params, 3, b->weights);
+    int bias = dg_param_find(&b->model->params, "out_conv.bias");
+    DG_CHECK(bias >= 0);
+    const dg_param *param = &b->model->params.item[bias];
+    for (int64_t i = 0; i < param->count; i++) b->weights[param->offset + i] += output_bias;
+}
+
+static void close_bench(bench *b)
+{
+    b->backend->ops->free(b->backend, b->weights);
+    dg_source_destroy(&b->source);
+    dg_backend_destroy(&b->backend);
+    dg_model_destroy(&b->model);
+}
+
+static dg_predictor_note predict(bench *b, bool flips, double overlap, int64_t index, float *dose_gy)
+{
+    dg_predictor_config config = {.dtype = DG_F32, .overlap = overlap, .flips = flips};
+    dg_predictor *predictor;
+    dg_predictor_note note;
+    DG_CHECK_OK(dg_predictor_create(b->model, b->backend, b->source, &config, NULL, &predictor));
+    DG_CHECK_OK(dg_predictor_set_weights(predictor, b->weights));
+    DG_CHECK_OK(dg_source_pin(b->source, index));
+    DG_CHECK_OK(dg_predictor_run(predictor, index, dose_gy, &note));
+    dg_source_unpin(b->source, index);
+    dg_predictor_destroy(&predictor);
+    return note;
+}
+
+static const char whole[] =
+    "{data: {channels: [ct, mask.Left, mask.Right], patch: auto, ct_range: [-300, 300]}, model: "
+    "{base: 4, levels: 2}}";
+
+static void test_limits(const t7_cohort *t)
+{
+    bench b;
+    float dose[VOXELS];
+    for (int sign = -1; sign <= 1; sign += 2) {
+        open_bench(t, whole, (float)(100 * sign), &b);
+        dg_predictor_note note = predict(&b, false, 0.5, 0, dose);
+        DG_CHECK(note.region == DG_REGION_POSSIBLE_DOSE && note.windows == 1);
+        for (int i = 0; i < VOXELS; i++) {
+            bool possible = (t->masks[0][i] & 8) != 0;
+            DG_CHECK(dose[i] == (sign > 0 && possible ? 105.0f : 0.0f)); /* 1.5 x 70 Gy */
+        }
+        close_bench(&b);
+    }
+}
+
+/* Case 1 made the mirror image of case 0, sides swapped: with flips the predictions are mirror images, bit for bit;
+ * without they are not. */
+static void test_mirror(const char *yaml)
+{
+    t7_cohort m;
+    bench b;
+    float dose[2][VOXELS];
+    t7_create(&m, 2, shape);
+    m.data[0].info.structure_count = m.data[1].info.structure_count = 5;
+    for (int64_t i = 0; i < VOXELS; i++) {
+        int64_t j = i - i % 10 + 9 - i % 10;
+        uint64_t bits = m.masks[0][i] & 1;
+        if (m.masks[0][i] & 2) bits |= 4;
+        if (m.masks[0][i] & 4) bits |= 2;
+        m.masks[0][i] |= 8;
+        m.masks[1][j] = bits | 8;
+        m.ct[1][j] = m.ct[0][i];
+    }
+    dg_cohort_close(&m.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(m.data, 2, &m.cohort));
+    open_bench(&m, yaml, 0.5f, &b);
+    double apart = 0;
+    for (int flips = 0; flips < 2; flips++) {
+        predict(&b, flips == 1, 0.5, 0, dose[0]);
+        predict(&b, flips == 1, 0.5, 1, dose[1]);
+        apart = 0;
+        for (int64_t i = 0; i < VOXELS; i++) apart = fmax(apart, fabs(dose[0][i] - dose[1][i - i % 10 + 9 - i % 10]));
+        DG_CHECK(flips == 1 ? apart <= 1e-4 : apart > 0.01);
+    }
+    close_bench(&b);
+    t7_release(&m);
+}
+
+/* Norms see their whole window, so windows cannot agree with the whole case to rounding; they must cover every voxel, and
+ * one window as large as the padded case must be the whole case. */
+static void test_windows(const t7_cohort *t)
+{
+    bench b;
+    float one[VOXELS], many[VOXELS];
+    open_bench(t, whole, 0.5f, &b);
+    predict(&b, false, 0.5, 0, one);
+    close_bench(&b);
+    open_bench(
+        t,
+        "{data: {channels: [ct, mask.Left, mask.Right], patch: [8, 10, 10], ct_range: [-300, 300]}, model: {base: "
+        "4, levels: 2}}",
+        0.5f, &b);
+    DG_CHECK(predict(&b, false, 0.5, 0, many).windows == 1);
+    for (int i = 0; i < VOXELS; i++) DG_CHECK(one[i] == many[i]);
+    close_bench(&b);
+    open_bench(
+        t,
+        "{data: {channels: [ct, mask.Left, mask.Right], patch: [4, 4, 6], ct_range: [-300, 300]}, model: {base: 4, "
+        "levels: 2}}",
+        3, &b);
+    DG_CHECK(predict(&b, false, 0.5, 0, many).windows == 3 * 4 * 3);
+    for (int i = 0; i < VOXELS; i++) DG_CHECK((many[i] > 0) == ((t->masks[0][i] & 8) != 0));
+    close_bench(&b);
+}
+
+static void test_lacking(const t7_cohort *t)
+{
+    bench b;
+    dg_predictor *predictor;
+    dg_predictor_note note;
+    float dose[VOXELS];
+    open_bench(t, "{data: {channels: [ct, sdf.PTV70], patch: auto}, model: {base: 4, levels: 2}}", 0, &b);
+    t7_cohort m;
+    t7_create(&m, 1, shape);
+    snprintf(m.data[0].info.structure[0].name, DG_STRUCTURE_NAME, "GTV");
+    dg_cohort_close(&m.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(m.data, 1, &m.cohort));
+    dg_source *other;
+    DG_CHECK_OK(dg_source_create(m.cohort, &b.recipe, 0, &other));
+    dg_predictor_config config = {.dtype = DG_F32};
+    DG_CHECK_OK(dg_predictor_create(b.model, b.backend, other, &config, NULL, &predictor));
+    DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
+    DG_CHECK_OK(dg_source_pin(other, 0));
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_DATA,
+                   "case case-00 lacks what channel 'sdf.PTV70'");
+    b.weights[b.model->params.item[0].offset] = NAN;
+    snprintf(m.data[0].info.structure[0].name, DG_STRUCTURE_NAME, "PTV70");
+    dg_source_unpin(other, 0);
+    dg_predictor_destroy(&predictor);
+    dg_source_destroy(&other);
+    DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
+    DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
+    DG_CHECK_OK(dg_source_pin(b.source, 0));
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_NUMERIC,
+                   "case case-00: the network gave a dose");
+    dg_source_unpin(b.source, 0);
+    dg_predictor_destroy(&predictor);
+    t7_release(&m);
+    close_bench(&b);
+}
+
+int main(void)
+{
+    t7_cohort t;
+    t7_create(&t, 2, shape);
+    test_limits(&t);
+    test_mirror(whole);
+    test_mirror(
+        "{data: {channels: [ct, mask.Left, mask.Right], patch: auto, coarsen: [1, 1, 5], ct_range: [-300, 300]}, "
+        "model: {base: 4, levels: 2}}");
+    test_windows(&t);
+    test_lacking(&t);
+    t7_release(&t);
+    return 0;
+}
