@@ -65,3 +65,14 @@ dg 0 synth -o other --cases 2 --shape 13,20,37 --spacing 14,18,18
 dg 0 predict --checkpoint $model --cohort other -o odd
 dg 0 inspect odd --json
 same "predictions of odd shapes" 2 "$(value cases)"
+
+# Predictions of other patients' shape, and damaged ones.
+dg 1 evaluate --cohort cohort --predictions odd -o odd.json
+said "belongs to another cohort" "phantom-0001"
+cp -r whole spoilt
+for ((at = 2000; at < $(size whole/phantom-0003.h5); at += 1000)); do flip spoilt/phantom-0003.h5 $at; done
+truncate -s 100 spoilt/phantom-0005.h5
+dg 1 inspect spoilt --json
+said "phantom-0003" "phantom-0005"
+dg 3 evaluate --cohort cohort --predictions spoilt -o spoilt.json
+said "phantom-0003" "phantom-0005"
