@@ -44,7 +44,8 @@ if ! diff -q options.md "${DG_TEST_SOURCE:?}/doc/options.md" >/dev/null; then
 fi
 
 # Two ranks: one error line, and both return its code.
-out=$(mpirun -np 2 --oversubscribe "$program" trian 2>&1); code=$?
+# Open MPI unloads modules that leaked: LeakSanitizer cannot tell whose memory it was.
+out=$(ASAN_OPTIONS=detect_leaks=0 mpirun -np 2 --oversubscribe "$program" trian 2>&1); code=$?
 [ "$code" = 2 ] && [ "$(grep -c 'unknown job trian' <<<"$out")" = 1 ] ||
     { echo "two ranks, wrong job: code $code"; echo "$out"; fail=1; }
 exit $fail
