@@ -3,20 +3,8 @@
 # Import of damaged OpenKBP patients: each is named with its file, line and reason; what is good is imported all the same
 # when --keep-going says so, and exit code 3 tells.
 . "$(dirname "$0")/whole.sh"
+. "$here/whole_openkbp.sh"
 
-box() { # low high value: CSV rows of the voxels [low, high)^3 of the 128^3 array
-    awk -v a="$1" -v b="$2" -v v="$3" 'BEGIN { print ",data"
-        for (i = a; i < b; i++) for (j = a; j < b; j++) for (k = a; k < b; k++) print (i * 128 + j) * 128 + k "," v }'
-}
-patient() { # folder: a whole patient of a few hundred voxels
-    mkdir -p "$1"
-    printf '3.9\n3.9\n2.5\n' >"$1/voxel_dimensions.csv"
-    box 56 68 1040 >"$1/ct.csv"
-    box 57 66 60.5 >"$1/dose.csv"
-    box 57 66 "" >"$1/possible_dose_mask.csv"
-    box 59 63 "" >"$1/PTV70.csv"
-    box 57 59 "" >"$1/LeftParotid.csv"
-}
 for p in good nofile garbage nan half text range twice; do patient src/$p; done
 rm src/nofile/possible_dose_mask.csv
 sed -i '12s/.*/7401x6,60.5/' src/garbage/dose.csv

@@ -8,6 +8,7 @@
 }
 . "$(dirname "$0")/whole.sh"
 . "$here/whole_train.sh"
+. "$here/whole_openkbp.sh"
 trap 'umount "$work/small" 2>/dev/null; rm -rf "$work"' EXIT
 small() { # KiB: an empty file system of that size at ./small
     mkdir -p small
@@ -25,9 +26,28 @@ said "No space left on device"
 kept=$(ls small/cohort/cases/*.h5 | wc -l)
 [ "$kept" -ge 1 ] && [ "$kept" -lt 6 ] || fail "$kept cases of 6 were kept"
 for f in small/cohort/cases/*.h5; do cmp "$f" cohort/cases/"$(basename "$f")" || fail "$f is not whole"; done
+ranks 2 1 synth -o small/cohort --cases 6 --shape 16,16,16 --spacing 14,18,18
+said "No space left on device" "rank "
 mount -o remount,size=$((used * 4))k small
 dg 0 synth -o small/cohort --cases 6 --shape 16,16,16 --spacing 14,18,18
 diff -r small/cohort cohort || fail "the cohort made after all differs"
+
+# pack on two ranks: refused before anything is written; nothing half-made is left.
+small $((used / 2))
+ranks 2 1 pack cohort -o small/packed.h5
+said "No space left on device"
+[ -z "$(ls small)" ] || fail "pack left $(ls small)"
+
+# import: the first patients are in, the one that does not fit is named.
+for p in a b c d e f; do patient src/$p; done
+dg 0 import src/a -o one
+case_kb=$(du -k one/cases/a.h5 | cut -f1)
+small $((case_kb * 5 / 2))
+dg 1 import src/? -o small/cohort
+said "No space left on device" "case c"
+dg 0 inspect small/cohort --json
+same "cases that were in before the disk was full" 2 "$(value cases)"
+[ ! -e small/cohort/cases/c.h5 ] || fail "half a case was kept"
 
 # train: the disk fills up with checkpoints; the last complete one is intact and the run goes on from it.
 dg 0 train run.yaml --set train.steps=5
