@@ -24,6 +24,8 @@ typedef struct dg_plan_config {
 typedef dg_status (*dg_gradients_ready)(void *context, int64_t first);
 
 /* `model` and `backend` are borrowed and outlive the plan. DG_ERR_USAGE: an axis does not fit the model; DG_ERR_MEMORY. */
+/* Borrows model and backend: both outlive the plan. DG_ERR_USAGE for a batch or patch the model cannot take (the message
+ * gives the next one it can), DG_ERR_MEMORY, and what the backend's conv_create returns. */
 DG_MUST_USE dg_status dg_plan_create(const dg_model *model, dg_backend *backend, const dg_plan_config *config,
                                      dg_plan **out);
 void dg_plan_destroy(dg_plan **plan);
