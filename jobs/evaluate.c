@@ -57,7 +57,8 @@ static const dg_option rows[] = {
 
 typedef struct choice {
     char id[DG_CASE_ID];
-    int64_t index; /* in the cohort; -1: not there */
+    int64_t index;    /* in the cohort; -1: not there */
+    char reason[256]; /* what the ledger says against its prediction, "" if nothing */
 } choice;
 
 /* What a rank holds while it evaluates. */
@@ -142,7 +143,10 @@ static dg_status choose_cases(work *w)
     DG_TRY_GOTO(status, dg_ledger_read(w->s->predictions, &entry, &entries), cleanup);
     if (entries > 0) {
         DG_TRY_GOTO(status, DG_NEW(&w->chosen, entries, "list of cases"), cleanup);
-        for (int64_t i = 0; i < entries; i++) choose(w, entry[i].id);
+        for (int64_t i = 0; i < entries; i++) {
+            choose(w, entry[i].id);
+            if (!entry[i].done) snprintf(w->chosen[i].reason, sizeof w->chosen[i].reason, "%s", entry[i].reason);
+        }
     } else {
         DG_TRY_GOTO(status, choose_files(w), cleanup);
     }
@@ -277,7 +281,10 @@ static dg_status evaluate_task(work *w, int64_t task)
 {
     dg_case_result *result = NULL;
     DG_TRY(DG_NEW(&result, 1, "result of a case"));
-    dg_status status = dg_evaluation_case(w->cohort, w->chosen[task].index, w->chosen[task].id, &w->config, result);
+    const choice *c = &w->chosen[task];
+    dg_status status = dg_evaluation_case(w->cohort, c->index, c->id, &w->config, result);
+    if (result->failed && c->reason[0] != '\0')
+        snprintf(result->reason, sizeof result->reason, "it was not predicted: %s", c->reason);
     result->order = task;
     if (status == DG_OK) status = keep_result(w, result);
     dg_free(&result);
@@ -293,6 +300,24 @@ static dg_status evaluate_cases(work *w)
     if (status == DG_OK) status = share_out(w, "evaluation, cases", w->count, index, evaluate_task);
     dg_free(&index);
     return status;
+}
+
+/* Points w->result at the gathered results, in the order of the cases: each must be there once. */
+static dg_status sort_results(work *w, int64_t total)
+{
+    int64_t found = 0;
+    for (int64_t at = 0; w->bytes != NULL && at < total;) {
+        const dg_case_result *r = (const dg_case_result *)(const void *)(w->bytes + at);
+        if (r->order < 0 || r->order >= w->count || w->result[r->order] != NULL)
+            return DG_FAIL(DG_ERR_INTERNAL, "result %lld of %lld cases came twice or is unknown", (long long)r->order,
+                           (long long)w->count);
+        w->result[r->order] = r;
+        at += (int64_t)dg_case_result_bytes(r);
+        found++;
+    }
+    if (found != w->count)
+        return DG_FAIL(DG_ERR_INTERNAL, "%lld of %lld cases were evaluated", (long long)found, (long long)w->count);
+    return DG_OK;
 }
 
 /* All results to rank 0, in the order of the cases. */
@@ -318,12 +343,7 @@ static dg_status gather(work *w)
     }
     dg_free(&w->bytes);
     w->bytes = all;
-    for (int64_t at = 0; at < total;) {
-        const dg_case_result *r = (const dg_case_result *)(const void *)(all + at);
-        w->result[r->order] = r;
-        at += (int64_t)dg_case_result_bytes(r);
-    }
-    return DG_OK;
+    return sort_results(w, total);
 }
 
 /* ---- telling ------------------------------------------------------------------------------------------------------ */

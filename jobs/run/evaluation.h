@@ -96,7 +96,7 @@ typedef struct dg_scoreboard {
 DG_MUST_USE dg_status dg_scoreboard_make(const dg_case_result *const *results, int64_t count, dg_contender contender,
                                          const dg_evaluation_config *config, dg_scoreboard *out);
 
-/* The whole answer (doc/formats.md): per_case_results[], failed[], aggregate. The caller's; NULL: no memory. */
+/* The whole answer (doc/results.md): per_case_results[], failed[], aggregate. The caller's; NULL: no memory. */
 json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config,
                               const dg_scoreboard board[DG_CONTENDERS]);
 

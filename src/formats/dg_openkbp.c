@@ -12,17 +12,17 @@ enum { FILE_LIMIT = 128 << 20, ROW_BYTES = 32, NAME_MAX_BYTES = 64 };
 static const double dose_limit_gy = 1000, spacing_limit_mm = 100, ct_shift = 1000, ct_limit = 4095;
 
 static const dg_openkbp_structure structure_row[DG_OPENKBP_STRUCTURES] = {
-    {"Brainstem", "Brainstem", "", DG_OPENKBP_OAR, 0, false},
-    {"SpinalCord", "SpinalCord", "", DG_OPENKBP_OAR, 0, false},
-    {"RightParotid", "Parotid_R", "LeftParotid", DG_OPENKBP_OAR, 0, false},
-    {"LeftParotid", "Parotid_L", "RightParotid", DG_OPENKBP_OAR, 0, false},
-    {"Esophagus", "Esophagus", "", DG_OPENKBP_OAR, 0, false},
-    {"Larynx", "Larynx", "", DG_OPENKBP_OAR, 0, false},
-    {"Mandible", "Bone_Mandible", "", DG_OPENKBP_OAR, 0, false},
-    {"PTV56", "PTV_5600", "", DG_OPENKBP_TARGET, 56, false},
-    {"PTV63", "PTV_6300", "", DG_OPENKBP_TARGET, 63, false},
-    {"PTV70", "PTV_7000", "", DG_OPENKBP_TARGET, 70, true},
-    {"possible_dose_mask", "", "", DG_OPENKBP_POSSIBLE_DOSE, 0, true},
+    {"Brainstem", "Brainstem", "", 0, DG_OPENKBP_OAR, false},
+    {"SpinalCord", "SpinalCord", "", 0, DG_OPENKBP_OAR, false},
+    {"RightParotid", "Parotid_R", "LeftParotid", 0, DG_OPENKBP_OAR, false},
+    {"LeftParotid", "Parotid_L", "RightParotid", 0, DG_OPENKBP_OAR, false},
+    {"Esophagus", "Esophagus", "", 0, DG_OPENKBP_OAR, false},
+    {"Larynx", "Larynx", "", 0, DG_OPENKBP_OAR, false},
+    {"Mandible", "Bone_Mandible", "", 0, DG_OPENKBP_OAR, false},
+    {"PTV56", "PTV_5600", "", 56, DG_OPENKBP_TARGET, false},
+    {"PTV63", "PTV_6300", "", 63, DG_OPENKBP_TARGET, false},
+    {"PTV70", "PTV_7000", "", 70, DG_OPENKBP_TARGET, true},
+    {"possible_dose_mask", "", "", 0, DG_OPENKBP_POSSIBLE_DOSE, true},
 };
 
 const dg_openkbp_structure *dg_openkbp_structure_at(int row)
@@ -70,7 +70,7 @@ static dg_status load(reader *r, const char *name, bool required, bool *present)
 static dg_status read_spacing(reader *r)
 {
     static const char name[] = "voxel_dimensions.csv";
-    bool present;
+    bool present = false;
     double mm[3];
     DG_TRY(load(r, name, true, &present));
     const char *at = r->text;
@@ -98,9 +98,9 @@ static dg_status read_ct(reader *r)
     const double low = r->options->keep_ct ? INT16_MIN + ct_shift : 0;
     const double high = r->options->keep_ct ? INT16_MAX + ct_shift : ct_limit;
     csv_table table;
-    int64_t index;
-    double value;
-    bool more;
+    int64_t index = 0;
+    double value = 0;
+    bool more = false;
     DG_TRY(load(r, "ct.csv", true, &more));
     DG_TRY(DG_NEW(&p->ct_hu, DG_OPENKBP_VOXELS, "CT of an OpenKBP case"));
     for (int64_t i = 0; i < DG_OPENKBP_VOXELS; i++) p->ct_hu[i] = (int16_t)-ct_shift;
@@ -121,9 +121,9 @@ static dg_status read_ct(reader *r)
 static dg_status parse_dose(const char *case_id, const char *name, const char *text, int64_t length, float *dose_gy)
 {
     csv_table table;
-    int64_t index;
-    double value;
-    bool more;
+    int64_t index = 0;
+    double value = 0;
+    bool more = false;
     memset(dose_gy, 0, DG_OPENKBP_VOXELS * sizeof *dose_gy);
     DG_TRY(csv_table_start(&table, case_id, name, text, length, DG_OPENKBP_VOXELS, false));
     for (;;) {
@@ -138,7 +138,7 @@ static dg_status parse_dose(const char *case_id, const char *name, const char *t
 
 static dg_status read_dose(reader *r)
 {
-    bool present;
+    bool present = false;
     DG_TRY(load(r, "dose.csv", r->options->require_dose, &present));
     if (!present) return DG_OK;
     DG_TRY(DG_NEW(&r->patient->dose_gy, DG_OPENKBP_VOXELS, "dose of an OpenKBP case"));
@@ -152,9 +152,9 @@ static dg_status read_structure(reader *r, int row)
     dg_openkbp_patient *p = r->patient;
     char name[NAME_MAX_BYTES];
     csv_table table;
-    int64_t index;
-    double value;
-    bool present, more;
+    int64_t index = 0;
+    double value = 0;
+    bool present = false, more = false;
     snprintf(name, sizeof name, "%s.csv", s->name);
     DG_TRY(load(r, name, s->required, &present));
     if (!present) return DG_OK;

@@ -26,8 +26,8 @@ typedef struct dg_openkbp_structure {
     const char *name;   /* "PTV70"; its file is NAME.csv */
     const char *tg263;  /* AAPM TG-263 name, "" if none */
     const char *mirror; /* left/right partner, "" if none */
-    dg_openkbp_role role;
     double prescription_gy; /* of a target, else 0 */
+    dg_openkbp_role role;
     bool required;
 } dg_openkbp_structure;
 
