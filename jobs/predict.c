@@ -20,8 +20,7 @@
 
 typedef struct settings {
     char checkpoint[DG_OPT_TEXT], cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
-    dg_string_list cases; /* count 0: all */
-    int part;             /* dg_part, of `split` */
+    dg_string_list cases; /* count 0: all; the name of a part: those of the split */
     bool resume, json;
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
     int flips, dtype;
@@ -32,7 +31,6 @@ enum { AS_TRAINED = 0 };
 static const char *const word_all[] = {"all", NULL};
 static const char *const word_trained[] = {"trained", NULL};
 static const char *const word_auto[] = {"auto", NULL};
-static const char *const part_names[] = {"train", "val", "test", NULL};
 static const char *const flips_names[] = {"trained", "no", "yes", NULL};
 static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
 
@@ -46,11 +44,9 @@ static const dg_option rows[] = {
     {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
      .unit = "", .help = "folder of the predictions"},
     {.key = "predict.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 1,
-     .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .help = "ids of the cases: [a, b]"},
+     .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .help = "ids of the cases [a, b], all, or a part of the run's split: train, val, test"},
     {.key = "predict.split", .flag = "split", .type = DG_OPT_STRING, AT(split), .fallback = "", .unit = "",
-     .help = "test_cases.json of a run: only the cases of one part (--part) are predicted"},
-    {.key = "predict.part", .flag = "part", .type = DG_OPT_ENUM, AT(part), .names = part_names, .fallback = "test",
-     .unit = "", .help = "part of the split"},
+     .help = "file of the split, where it is not the test_cases.json of the checkpoint's run"},
     {.key = "predict.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
      .help = "keeps intact predictions that this network made with these settings"},
     {.key = "predict.overlap", .flag = "overlap", .type = DG_OPT_DOUBLE_LIST, AT(overlap), .min = 0, .max = 0.9,
@@ -101,8 +97,6 @@ static dg_status check_settings(const settings *s)
         if (needed[i].value[0] == '\0')
             return DG_FAIL(DG_ERR_USAGE, "%s is missing: name %s", needed[i].flag, needed[i].meaning);
     }
-    if (s->split[0] != '\0' && s->cases.count > 0)
-        return DG_FAIL(DG_ERR_USAGE, "--cases and --split both choose the cases; leave one out");
     return DG_OK;
 }
 
@@ -114,19 +108,42 @@ static dg_status choose(work *w, const char *id)
     return DG_OK;
 }
 
+/* The part that --cases names, or DG_PARTS. */
+static dg_part named_part(const settings *s)
+{
+    int part = DG_PARTS;
+    for (int p = 0; p < DG_PARTS; p++) {
+        if (s->cases.count == 1 && strcmp(s->cases.value[0], dg_part_name((dg_part)p)) == 0) part = p;
+    }
+    return (dg_part)part;
+}
+
+/* Ids of a part, from --split or from the run that the checkpoint lies in. */
+static dg_status read_part(const settings *s, dg_part part, char (**ids)[DG_CASE_ID], int64_t *count)
+{
+    char path[DG_PATH_MAX], folder[DG_OPT_TEXT];
+    if (s->split[0] != '\0') return dg_split_read_part(s->split, part, ids, count);
+    snprintf(folder, sizeof folder, "%s", s->checkpoint);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL) slash[1] = '\0';
+    DG_TRY(dg_path_join(path, slash != NULL ? folder : ".", "../test_cases.json"));
+    dg_status status = dg_split_read_part(path, part, ids, count);
+    return status == DG_OK ? DG_OK : dg_error_context(status, "--cases %s", dg_part_name(part));
+}
+
 static dg_status choose_cases(work *w)
 {
     const settings *s = w->s;
     int64_t all = dg_cohort_count(w->cohort), listed = 0;
     char(*ids)[DG_CASE_ID] = NULL;
-    if (s->split[0] != '\0') DG_TRY(dg_split_read_part(s->split, (dg_part)s->part, &ids, &listed));
-    int64_t room = all > listed ? all : listed;
-    dg_status status = DG_NEW(&w->chosen, room + DG_OPT_STRINGS_MAX, "list of cases");
+    dg_part part = named_part(s);
+    if (part != DG_PARTS) DG_TRY(read_part(s, part, &ids, &listed));
+    dg_status status = DG_NEW(&w->chosen, (all > listed ? all : listed) + DG_OPT_STRINGS_MAX, "list of cases");
     for (int64_t i = 0; i < listed && status == DG_OK; i++) status = choose(w, ids[i]);
-    for (int i = 0; i < s->cases.count && status == DG_OK; i++) status = choose(w, s->cases.value[i]);
-    for (int64_t i = 0; i < all && status == DG_OK && s->split[0] == '\0' && s->cases.count == 0; i++) {
-        w->chosen[w->count++] = i;
+    for (int i = 0; i < s->cases.count && part == DG_PARTS && status == DG_OK; i++) {
+        status = choose(w, s->cases.value[i]);
     }
+    for (int64_t i = 0; i < all && s->cases.count == 0 && status == DG_OK; i++) w->chosen[w->count++] = i;
     dg_free(&ids);
     if (status == DG_OK && w->count == 0) status = DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
     return status;
@@ -371,8 +388,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     bool helped = false;
     int count;
     DG_TRY(DG_NEW(&s, 1, "settings"));
-    dg_job_arguments arguments = {.usage =
-                                      "--checkpoint C --cohort D -o P/ [--cases [ID, ...] | --split FILE --part P]",
+    dg_job_arguments arguments = {.usage = "--checkpoint C --cohort D -o P/ [--cases all|test|[ID, ...]] [--resume]",
                                   .rows = rows,
                                   .row_count = sizeof rows / sizeof rows[0],
                                   .target = s};
