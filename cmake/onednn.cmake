@@ -20,12 +20,19 @@ function(dg_onednn_kernels target)
     add_library(${object} OBJECT ${folder}/kernels/kernels.c)
     target_include_directories(${object} PRIVATE ${folder}/kernels ${CMAKE_SOURCE_DIR}/src/backend)
     target_link_libraries(${object} PRIVATE dg_flags dg_base dg_math)
-    target_compile_options(${object} PRIVATE -O3 -Wno-psabi ${dg_isa_${isa}})
+    target_compile_options(${object} PRIVATE -Wno-psabi ${dg_isa_${isa}})
     target_compile_definitions(${object} PRIVATE DG_KERNELS=dg_kernels_${isa} DG_ISA_TEXT="${isa}")
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
   endforeach()
-  # As a property of the source it comes after dg_flags, which turns contraction off.
-  set_source_files_properties(${folder}/kernels/kernels.c PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
+  # Properties of a source come after dg_flags, which turns contraction off. Under the undefined-behaviour sanitizer these
+  # loops take minutes to compile; AddressSanitizer stays.
+  set(dg_kernel_flags -ffp-contract=fast)
+  if(DG_SANITIZE)
+    list(APPEND dg_kernel_flags -O1 -fno-sanitize=undefined)
+  else()
+    list(APPEND dg_kernel_flags -O3)
+  endif()
+  set_source_files_properties(${folder}/kernels/kernels.c PROPERTIES COMPILE_OPTIONS "${dg_kernel_flags}")
   set_source_files_properties(${folder}/wgrad_amx.c TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS
     "-march=skylake-avx512;-mavx512bf16;-mamx-tile;-mamx-bf16;-mprefer-vector-width=512;-Wno-psabi")
 endfunction()

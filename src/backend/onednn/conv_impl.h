@@ -44,7 +44,8 @@ struct dg_conv {
     float *weight_result; /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
     int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
-    dg_wgrad_plan wgrad;                                /* own weight gradient, where backend->amx */
+    bool own_weights;                                   /* the gradient of the weights by the kernel of wgrad_amx.h */
+    dg_wgrad_plan wgrad;                                /* of that */
 };
 
 /* onednn_pack.c: the offsets of a two- or five-dimensional weight layout. `dims` are {columns, rows, 3, 3, 3} for a

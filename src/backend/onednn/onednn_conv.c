@@ -211,12 +211,12 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
     }
     dg_wgrad_amx_plan(d->n, d->z, d->y, d->x, d->cin, d->cout, d->kernel == 3 ? TAPS : 1, backend->head.options.threads,
                       &conv->wgrad);
-    if (d->training && uses_wgrad_amx(backend, conv))
-        DG_TRY(onednn_scratch(backend, conv->wgrad.scratch_bytes, &block));
+    conv->own_weights = d->training && uses_wgrad_amx(backend, conv);
+    if (conv->own_weights) DG_TRY(onednn_scratch(backend, conv->wgrad.scratch_bytes, &block));
     if (d->kernel == 3) {
         DG_TRY(create_forward(backend, conv));
-        if (d->training) {
-            DG_TRY(create_data(backend, conv));
+        if (d->training) DG_TRY(create_data(backend, conv));
+        if (d->training && !conv->own_weights) {
             DG_TRY(create_weights(backend, conv));
             DG_TRY(make_tables(conv, conv->weight_result_layout, 1, 0, &conv->weight_plane, &conv->weight_row,
                                &conv->weight_column));
@@ -462,7 +462,7 @@ static dg_status backward_weights(onednn_backend *backend, dg_conv *conv, const 
                                   float *dw)
 {
     if (conv->thin) return thin_weights(backend, conv, x, dy, dw);
-    if (uses_wgrad_amx(backend, conv)) return run_wgrad_amx(backend, conv, x, dy, dw);
+    if (conv->own_weights) return run_wgrad_amx(backend, conv, x, dy, dw);
     if (conv->desc.kernel == 3) {
         DG_TRY(onednn_op_run(backend, &conv->conv_weights, x->data, conv->weight_result, NULL, dy->data));
         onednn_unpack_add(backend, conv, conv->weight_result, conv->weight_plane, conv->weight_row, conv->weight_column,

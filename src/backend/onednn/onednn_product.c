@@ -133,6 +133,7 @@ dg_status onednn_product_create(onednn_backend *backend, dg_conv *conv)
     DG_TRY(forward_product(backend, conv, in, out, &op));
     if (!conv->desc.training) return DG_OK;
     DG_TRY(data_product(backend, conv, out, in, &op));
+    if (conv->own_weights) return DG_OK;
     return weights_product(backend, conv, in, out, &op);
 }
 

@@ -83,59 +83,73 @@ DG_INLINE vh vto_bf16(vf value)
 #endif
 }
 
+#if !defined(__AVX512F__)
+/* A rest of fewer than VL elements; out of line, so that the loops stay small. */
+static __attribute__((noinline)) vf vload_part(const void *base, dg_dtype dtype, int64_t index, int count)
+{
+    vf v = {0};
+    float lane[VL] = {0};
+    for (int i = 0; i < count; i++)
+        lane[i] =
+            dtype == DG_F32 ? ((const float *)base)[index + i] : dg_bf16_to_f32(((const uint16_t *)base)[index + i]);
+    memcpy(&v, lane, sizeof v);
+    return v;
+}
+
+static __attribute__((noinline)) void vstore_part(void *base, dg_dtype dtype, int64_t index, int count, vf v)
+{
+    float lane[VL];
+    memcpy(lane, &v, sizeof v);
+    for (int i = 0; i < count; i++) {
+        if (dtype == DG_F32)
+            ((float *)base)[index + i] = lane[i];
+        else
+            ((uint16_t *)base)[index + i] = dg_bf16_from_f32(lane[i]);
+    }
+}
+
+#endif
+
 /* `count` (1..VL) elements at element `index` of an array of type `dtype`; the other lanes are 0. */
 DG_INLINE vf vload(const void *base, dg_dtype dtype, int64_t index, int count)
 {
-    if (dtype == DG_F32) {
-        const float *p = (const float *)base + index;
-        vf v = {0};
-        if (count == VL)
-            memcpy(&v, p, sizeof v);
-        else
-#if defined(__AVX512F__)
-            v = (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
-#else
-            for (int i = 0; i < count; i++) v[i] = p[i];
-#endif
+    vf v;
+    vh h;
+    if (count == VL && dtype == DG_F32) {
+        memcpy(&v, (const float *)base + index, sizeof v);
         return v;
     }
-    const uint16_t *p = (const uint16_t *)base + index;
-    vh h = {0};
-    if (count == VL)
-        memcpy(&h, p, sizeof h);
-    else
+    if (count == VL) {
+        memcpy(&h, (const uint16_t *)base + index, sizeof h);
+        return vfrom_bf16(h);
+    }
 #if defined(__AVX512F__)
-        h = (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
+    const __mmask16 mask = (__mmask16)((1u << count) - 1u);
+    if (dtype == DG_F32) return (vf)_mm512_maskz_loadu_ps(mask, (const float *)base + index);
+    return vfrom_bf16((vh)_mm256_maskz_loadu_epi16(mask, (const uint16_t *)base + index));
 #else
-        for (int i = 0; i < count; i++) h[i] = p[i];
+    return vload_part(base, dtype, index, count);
 #endif
-    return vfrom_bf16(h);
 }
 
 DG_INLINE void vstore(void *base, dg_dtype dtype, int64_t index, int count, vf v)
 {
-    if (dtype == DG_F32) {
-        float *p = (float *)base + index;
-        if (count == VL)
-            memcpy(p, &v, sizeof v);
+    if (count == VL && dtype == DG_F32) {
+        memcpy((float *)base + index, &v, sizeof v);
+    } else if (count == VL) {
+        vh h = vto_bf16(v);
+        memcpy((uint16_t *)base + index, &h, sizeof h);
+    } else {
+#if defined(__AVX512F__)
+        const __mmask16 mask = (__mmask16)((1u << count) - 1u);
+        if (dtype == DG_F32)
+            _mm512_mask_storeu_ps((float *)base + index, mask, (__m512)v);
         else
-#if defined(__AVX512F__)
-            _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
+            _mm256_mask_storeu_epi16((uint16_t *)base + index, mask, (__m256i)vto_bf16(v));
 #else
-            for (int i = 0; i < count; i++) p[i] = v[i];
+        vstore_part(base, dtype, index, count, v);
 #endif
-        return;
     }
-    uint16_t *p = (uint16_t *)base + index;
-    vh h = vto_bf16(v);
-    if (count == VL)
-        memcpy(p, &h, sizeof h);
-    else
-#if defined(__AVX512F__)
-        _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)h);
-#else
-        for (int i = 0; i < count; i++) p[i] = h[i];
-#endif
 }
 
 /* Sum of the lanes, pairwise. */

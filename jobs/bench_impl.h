@@ -1,0 +1,37 @@
+/* bench_impl.h - what the parts of `dosegrid bench` share. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_BENCH_IMPL_H
+#define DG_BENCH_IMPL_H
+
+#include "job.h"
+
+#include "dg_model.h"
+
+enum { BENCH_STEPS_MAX = 10000 };
+
+typedef struct bench_settings {
+    bool json;
+    int dtype, mode, reduction;
+    int64_t channels, base, levels, patch, batch, steps, threads, megabytes;
+    char backend[DG_OPT_TEXT];
+    const char *path; /* of `bench io`, or NULL */
+} bench_settings;
+
+enum { BENCH_F32, BENCH_BF16 };
+enum { BENCH_INFER, BENCH_TRAIN };
+
+/* Each fills *answer (caller owns) with its figures on rank 0. The reference to a figure's meaning is its key. */
+DG_MUST_USE dg_status bench_conv(const dg_job_env *env, const bench_settings *s, json_t **answer);
+DG_MUST_USE dg_status bench_model(const dg_job_env *env, const bench_settings *s, json_t **answer);
+/* Training steps of all ranks with the reduction between them. @collective */
+DG_MUST_USE dg_status bench_train(const dg_job_env *env, const bench_settings *s, json_t **answer);
+DG_MUST_USE dg_status bench_io(const dg_job_env *env, const bench_settings *s, json_t **answer);
+DG_MUST_USE dg_status bench_allreduce(const dg_job_env *env, const bench_settings *s, json_t **answer);
+
+/* The baseline network of the settings. */
+DG_MUST_USE dg_status bench_create_model(const bench_settings *s, dg_model **out);
+/* This rank's threads (its share of the cores for 0) and a backend on them. */
+DG_MUST_USE dg_status bench_create_backend(const dg_job_env *env, const bench_settings *s, dg_backend **out);
+/* Sorts `seconds`. */
+double bench_median(double *seconds, int64_t count);
+
+#endif
