@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const char role_text[] = "packed cohort";
@@ -161,7 +162,9 @@ static dg_status reserve(const packing *p)
     DG_TRY(bytes_needed(p, &bytes));
     int descriptor = open(p->temporary, O_RDWR | O_CLOEXEC);
     if (descriptor < 0) return DG_FAIL(DG_ERR_IO, "%s: its temporary file vanished", role_text);
-    int error = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) == 0 ? 0 : errno;
+    struct rlimit limit; /* it counts for writes alone, not for space reserved beyond the end */
+    int error = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < (rlim_t)bytes ? EFBIG : 0;
+    if (error == 0 && fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0) error = errno;
     close(descriptor);
     if (error == EOPNOTSUPP || error == ENOSYS) {
         DG_TRY(dg_free_bytes(p->temporary, &there));
