@@ -1,6 +1,6 @@
-/* ctest: libs=test_tensor label=unit timeout=120 args=--backend onednn; --backend ref; --backend onednn --isa AVX512_CORE; --backend onednn --isa AVX2; --backend onednn --isa SSE41 */
+/* ctest: libs=test_tensor label=unit timeout=120 args=--backend onednn; --backend ref; --backend onednn --isa AVX512_CORE_BF16; --backend onednn --isa AVX2; --backend onednn --isa SSE41 */
 /* t250_onednn_against_ref.c - every operation of a backend against `ref`: f32 and bf16, odd sizes, pitched views, the
- * channel counts of real networks; test_results of a repeated call are the same bits on 1 and on 2 threads.
+ * channel counts of real networks; results of a repeated call are the same bits on 1 and on 2 threads.
  * `--backend ref` compares ref on 2 threads with ref on 1: those must be the same bits too. `--isa` holds oneDNN and the
  * backend's own loops to an older processor (ONEDNN_MAX_CPU_ISA), where bf16 convolutions may not be supported.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -16,7 +16,7 @@ typedef struct onednn_op {
     int64_t scratchpad_bytes;
 } onednn_op;
 
-/* A matrix product for one pair of pitches; more are made at their first use. */
+/* A weight gradient by a matrix product for one pair of pitches; more are made at their first use. */
 enum { ONEDNN_PITCHES = 4 };
 typedef struct onednn_product {
     int64_t src_pitch, dst_pitch;
@@ -39,9 +39,11 @@ struct dg_conv {
     float *bias;                   /* [outputs], zero without one */
     float *thin_weights;           /* [cout][cin] */
     onednn_op conv_forward, conv_data, conv_weights;
-    onednn_product product_forward[ONEDNN_PITCHES], product_data[ONEDNN_PITCHES], product_weights[ONEDNN_PITCHES];
-    void *gathered;       /* transposed: [voxels][8 cout] in the activations' type */
-    float *weight_result; /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
+    onednn_op product_forward, product_data; /* dense */
+    onednn_product product_weights[ONEDNN_PITCHES];
+    void *gathered;             /* transposed: [voxels][8 cout] in the activations' type */
+    void *padded_x, *padded_dy; /* see pads_planes */
+    float *weight_result;       /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
     int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
     bool own_weights;                                   /* the gradient of the weights by the kernel of wgrad_amx.h */

@@ -146,10 +146,35 @@ static dg_status make_weights(onednn_backend *backend, dg_conv *conv, conv_parts
     return onednn_op_create(backend, desc, parts->src, conv->weight_result_layout, NULL, parts->dst, op);
 }
 
+/* oneDNN 3.2 computes a wrong bf16 weight gradient from exactly two planes where it does not use the tile unit (seen
+ * against `ref` for every size and channel count). A third plane of zeros in input and gradient adds nothing. */
+static bool pads_planes(const dg_conv_desc *d) { return d->dtype == DG_BF16 && d->z == 2; }
+
+static int64_t padded_bytes(const dg_conv_desc *d, int64_t channels)
+{
+    return d->n * 3 * d->y * d->x * channels * (int64_t)dg_dtype_size(d->dtype);
+}
+
+/* Two planes a sample into three, of which the last stays zero. */
+static void pad_planes(const dg_conv_desc *d, const dg_tensor *t, void *padded)
+{
+    const size_t plane = (size_t)(d->y * d->x * t->c) * dg_dtype_size(d->dtype);
+    for (int64_t n = 0; n < d->n; n++)
+        memcpy((char *)padded + (size_t)n * 3 * plane, (const char *)t->data + (size_t)n * 2 * plane, 2 * plane);
+}
+
 static dg_status create_weights(onednn_backend *backend, dg_conv *conv)
 {
     conv_parts parts = {0};
-    const dg_conv_desc *d = &conv->desc;
+    dg_conv_desc padded = conv->desc;
+    const dg_conv_desc *d = &padded;
+    if (pads_planes(&conv->desc)) {
+        padded.z = 3;
+        DG_TRY(
+            onednn_alloc(&backend->head, padded_bytes(d, d->cin), "weight gradient of a convolution", &conv->padded_x));
+        DG_TRY(onednn_alloc(&backend->head, padded_bytes(d, d->cout), "weight gradient of a convolution",
+                            &conv->padded_dy));
+    }
     dg_status status = describe(d, d->cin, d->cout, d->dtype, false, &parts);
     if (status == DG_OK) status = make_weights(backend, conv, &parts);
     release_parts(&parts);
@@ -280,6 +305,8 @@ void onednn_conv_destroy(dg_backend *head, dg_conv *conv)
     onednn_free(head, conv->thin_weights);
     onednn_free(head, conv->gathered);
     onednn_free(head, conv->weight_result);
+    onednn_free(head, conv->padded_x);
+    onednn_free(head, conv->padded_dy);
     if (conv->weight_result_layout != NULL) dnnl_memory_desc_destroy(conv->weight_result_layout);
     dg_free(&conv->weight_plane);
     dg_free(&conv->weight_row);
@@ -287,11 +314,9 @@ void onednn_conv_destroy(dg_backend *head, dg_conv *conv)
     onednn_op_destroy(&conv->conv_forward);
     onednn_op_destroy(&conv->conv_data);
     onednn_op_destroy(&conv->conv_weights);
-    for (int i = 0; i < ONEDNN_PITCHES; i++) {
-        onednn_op_destroy(&conv->product_forward[i].op);
-        onednn_op_destroy(&conv->product_data[i].op);
-        onednn_op_destroy(&conv->product_weights[i].op);
-    }
+    onednn_op_destroy(&conv->product_forward);
+    onednn_op_destroy(&conv->product_data);
+    for (int i = 0; i < ONEDNN_PITCHES; i++) onednn_op_destroy(&conv->product_weights[i].op);
     dg_free(&conv);
 }
 
@@ -464,7 +489,11 @@ static dg_status backward_weights(onednn_backend *backend, dg_conv *conv, const 
     if (conv->thin) return thin_weights(backend, conv, x, dy, dw);
     if (conv->own_weights) return run_wgrad_amx(backend, conv, x, dy, dw);
     if (conv->desc.kernel == 3) {
-        DG_TRY(onednn_op_run(backend, &conv->conv_weights, x->data, conv->weight_result, NULL, dy->data));
+        const bool padded = pads_planes(&conv->desc);
+        if (padded) pad_planes(&conv->desc, x, conv->padded_x);
+        if (padded) pad_planes(&conv->desc, dy, conv->padded_dy);
+        DG_TRY(onednn_op_run(backend, &conv->conv_weights, padded ? conv->padded_x : x->data, conv->weight_result, NULL,
+                             padded ? conv->padded_dy : dy->data));
         onednn_unpack_add(backend, conv, conv->weight_result, conv->weight_plane, conv->weight_row, conv->weight_column,
                           dw);
         return DG_OK;

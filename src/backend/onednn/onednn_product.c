@@ -1,4 +1,6 @@
-/* onednn_product.c - 1x1x1 convolutions as oneDNN matrix products on strided rows. SPDX-License-Identifier: Apache-2.0 */
+/* onednn_product.c - 1x1x1 convolutions as oneDNN matrix products. With packed weights oneDNN multiplies strided rows by
+ * its reference loops only (hundreds of times slower), so pitched tensors pass through a dense copy in scratch.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "conv_impl.h"
 
 #include <string.h>
@@ -38,15 +40,15 @@ static dg_status make_product(onednn_backend *backend, product_parts *parts, dnn
     return onednn_op_create(backend, desc, parts->src, *layout, parts->bias, parts->dst, op);
 }
 
-static dg_status describe(const dg_conv *conv, int64_t in, int64_t out, int64_t src_pitch, int64_t dst_pitch, bool bias,
-                          bool accumulate, product_parts *parts)
+static dg_status describe(const dg_conv *conv, int64_t in, int64_t out, bool bias, bool accumulate,
+                          product_parts *parts)
 {
     const int64_t rows = row_count(conv);
     const dnnl_dims_t weights = {in, out};
-    DG_DNNL(dg_dnnl_matrix_desc(rows, in, src_pitch, 1, conv->desc.dtype, &parts->src));
+    DG_DNNL(dg_dnnl_matrix_desc(rows, in, in, 1, conv->desc.dtype, &parts->src));
     DG_DNNL(dnnl_memory_desc_create_with_tag(&parts->weights, 2, weights, dg_dnnl_type(conv->desc.dtype),
                                              dnnl_format_tag_any));
-    DG_DNNL(dg_dnnl_matrix_desc(rows, out, dst_pitch, 1, conv->desc.dtype, &parts->dst));
+    DG_DNNL(dg_dnnl_matrix_desc(rows, out, out, 1, conv->desc.dtype, &parts->dst));
     if (bias) DG_DNNL(dg_dnnl_matrix_desc(1, out, out, 1, DG_F32, &parts->bias));
     DG_DNNL(dg_dnnl_attributes(accumulate, &parts->attributes));
     return DG_OK;
@@ -71,31 +73,20 @@ static onednn_product *find_product(onednn_product *list, int64_t src_pitch, int
     return &list[free_at];
 }
 
-static dg_status forward_product(onednn_backend *backend, dg_conv *conv, int64_t x_pitch, int64_t y_pitch,
-                                 onednn_op **out)
+static dg_status create_forward(onednn_backend *backend, dg_conv *conv)
 {
-    bool found;
-    onednn_product *product = find_product(conv->product_forward, x_pitch, y_pitch, &found);
-    *out = &product->op;
-    if (found) return DG_OK;
     product_parts parts = {0};
-    dg_status status = describe(conv, conv->desc.cin, conv->outputs, x_pitch, y_pitch, true, false, &parts);
-    if (status == DG_OK) status = make_product(backend, &parts, &conv->forward.layout, &product->op);
+    dg_status status = describe(conv, conv->desc.cin, conv->outputs, true, false, &parts);
+    if (status == DG_OK) status = make_product(backend, &parts, &conv->forward.layout, &conv->product_forward);
     release_parts(&parts);
     return status;
 }
 
-static dg_status data_product(onednn_backend *backend, dg_conv *conv, int64_t dy_pitch, int64_t dx_pitch,
-                              onednn_op **out)
+static dg_status create_data(onednn_backend *backend, dg_conv *conv)
 {
-    bool found;
-    onednn_product *product = find_product(conv->product_data, dy_pitch, dx_pitch, &found);
-    *out = &product->op;
-    if (found) return DG_OK;
     product_parts parts = {0};
-    dg_status status =
-        describe(conv, conv->outputs, conv->desc.cin, dy_pitch, dx_pitch, false, conv->desc.accumulate_dx, &parts);
-    if (status == DG_OK) status = make_product(backend, &parts, &conv->data.layout, &product->op);
+    dg_status status = describe(conv, conv->outputs, conv->desc.cin, false, conv->desc.accumulate_dx, &parts);
+    if (status == DG_OK) status = make_product(backend, &parts, &conv->data.layout, &conv->product_data);
     release_parts(&parts);
     return status;
 }
@@ -129,28 +120,51 @@ static dg_status weights_product(onednn_backend *backend, dg_conv *conv, int64_t
 dg_status onednn_product_create(onednn_backend *backend, dg_conv *conv)
 {
     onednn_op *op;
-    const int64_t in = conv->desc.cin, out = conv->outputs;
-    DG_TRY(forward_product(backend, conv, in, out, &op));
+    DG_TRY(create_forward(backend, conv));
     if (!conv->desc.training) return DG_OK;
-    DG_TRY(data_product(backend, conv, out, in, &op));
+    DG_TRY(create_data(backend, conv));
     if (conv->own_weights) return DG_OK;
-    return weights_product(backend, conv, in, out, &op);
+    return weights_product(backend, conv, conv->desc.cin, conv->outputs, &op);
+}
+
+static dg_tensor matrix(const dg_conv *conv, void *data, int64_t columns, int64_t pitch)
+{
+    return (dg_tensor){data, conv->desc.dtype, 1, 1, 1, row_count(conv), columns, pitch};
+}
+
+/* Runs the dense product `op` on rows of any pitch; dense copies lie in scratch, behind what the product itself uses. */
+static dg_status run_product(onednn_backend *backend, const dg_conv *conv, onednn_op *op, dg_tensor src,
+                             const void *weights, const float *bias, dg_tensor dst, bool accumulate)
+{
+    const int64_t size = (int64_t)dg_dtype_size(conv->desc.dtype), alignment = DG_MEM_ALIGNMENT;
+    const bool copy_src = src.pitch != src.c, copy_dst = dst.pitch != dst.c;
+    const int64_t at = (op->scratchpad_bytes + alignment - 1) / alignment * alignment;
+    const int64_t src_bytes = copy_src ? (src.x * src.c * size + alignment - 1) / alignment * alignment : 0;
+    char *scratch;
+    DG_TRY(onednn_scratch(backend, at + src_bytes + (copy_dst ? dst.x * dst.c * size : 0), &scratch));
+    dg_tensor from = src, to = dst;
+    if (copy_src) {
+        from = matrix(conv, scratch + at, src.c, src.c);
+        DG_TRY(onednn_copy(&backend->head, &src, &from, false));
+    }
+    if (copy_dst) to = matrix(conv, scratch + at + src_bytes, dst.c, dst.c);
+    if (copy_dst && accumulate) DG_TRY(onednn_copy(&backend->head, &dst, &to, false));
+    DG_TRY(onednn_op_run(backend, op, from.data, weights, bias, to.data));
+    return copy_dst ? onednn_copy(&backend->head, &to, &dst, false) : DG_OK;
 }
 
 dg_status onednn_product_forward(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch, void *y,
                                  int64_t y_pitch)
 {
-    onednn_op *op;
-    DG_TRY(forward_product(backend, conv, x_pitch, y_pitch, &op));
-    return onednn_op_run(backend, op, x, conv->forward.data, conv->bias, y);
+    return run_product(backend, conv, &conv->product_forward, matrix(conv, (void *)x, conv->desc.cin, x_pitch),
+                       conv->forward.data, conv->bias, matrix(conv, y, conv->outputs, y_pitch), false);
 }
 
 dg_status onednn_product_data(onednn_backend *backend, dg_conv *conv, const void *dy, int64_t dy_pitch, void *dx,
                               int64_t dx_pitch)
 {
-    onednn_op *op;
-    DG_TRY(data_product(backend, conv, dy_pitch, dx_pitch, &op));
-    return onednn_op_run(backend, op, dy, conv->data.data, NULL, dx);
+    return run_product(backend, conv, &conv->product_data, matrix(conv, (void *)dy, conv->outputs, dy_pitch),
+                       conv->data.data, NULL, matrix(conv, dx, conv->desc.cin, dx_pitch), conv->desc.accumulate_dx);
 }
 
 dg_status onednn_product_weights(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch, const void *dy,
