@@ -342,10 +342,10 @@ static dg_status check_output(const import_config *config)
 static dg_status prepare(importer *m, const char *const *sources, int source_count)
 {
     dg_comm *comm = m->env->comm;
-    DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? check_output(m->config) : DG_OK));
     DG_TRY(import_list_make(comm, sources, source_count, &m->config->cases, &m->list));
     dg_status status = DG_OK;
-    if (comm->rank == 0) status = import_list_write_map(&m->list, m->config->output);
+    if (comm->rank == 0) status = check_output(m->config);
+    if (comm->rank == 0 && status == DG_OK) status = import_list_write_map(&m->list, m->config->output);
     return dg_comm_agree(comm, status);
 }
 
