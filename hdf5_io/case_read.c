@@ -1,5 +1,6 @@
-/* case_read.c - patches of a case file: chunk tables are taken from HDF5 when the case is opened; afterwards chunks are
- * read by pread, checked and unpacked here, so that any number of threads read without waiting for HDF5's lock.
+/* case_read.c - patches of a case file: chunk tables are taken from HDF5 when the case is opened (the long one of distance
+ * maps when it is first needed); afterwards chunks are read by pread, checked and unpacked here, so that any number of
+ * threads read without waiting for HDF5's lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
@@ -8,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +20,7 @@ static const char *const table_name[TABLES] = {"ct", "dose", "masks", "sdf", "la
 
 /* One chunked dataset. Axis 0 is the structure; it has length 1 where the dataset has three axes. */
 typedef struct chunk_table {
-    bool there;
+    atomic_bool there; /* set last: what it covers is complete */
     dg_dtype type;
     int64_t shape[4], chunk[4], grid[4];
     int64_t count;       /* of chunks */
@@ -29,7 +32,10 @@ typedef struct chunk_table {
 
 typedef struct file_case {
     int descriptor;
+    const dg_cohort *cohort;
+    int64_t index;         /* of the case in it */
     dg_chunk_cache *cache; /* of the cohort */
+    pthread_mutex_t guard; /* of the table that is taken late */
     chunk_table table[TABLES];
     char role[DG_ROLE_TEXT];
 } file_case;
@@ -156,8 +162,12 @@ static dg_status take_table(hid_t group, int which, const dg_case_info *info, ui
     DG_TRY_GOTO(status, take_layout(dataset, &shape, t, name, role), cleanup);
     DG_TRY_GOTO(status, take_scale(dataset, which, t, role), cleanup);
     DG_TRY_GOTO(status, take_chunks(dataset, rank, file_bytes, t, name, role), cleanup);
-    t->there = true;
+    atomic_store(&t->there, true);
 cleanup:
+    if (status != DG_OK) {
+        dg_free(&t->address);
+        dg_free(&t->bytes);
+    }
     dg_h5_close(dataset);
     return status;
 }
@@ -166,8 +176,7 @@ static dg_status take_tables(hid_t group, const dg_case_info *info, file_case *f
 {
     struct stat about;
     if (fstat(f->descriptor, &about) != 0) return DG_FAIL(DG_ERR_IO, "%s: file cannot be examined", f->role);
-    const bool wanted[TABLES] = {true, info->has_dose, info->structure_count > 0, info->structure_count > 0,
-                                 dg_h5_has(group, "labels")};
+    const bool wanted[TABLES] = {true, info->has_dose, info->structure_count > 0, false, dg_h5_has(group, "labels")};
     for (int i = 0; i < TABLES; i++)
         if (wanted[i]) DG_TRY(take_table(group, i, info, (uint64_t)about.st_size, &f->table[i], f->role));
     return DG_OK;
@@ -224,6 +233,7 @@ static void file_close(dg_case *c)
     if (f == NULL) return;
     dg_chunk_cache_forget(f->cache, f);
     if (f->descriptor >= 0) close(f->descriptor);
+    pthread_mutex_destroy(&f->guard);
     for (int i = 0; i < TABLES; i++) {
         dg_free(&f->table[i].address);
         dg_free(&f->table[i].bytes);
@@ -239,11 +249,63 @@ static dg_status file_open(const dg_cohort *cohort, int64_t index, dg_case *c)
     c->source = f;
     f->descriptor = -1;
     f->cache = cohort->cache;
+    f->cohort = cohort;
+    f->index = index;
+    pthread_mutex_init(&f->guard, NULL);
     dg_case_role(f->role, c->info->id);
     dg_h5_lock();
     dg_status status = open_locked(cohort, index, f);
     dg_h5_unlock();
     if (status != DG_OK) file_close(c);
+    return status;
+}
+
+/* ---- the late table ---- */
+
+static dg_status check_same_file(hid_t file, const file_case *f)
+{
+    void *handle = NULL;
+    struct stat mine, theirs;
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || fstat(*(int *)handle, &theirs) != 0 ||
+        fstat(f->descriptor, &mine) != 0)
+        return DG_H5_FAIL(DG_ERR_IO, "%s: file cannot be examined", f->role);
+    if (mine.st_dev != theirs.st_dev || mine.st_ino != theirs.st_ino)
+        return DG_FAIL(DG_ERR_MISMATCH, "%s: the case was written again while it was open; run again", f->role);
+    return DG_OK;
+}
+
+static dg_status take_late_locked(file_case *f, int which)
+{
+    char path[DG_PATH_MAX], name[DG_CASE_ID + 16];
+    hid_t file, group;
+    dg_status status;
+    struct stat about;
+    DG_TRY(dg_case_place(f->cohort, f->index, path, name));
+    DG_TRY(dg_case_open_group(path, name, f->role, &file, &group));
+    DG_TRY_GOTO(status, check_same_file(file, f), cleanup);
+    if (fstat(f->descriptor, &about) != 0) about.st_size = 0;
+    const dg_case_info *info = &f->cohort->info[f->index];
+    DG_TRY_GOTO(status, take_table(group, which, info, (uint64_t)about.st_size, &f->table[which], f->role), cleanup);
+cleanup:
+    dg_h5_close(group);
+    dg_h5_close(file);
+    return status;
+}
+
+/* There are as many distance maps as structures: a run that does not use them shall not wait for their table. */
+static dg_status need_table(file_case *f, int which)
+{
+    dg_status status = DG_OK;
+    if (atomic_load(&f->table[which].there)) return DG_OK;
+    if (which != SDF || f->cohort->info[f->index].structure_count == 0)
+        return DG_FAIL(DG_ERR_DATA, "%s has no dataset %s", f->role, table_name[which]);
+    pthread_mutex_lock(&f->guard);
+    if (!atomic_load(&f->table[which].there)) {
+        dg_h5_lock();
+        status = take_late_locked(f, which);
+        dg_h5_unlock();
+    }
+    pthread_mutex_unlock(&f->guard);
     return status;
 }
 
@@ -441,7 +503,7 @@ static dg_status read_chunks(const read_job *job, const dg_box *box)
     int64_t first[3], last[3], p[3];
     uint8_t *stored = NULL;
     dg_status status = DG_OK;
-    if (!t->there) return DG_FAIL(DG_ERR_DATA, "%s has no dataset %s", job->f->role, table_name[job->which]);
+    DG_TRY(need_table(job->f, job->which));
     for (int i = 0; i < 3; i++) {
         first[i] = box->start[i] / t->chunk[i + 1];
         last[i] = (box->start[i] + box->shape[i] - 1) / t->chunk[i + 1];

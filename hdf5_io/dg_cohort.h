@@ -71,7 +71,7 @@ int64_t dg_cohort_find(const dg_cohort *cohort, const char *id);
 /* Row of a structure by name in a case, or -1. */
 int dg_case_info_structure(const dg_case_info *info, const char *name);
 
-/* Opens one case for reading. Not thread-safe; reads of an open case are. */
+/* Opens one case for reading; the cohort must outlive it. Not thread-safe; reads of an open case are. */
 DG_MUST_USE dg_status dg_case_open(const dg_cohort *cohort, int64_t index, dg_case **out);
 void dg_case_close(dg_case **c);
 /* Reads a box as f32 [z,y,x]; outside the grid: CT -1000 HU, dose 0, mask 0, SDF its largest value, label 0. A voxel of
