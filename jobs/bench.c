@@ -28,6 +28,8 @@ static const dg_option rows[] = {
     ROW(base, DG_OPT_INT, 1, 1024, "48", "", "channels of the first level"),
     ROW(levels, DG_OPT_INT, 2, 8, "5", "", "levels with the bottleneck"),
     ROW(patch, DG_OPT_INT, 2, 1024, "64", "voxels", "edge of the cubic patch"),
+    ROW(size, DG_OPT_INT, 2, 4096, "128", "voxels", "sliding: edge of the cubic volume"),
+    ROW(overlap, DG_OPT_DOUBLE, 0, 0.99, "0.5", "", "sliding: of neighbouring windows, as a share of the patch"),
     ROW(batch, DG_OPT_INT, 1, 4096, "1", "", "samples of a pass (train: of all ranks together)"),
     CHOICE(dtype, dtype_names, "bf16", "activations"),
     CHOICE(mode, mode_names, "infer", "model: forward alone, or forward, loss, backward and AdamW"),
@@ -40,11 +42,8 @@ static const dg_option rows[] = {
 static const struct part {
     const char *name;
     dg_status (*run)(const dg_job_env *env, const bench_settings *s, json_t **answer);
-} parts[] = {{"conv", bench_conv},
-             {"model", bench_model},
-             {"train", bench_train},
-             {"io", bench_io},
-             {"allreduce", bench_allreduce}};
+} parts[] = {{"conv", bench_conv},       {"model", bench_model}, {"train", bench_train},
+             {"sliding", bench_sliding}, {"io", bench_io},       {"allreduce", bench_allreduce}};
 
 static int by_value(const void *a, const void *b)
 {
@@ -99,7 +98,7 @@ static dg_status run_part(const dg_job_env *env, bench_settings *s, const char *
         DG_TRY(parts[i].run(env, s, &answer));
         return env->comm->rank == 0 ? show(env, s->json, answer) : DG_OK;
     }
-    return DG_FAIL(DG_ERR_USAGE, "bench '%s' is not known: choose conv, model, train, io or allreduce", name);
+    return DG_FAIL(DG_ERR_USAGE, "bench '%s' is not known: choose conv, model, train, sliding, io or allreduce", name);
 }
 
 static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
@@ -109,13 +108,14 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     const char *words[2] = {NULL, NULL};
     bool helped;
     int count;
-    dg_job_arguments arguments = {.usage = "conv|model|train|allreduce|io COHORT [--mode infer|train] [--patch P] ...",
-                                  .rows = rows,
-                                  .row_count = sizeof rows / sizeof rows[0],
-                                  .target = &s,
-                                  .positional = words,
-                                  .positional_min = 1,
-                                  .positional_max = 2};
+    dg_job_arguments arguments = {
+        .usage = "conv|model|train|sliding|allreduce|io COHORT [--mode infer|train] [--patch P] ...",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+        .target = &s,
+        .positional = words,
+        .positional_min = 1,
+        .positional_max = 2};
     DG_TRY(dg_job_read_arguments(env, &dg_job_bench, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
     dg_options_release(&options);

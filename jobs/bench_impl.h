@@ -11,7 +11,8 @@ enum { BENCH_STEPS_MAX = 10000 };
 typedef struct bench_settings {
     bool json;
     int dtype, mode, reduction;
-    int64_t channels, base, levels, patch, batch, steps, threads, megabytes;
+    int64_t channels, base, levels, patch, size, batch, steps, threads, megabytes;
+    double overlap;
     char backend[DG_OPT_TEXT];
     const char *path; /* of `bench io`, or NULL */
 } bench_settings;
@@ -24,6 +25,8 @@ DG_MUST_USE dg_status bench_conv(const dg_job_env *env, const bench_settings *s,
 DG_MUST_USE dg_status bench_model(const dg_job_env *env, const bench_settings *s, json_t **answer);
 /* Training steps of all ranks with the reduction between them. @collective */
 DG_MUST_USE dg_status bench_train(const dg_job_env *env, const bench_settings *s, json_t **answer);
+/* A cubic volume of `size` voxels through overlapping windows, weighted and blended as predict does. */
+DG_MUST_USE dg_status bench_sliding(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_io(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_allreduce(const dg_job_env *env, const bench_settings *s, json_t **answer);
 

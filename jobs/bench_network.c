@@ -7,6 +7,7 @@
 #include "dg_plan.h"
 #include "dg_reducer.h"
 #include "dg_trace.h"
+#include "dg_window.h"
 
 #include <string.h>
 
@@ -21,6 +22,7 @@ typedef struct network {
     dg_reducer *reducer;
     void *weights, *gradients, *target;
     int64_t passes, samples; /* of this rank in a step, and in a pass */
+    struct sliding *sliding; /* NULL: a step is a pass */
 } network;
 
 static void release(network *w)
@@ -143,8 +145,74 @@ static dg_status train_step(network *w)
     return dg_plan_set_weights(w->plan, w->weights);
 }
 
+/* A volume and its windows. */
+typedef struct sliding {
+    float *volume, *importance; /* [z,y,x,c] and one axis of the weights */
+    void *patch;                /* [z,y,x,c] in the plan's type */
+    dg_box *boxes;
+    int64_t count;
+    dg_blend blend;
+} sliding;
+
+static void release_sliding(sliding *v)
+{
+    dg_free(&v->volume);
+    dg_free(&v->importance);
+    dg_free(&v->patch);
+    dg_free(&v->boxes);
+    dg_blend_release(&v->blend);
+}
+
+static dg_status create_sliding(const bench_settings *s, sliding *v)
+{
+    const int64_t volume[3] = {s->size, s->size, s->size}, patch[3] = {s->patch, s->patch, s->patch};
+    DG_TRY(DG_NEW(&v->volume, s->size * s->size * s->size * s->channels, "volume"));
+    DG_TRY(dg_alloc(&v->patch, (size_t)(s->patch * s->patch * s->patch * s->channels), sizeof(float), "window"));
+    DG_TRY(DG_NEW(&v->importance, s->patch, "weights of a window"));
+    dg_window_importance(s->patch, v->importance);
+    DG_TRY(dg_window_boxes(volume, patch, s->overlap, &v->boxes, &v->count));
+    return dg_blend_create(volume, &v->blend);
+}
+
+/* Cuts a window out; what lies outside the volume stays as it is. */
+static void cut_window(const bench_settings *s, const sliding *v, const dg_box *box)
+{
+    for (int64_t z = 0; z < s->patch; z++)
+        for (int64_t y = 0; y < s->patch; y++) {
+            const int64_t in = ((box->start[0] + z) * s->size + box->start[1] + y) * s->size + box->start[2];
+            const int64_t out = (z * s->patch + y) * s->patch * s->channels, count = s->patch * s->channels;
+            const float *from = v->volume + in * s->channels;
+            if (s->dtype == BENCH_F32)
+                memcpy((float *)v->patch + out, from, (size_t)count * sizeof(float));
+            else
+                for (int64_t i = 0; i < count; i++) ((uint16_t *)v->patch)[out + i] = upper_half(from[i]);
+        }
+}
+
+static dg_status sliding_step(network *w)
+{
+    sliding *v = w->sliding;
+    const float *const importance[3] = {v->importance, v->importance, v->importance};
+    const int64_t voxels = v->blend.shape[0] * v->blend.shape[1] * v->blend.shape[2];
+    const dg_tensor input = dg_plan_input(w->plan), output = dg_plan_output(w->plan);
+    const int64_t bytes = dg_tensor_voxels(&input) * input.c * (int64_t)dg_dtype_size(input.dtype);
+    memset(v->blend.sum, 0, (size_t)voxels * sizeof(float));
+    memset(v->blend.weight, 0, (size_t)voxels * sizeof(float));
+    for (int64_t i = 0; i < v->count; i++) {
+        cut_window(w->settings, v, &v->boxes[i]);
+        DG_TRY(w->backend->ops->upload(w->backend, input.data, v->patch, bytes));
+        DG_TRY(dg_plan_forward(w->plan, NULL));
+        DG_TRY(w->backend->ops->download(w->backend, v->patch, output.data,
+                                         dg_tensor_voxels(&output) * (int64_t)sizeof(float)));
+        dg_blend_add(&v->blend, &v->boxes[i], v->patch, importance);
+    }
+    dg_blend_finish(&v->blend, 0.0f, 1.5f, v->blend.sum);
+    return DG_OK;
+}
+
 static dg_status step(network *w)
 {
+    if (w->sliding != NULL) return sliding_step(w);
     if (w->optim != NULL) return train_step(w);
     return dg_plan_forward(w->plan, NULL);
 }
@@ -194,6 +262,24 @@ dg_status bench_model(const dg_job_env *env, const bench_settings *s, json_t **a
     network w = {.settings = s, .passes = 1, .samples = s->batch};
     if (s->batch > 64) return DG_FAIL(DG_ERR_USAGE, "--batch %lld: at most 64 here", (long long)s->batch);
     return env->comm->rank == 0 ? run_network(env, &w, answer) : DG_OK;
+}
+
+dg_status bench_sliding(const dg_job_env *env, const bench_settings *s, json_t **answer)
+{
+    sliding v = {0};
+    bench_settings infer = *s;
+    infer.mode = BENCH_INFER;
+    infer.batch = 1;
+    network w = {.settings = &infer, .passes = 1, .samples = 1, .sliding = &v};
+    if (env->comm->rank != 0) return DG_OK;
+    if (s->size < s->patch)
+        return DG_FAIL(DG_ERR_USAGE, "--size %lld is smaller than --patch %lld", (long long)s->size,
+                       (long long)s->patch);
+    dg_status status = create_sliding(s, &v);
+    if (status == DG_OK) status = run_network(env, &w, answer);
+    if (status == DG_OK) json_object_set_new(*answer, "windows", json_integer((json_int_t)v.count));
+    release_sliding(&v);
+    return status;
 }
 
 dg_status bench_train(const dg_job_env *env, const bench_settings *s, json_t **answer)
