@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-struct dg_comm_request {
-    int count;
-    MPI_Request piece[]; /* [count] */
-};
-
 struct dg_comm_counter {
     dg_comm *comm;
     MPI_Win window;
@@ -58,6 +53,7 @@ static void mpi_destroy(dg_comm *comm)
         if (c->node != MPI_COMM_NULL) (void)MPI_Comm_free(&c->node);
         if (c->handle != MPI_COMM_NULL) (void)MPI_Comm_free(&c->handle);
     }
+    dg_mpi_sum_release(c);
     dg_free(&c);
 }
 
@@ -88,50 +84,6 @@ static dg_status mpi_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dty
         DG_MPI(comm, MPI_Allreduce(MPI_IN_PLACE, at, piece, type_of(type), op_of(op), c->handle));
         done += piece;
     }
-    return DG_OK;
-}
-
-static dg_status mpi_all_reduce_start(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_comm_request **out)
-{
-    mpi_comm *c = of(comm);
-    int64_t size = (int64_t)dg_dtype_size(type), most = c->piece_bytes / size;
-    int64_t pieces = (count + most - 1) / most;
-    if (pieces == 0) return DG_OK;
-    dg_comm_request *request;
-    DG_TRY(dg_alloc(&request, 1, sizeof *request + (size_t)pieces * sizeof request->piece[0], "all-reduce request"));
-    dg_status status = DG_OK;
-    for (int64_t done = 0; done < count;) {
-        int piece = piece_count(c, count, done, size);
-        char *at = (char *)data + done * size;
-        DG_TRY_GOTO(status,
-                    dg_mpi_check(comm,
-                                 MPI_Iallreduce(MPI_IN_PLACE, at, piece, type_of(type), MPI_SUM, c->handle,
-                                                &request->piece[request->count]),
-                                 "MPI_Iallreduce"),
-                    fail);
-        request->count++;
-        done += piece;
-    }
-    *out = request;
-    return DG_OK;
-fail:
-    dg_free(&request); /* the communicator is lost: its pending pieces are never completed */
-    return status;
-}
-
-static dg_status mpi_test(dg_comm *comm, dg_comm_request **request, bool *done)
-{
-    int flag = 0;
-    DG_MPI(comm, MPI_Testall((*request)->count, (*request)->piece, &flag, MPI_STATUSES_IGNORE));
-    *done = flag != 0;
-    if (*done) dg_free(request);
-    return DG_OK;
-}
-
-static dg_status mpi_wait(dg_comm *comm, dg_comm_request **request)
-{
-    DG_MPI(comm, MPI_Waitall((*request)->count, (*request)->piece, MPI_STATUSES_IGNORE));
-    dg_free(request);
     return DG_OK;
 }
 
@@ -238,9 +190,9 @@ static const dg_comm_ops mpi_ops = {
     .barrier = mpi_barrier,
     .broadcast = mpi_broadcast,
     .all_reduce = mpi_all_reduce,
-    .all_reduce_start = mpi_all_reduce_start,
-    .test = mpi_test,
-    .wait = mpi_wait,
+    .all_reduce_start = dg_mpi_sum_start,
+    .test = dg_mpi_sum_test,
+    .wait = dg_mpi_sum_wait,
     .send = mpi_send,
     .receive = mpi_receive,
     .gather = mpi_gather,

@@ -183,6 +183,7 @@ dg_status dg_reducer_finish(dg_reducer *reducer, dg_trace *trace, const float **
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer)
 {
     int64_t floats = reducer->buffers * reducer->count + (reducer->staging != NULL ? reducer->bucket : 0);
+    if (reducer->buckets > 0) floats += reducer->count * (reducer->comm->size - 1) / reducer->comm->size;
     return floats * (int64_t)sizeof(float);
 }
 

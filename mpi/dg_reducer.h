@@ -5,9 +5,10 @@
  * tree over the global batch (a node splits at the largest power of two below its size), so that the bits do not depend
  * on the number of ranks.
  *
- * Memory: `fast` holds one buffer of `count` floats. `ordered` adds two children of a node as soon as both are there and
- * holds at most log2(batch) + 1 buffers where the slots of the ranks are aligned with the tree (powers of two), at most
- * twice that elsewhere; one for a batch of 1; several ranks need a bucket more to receive into.
+ * Memory: `fast` holds one buffer of `count` floats, and what is on its way takes (size-1)/size of another. `ordered`
+ * adds two children of a node as soon as both are there and holds at most log2(batch) + 1 buffers where the slots of the
+ * ranks are aligned with the tree (powers of two), at most twice that elsewhere; one for a batch of 1; several ranks
+ * need a bucket more to receive into.
  *
  * A rank whose pass failed still calls dg_reducer_finish (what it lacks counts as zero), so that no other rank
  * waits for it, and then dg_comm_agree. SPDX-License-Identifier: Apache-2.0 */

@@ -12,13 +12,20 @@ typedef struct mpi_comm {
     MPI_Comm handle; /* a dup of the world, errors are returned */
     MPI_Comm node;   /* the ranks of this host */
     int64_t piece_bytes;
-    bool failed; /* an MPI call failed: the library's state is unknown, nothing more is asked of it */
+    dg_comm_request *idle; /* finished sums, whose memory the next ones use */
+    uint64_t sums;         /* started so far: the same on every rank */
+    bool failed;           /* an MPI call failed: the library's state is unknown, nothing more is asked of it */
 } mpi_comm;
 
 /* A communicator over a dup of `world`. @collective */
 DG_MUST_USE dg_status dg_mpi_comm_create(MPI_Comm world, dg_comm **out);
 /* Turns an MPI return code into DG_ERR_COMM with rank, host and the library's words. */
 DG_MUST_USE dg_status dg_mpi_check(const dg_comm *comm, int code, const char *call);
+/* The pending sum of the method table, and the end of its reserve. */
+DG_MUST_USE dg_status dg_mpi_sum_start(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_comm_request **out);
+DG_MUST_USE dg_status dg_mpi_sum_test(dg_comm *comm, dg_comm_request **request, bool *done);
+DG_MUST_USE dg_status dg_mpi_sum_wait(dg_comm *comm, dg_comm_request **request);
+void dg_mpi_sum_release(mpi_comm *c);
 /* Number of ranks the launcher's variables promise; 0 when they promise none. *launcher names it. */
 int dg_mpi_expected_ranks(const char **launcher);
 

@@ -55,6 +55,15 @@ static void check_sum(const float *sum, int64_t batch)
     }
 }
 
+/* The weights of the ranks must never drift apart: all hold the same bits. */
+static void check_same_everywhere(dg_comm *comm, const float *sum)
+{
+    float first[COUNT];
+    memcpy(first, sum, sizeof first);
+    DG_CHECK_OK(dg_comm_broadcast(comm, first, sizeof first, 0));
+    DG_CHECK(memcmp(first, sum, sizeof first) == 0);
+}
+
 /* The last pass finishes gradients from the end; after each stretch exactly the complete buckets are on their way. */
 static void last_pass(dg_comm *comm, dg_reducer *reducer, int64_t slot)
 {
@@ -80,7 +89,8 @@ static void test_step(dg_comm *comm, int64_t batch, bool overlap)
     int64_t first, mine;
     const float *sum = NULL;
     DG_CHECK_OK(dg_reducer_create(comm, &backend, DG_REDUCE_FAST, COUNT, batch, BUCKET * 4, &reducer));
-    DG_CHECK(dg_reducer_memory_bytes(reducer) == COUNT * 4 && backend.bytes_allocated == COUNT * 4);
+    DG_CHECK(backend.bytes_allocated == COUNT * 4);
+    DG_CHECK(dg_reducer_memory_bytes(reducer) == 4 * (COUNT + (int64_t)COUNT * (comm->size - 1) / comm->size));
     DG_CHECK(dg_reducer_wire_bytes(reducer) == 2 * ((int64_t)COUNT * 4 * (comm->size - 1) / comm->size));
     dg_slots_of_rank(batch, comm->rank, comm->size, &first, &mine);
     DG_CHECK(dg_reducer_samples_per_pass(reducer, 1000) == mine && dg_reducer_samples_per_pass(reducer, 1) == 1);
@@ -100,6 +110,7 @@ static void test_step(dg_comm *comm, int64_t batch, bool overlap)
         comm->ops = spy.real;
         DG_CHECK(spy.calls == (comm->size > 1 ? BUCKETS : 0));
         check_sum(sum, batch);
+        check_same_everywhere(comm, sum);
     }
     dg_reducer_destroy(&reducer);
 }
