@@ -9,7 +9,8 @@ enum { BUCKETS = 4096 };
 
 struct dg_chunk_cache {
     pthread_mutex_t guard;
-    size_t limit, used; /* bytes of published chunks */
+    size_t limit, used, spared; /* bytes of published chunks, of spare ones */
+    dg_chunk *spare[64];        /* empty rooms by the logarithm of their size: fresh memory costs more than unpacking */
     dg_chunk *newest, *oldest;
     dg_chunk *bucket[BUCKETS];
 };
@@ -43,6 +44,32 @@ static void chunk_free(dg_chunk *chunk)
     dg_free(&chunk);
 }
 
+static int spare_class(size_t size) { return 63 - __builtin_clzll((unsigned long long)size | 1); }
+
+static void keep_spare(dg_chunk_cache *cache, dg_chunk *chunk)
+{
+    dg_chunk **top = &cache->spare[spare_class(chunk->size)];
+    chunk->next = *top;
+    *top = chunk;
+    cache->spared += chunk->size;
+}
+
+static dg_chunk *take_spare(dg_chunk_cache *cache, int class)
+{
+    dg_chunk *chunk = cache->spare[class];
+    if (chunk == NULL) return NULL;
+    cache->spare[class] = chunk->next;
+    chunk->next = NULL;
+    cache->spared -= chunk->size;
+    return chunk;
+}
+
+static void free_spares(dg_chunk_cache *cache)
+{
+    for (int class = 0; class < 64; class ++)
+        for (dg_chunk *chunk; (chunk = take_spare(cache, class)) != NULL;) chunk_free(chunk);
+}
+
 void dg_chunk_cache_destroy(dg_chunk_cache **cache)
 {
     if (*cache != NULL) {
@@ -50,6 +77,7 @@ void dg_chunk_cache_destroy(dg_chunk_cache **cache)
             older = chunk->older;
             chunk_free(chunk);
         }
+        free_spares(*cache);
         pthread_mutex_destroy(&(*cache)->guard);
     }
     dg_free(cache);
@@ -102,13 +130,20 @@ dg_chunk *dg_chunk_cache_find(dg_chunk_cache *cache, dg_chunk_key key)
     return chunk;
 }
 
-/* The chunk that was not used for the longest time, if nobody holds it and its room is what is wanted. */
+/* A spare room of that size, else the room of the chunk that was not used for the longest time, if nobody holds it and the
+ * cache is full anyway. */
 static dg_chunk *recycle(dg_chunk_cache *cache, size_t size)
 {
     pthread_mutex_lock(&cache->guard);
-    dg_chunk *chunk = cache->used + size > cache->limit ? cache->oldest : NULL;
-    if (chunk != NULL && (chunk->held > 0 || chunk->size != size)) chunk = NULL;
-    if (chunk != NULL) take_out(cache, chunk);
+    const dg_chunk *top = cache->spare[spare_class(size)];
+    dg_chunk *chunk = NULL;
+    if (top != NULL && top->size == size)
+        chunk = take_spare(cache, spare_class(size));
+    else if (cache->used + size > cache->limit && cache->oldest != NULL && cache->oldest->held == 0 &&
+             cache->oldest->size == size) {
+        chunk = cache->oldest;
+        take_out(cache, chunk);
+    }
     pthread_mutex_unlock(&cache->guard);
     return chunk;
 }
@@ -131,6 +166,7 @@ dg_status dg_chunk_cache_room(dg_chunk_cache *cache, size_t size, dg_chunk **out
 
 static void evict(dg_chunk_cache *cache)
 {
+    if (cache->used + cache->spared > cache->limit) free_spares(cache);
     for (dg_chunk *chunk = cache->oldest, *newer; chunk != NULL && cache->used > cache->limit; chunk = newer) {
         newer = chunk->newer;
         if (chunk->held > 0) continue;
@@ -170,7 +206,7 @@ void dg_chunk_cache_forget(dg_chunk_cache *cache, const void *owner)
         older = chunk->older;
         if (chunk->key.owner != owner) continue;
         take_out(cache, chunk);
-        chunk_free(chunk);
+        keep_spare(cache, chunk);
     }
     pthread_mutex_unlock(&cache->guard);
 }
