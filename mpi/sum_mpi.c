@@ -1,7 +1,7 @@
-/* sum_mpi.c - the non-blocking all-reduce: every rank adds up one part of the array for all, then hands it out. Each rank sends
- * 2 (size-1)/size of the array, as a ring does, in two rounds; parts are added in rank order, so that the same number of
- * ranks gives the same bits. Written here because MPI_Iallreduce of Open MPI 4.1 allocates, and so faults in, a copy of
- * the array for every call, which costs several times the sum itself. SPDX-License-Identifier: Apache-2.0 */
+/* sum_mpi.c - the non-blocking all-reduce: every rank adds up one part of the array for all, then hands it out. A rank
+ * sends 2 (size-1)/size of the array, as in a ring, but in two rounds; parts are added in rank order, so that the same
+ * number of ranks gives the same bits. Written here because MPI_Iallreduce of Open MPI 4.1 allocates, and so faults in, a
+ * copy of the array for every call, which costs several times the sum itself. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
 #include "mpi_impl.h"
 
