@@ -1,4 +1,5 @@
-/* mpi_impl.h - the inside of dg_comm over MPI, for this folder and its own tests. SPDX-License-Identifier: Apache-2.0 */
+/* mpi_impl.h - the inside of dg_comm over MPI, for this folder and its own tests.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_MPI_IMPL_H
 #define DG_MPI_IMPL_H
 

@@ -1,4 +1,5 @@
-/* reducer_impl.h - the inside of the reducer: the fixed tree over the global batch. SPDX-License-Identifier: Apache-2.0 */
+/* reducer_impl.h - the inside of the reducer: the fixed tree over the global batch.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_REDUCER_IMPL_H
 #define DG_REDUCER_IMPL_H
 

@@ -62,10 +62,21 @@ mount -o remount,size=$((step_kb * 60 + 2000))k small
 dg 0 train run.yaml --set run.dir=small --set train.keep=100 --set train.steps=$((step + 2)) --resume
 said "goes on from step $step"
 
-# predict: finished cases stay, the others are named.
-small 1
-dg 1 predict --checkpoint runs/run/checkpoints/last.h5 --cohort cohort -o small/p
+# predict: finished cases stay; with space again, --resume does the rest.
+model=runs/run/checkpoints/last.h5
+dg 0 predict --checkpoint $model --cohort cohort -o whole
+case_kb=$(du -k whole/phantom-0001.h5 | cut -f1)
+small $((case_kb * 7 / 2 + 8))
+dg 1 predict --checkpoint $model --cohort cohort -o small/p
 said "No space left on device"
+kept=$(ls small/p/*.h5 | wc -l)
+[ "$kept" -ge 2 ] && [ "$kept" -lt 6 ] || fail "$kept predictions of 6 were kept"
+for f in small/p/*.h5; do cmp "$f" whole/"$(basename "$f")" || fail "$f is not whole"; done
+mount -o remount,size=$((case_kb * 20 + 100))k small
+dg 0 predict --checkpoint $model --cohort cohort -o small/p --resume --json
+same "predictions that were kept" "$kept" "$(value kept)"
+same "predictions that were made" $((6 - kept)) "$(value done)"
+for f in whole/*.h5; do cmp "$f" small/p/"$(basename "$f")" || fail "$f differs"; done
 
 # Outputs that cannot be written: a read-only file system, and a path below a file.
 mkdir -p fixed && mount -t tmpfs -o ro tmpfs fixed || fail "no read-only tmpfs"
@@ -75,7 +86,7 @@ dg 1 train run.yaml --set run.dir=fixed/runs --set train.steps=2
 said "Read-only file system"
 ranks 2 1 train run.yaml --set run.dir=fixed/runs --set train.steps=2
 said "Read-only file system"
-dg 1 predict --checkpoint runs/run/checkpoints/last.h5 --cohort cohort -o fixed/p
+dg 1 predict --checkpoint $model --cohort cohort -o fixed/p
 said "Read-only file system"
 dg 1 synth -o run.yaml/c --cases 1 --shape 16,16,16 --spacing 14,18,18
 said "Not a directory"

@@ -1,4 +1,5 @@
-/* phantom_anatomy.c - where a phantom's organs and targets lie, and what its CT shows. SPDX-License-Identifier: Apache-2.0 */
+/* phantom_anatomy.c - where a phantom's organs and targets lie, and what its CT shows.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "phantom_impl.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* sched_none.c - no batch scheduler: nothing ends the run and nobody starts it again. SPDX-License-Identifier: Apache-2.0 */
+/* sched_none.c - no batch scheduler: nothing ends the run and nobody starts it again.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
 #include "dg_sched.h"
 
