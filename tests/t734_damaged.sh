@@ -4,6 +4,8 @@
 # with its case or role, reason and remedy; whatever is intact is used.
 . "$(dirname "$0")/whole.sh"
 . "$here/whole_train.sh"
+# HDF5 1.10 loses the object header that it could not read of a damaged file; the other tests look for leaks.
+export ASAN_OPTIONS=detect_leaks=0
 flip() { # file offset: inverts one byte
     local byte; byte=$(od -An -tu1 -j "$2" -N 1 "$1")
     printf "$(printf '\\x%02x' $((255 - byte)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
