@@ -65,61 +65,78 @@ cleanup:
     return status;
 }
 
-/* Reads patches of CT, dose and all masks at random places of random cases, as training does. */
-static dg_status read_patches(const bench_settings *s, const dg_cohort *cohort, float *values, uint64_t *bits,
-                              double *seconds)
+/* A patch of CT, dose and the distance maps of all structures, as f32 channels: what a training sample reads. */
+static dg_status read_patch(dg_case *c, const dg_box *box, float *values)
+{
+    const dg_case_info *info = dg_case_get_info(c);
+    DG_TRY(dg_case_read(c, DG_FIELD_CT_HU, 0, box, values));
+    if (info->has_dose) DG_TRY(dg_case_read(c, DG_FIELD_DOSE_GY, 0, box, values));
+    for (int k = 0; k < info->structure_count; k++) DG_TRY(dg_case_read(c, DG_FIELD_SDF_MM, k, box, values));
+    return DG_OK;
+}
+
+static dg_box draw_box(const dg_grid *grid, int64_t patch, dg_rng *stream)
+{
+    dg_box box;
+    for (int a = 0; a < 3; a++) {
+        const int64_t room = grid->shape[a] > patch ? grid->shape[a] - patch + 1 : 1;
+        box.shape[a] = patch;
+        box.start[a] = dg_rng_below(stream, room);
+    }
+    return box;
+}
+
+/* Patches at random places of the first `cases` cases, which stay open as they do in training; median seconds. */
+static dg_status time_patches(const bench_settings *s, const dg_cohort *cohort, int64_t cases, double *median,
+                              double *least)
 {
     dg_rng stream = dg_rng_stream(42, DG_RNG_SAMPLE, 0, 0);
+    dg_case **open = NULL;
+    float *values = NULL;
+    double *seconds = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&open, cases, "open cases"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&values, s->patch * s->patch * s->patch, "patch"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&seconds, s->steps, "times"), cleanup);
+    for (int64_t i = 0; i < cases; i++) DG_TRY_GOTO(status, dg_case_open(cohort, i, &open[i]), cleanup);
     for (int64_t i = -1; i < s->steps; i++) {
-        const int64_t index = dg_rng_below(&stream, dg_cohort_count(cohort));
-        const dg_grid *grid = &dg_cohort_case(cohort, index)->grid;
-        dg_box box;
-        for (int a = 0; a < 3; a++) {
-            const int64_t room = grid->shape[a] > s->patch ? grid->shape[a] - s->patch + 1 : 1;
-            box.shape[a] = s->patch;
-            box.start[a] = dg_rng_below(&stream, room);
-        }
-        dg_case *c;
+        dg_case *c = open[dg_rng_below(&stream, cases)];
+        const dg_box box = draw_box(&dg_case_get_info(c)->grid, s->patch, &stream);
         const double start = dg_time_s();
-        DG_TRY(dg_case_open(cohort, index, &c));
-        dg_status status = dg_case_read(c, DG_FIELD_CT_HU, 0, &box, values);
-        if (status == DG_OK && dg_cohort_case(cohort, index)->has_dose)
-            status = dg_case_read(c, DG_FIELD_DOSE_GY, 0, &box, values);
-        if (status == DG_OK) status = dg_case_read_mask_bits(c, &box, bits);
-        dg_case_close(&c);
-        DG_TRY(status);
+        DG_TRY_GOTO(status, read_patch(c, &box, values), cleanup);
         if (i >= 0) seconds[i] = dg_time_s() - start;
     }
-    return DG_OK;
+    *median = bench_median(seconds, s->steps);
+    *least = seconds[0];
+cleanup:
+    for (int64_t i = 0; open != NULL && i < cases; i++) dg_case_close(&open[i]);
+    dg_free(&seconds);
+    dg_free(&values);
+    dg_free(&open);
+    return status;
 }
 
 dg_status bench_io(const dg_job_env *env, const bench_settings *s, json_t **answer)
 {
+    enum { OPEN_CASES = 16 }; /* what the trainer keeps open */
     dg_cohort *cohort = NULL;
-    float *values = NULL;
-    uint64_t *bits = NULL;
-    double *seconds = NULL;
+    double median, least, any_median, any_least;
     dg_status status;
     if (s->path == NULL) return DG_FAIL(DG_ERR_USAGE, "bench io wants a cohort: dosegrid bench io COHORT");
     if (env->comm->rank != 0) return DG_OK;
-    const int64_t voxels = s->patch * s->patch * s->patch;
     DG_TRY_GOTO(status, dg_cohort_open(s->path, &cohort), cleanup);
-    if (dg_cohort_count(cohort) == 0) {
+    const int64_t count = dg_cohort_count(cohort);
+    if (count == 0) {
         status = DG_FAIL(DG_ERR_DATA, "the cohort has no cases");
         goto cleanup;
     }
-    DG_TRY_GOTO(status, DG_NEW(&values, voxels, "patch"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&bits, voxels, "patch"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&seconds, s->steps, "times"), cleanup);
-    DG_TRY_GOTO(status, read_patches(s, cohort, values, bits, seconds), cleanup);
-    const double median = bench_median(seconds, s->steps);
-    *answer = json_pack("{s:f, s:f, s:I}", "median_s", median, "min_s", seconds[0], "cases",
-                        (json_int_t)dg_cohort_count(cohort));
+    DG_TRY_GOTO(status, time_patches(s, cohort, 1, &median, &least), cleanup);
+    DG_TRY_GOTO(status, time_patches(s, cohort, count < OPEN_CASES ? count : OPEN_CASES, &any_median, &any_least),
+                cleanup);
+    *answer = json_pack("{s:f, s:f, s:f, s:f, s:I}", "median_s", median, "min_s", least, "any_case_median_s",
+                        any_median, "any_case_min_s", any_least, "cases", (json_int_t)count);
     if (*answer == NULL) status = DG_FAIL(DG_ERR_MEMORY, "no memory for the answer");
 cleanup:
-    dg_free(&seconds);
-    dg_free(&bits);
-    dg_free(&values);
     dg_cohort_close(&cohort);
     return status;
 }
