@@ -138,7 +138,6 @@ static int64_t slot_first(const resize_job *job, int64_t lines, int64_t slot) { 
 static void run_resize(void *context, int64_t slot)
 {
     const resize_job *job = context;
-    float *buffer = (float *)(job->workspace + slot * job->slot_bytes);
     const int64_t lines = job->to->n * job->to->z * job->to->y;
     for (int64_t line = slot_first(job, lines, slot); line < slot_first(job, lines, slot + 1); line++) {
         const int64_t y = line % job->to->y, z = line / job->to->y % job->to->z, n = line / job->to->y / job->to->z;
@@ -154,7 +153,7 @@ static void run_resize(void *context, int64_t slot)
             source[sources] = dg_rows_at(job->from, line_start(job->from, n, zs[j >> 1], ys[j & 1]));
             weight[sources++] = w;
         }
-        job->kernels->resize(source, weight, sources, &job->axis[2], buffer, dg_rows_at(job->to, line * job->to->x),
+        job->kernels->resize(source, weight, sources, &job->axis[2], dg_rows_at(job->to, line * job->to->x),
                              job->to->c);
     }
 }
@@ -211,7 +210,7 @@ dg_status onednn_resize_forward(dg_backend *backend, const dg_tensor *x, dg_tens
 {
     DG_TRY(dg_arguments_resize(x, y));
     resize_job job = {.from = x, .to = y};
-    DG_TRY(resize_prepare(onednn_of(backend), &job, x, y, x->x * x->c));
+    DG_TRY(resize_prepare(onednn_of(backend), &job, x, y, 0));
     onednn_parallel(onednn_of(backend), job.slots, run_resize, &job);
     return DG_OK;
 }

@@ -69,10 +69,10 @@ typedef struct dg_kernels {
     void (*pool)(dg_rows x, int64_t line, int64_t plane, dg_rows y, int64_t count, int64_t c);
     void (*pool_back)(dg_rows x, int64_t line, int64_t plane, dg_rows dy, dg_rows dx, bool accumulate, int64_t count,
                       int64_t c);
-    /* One line of the trilinear resize: source lines with weights are blended into `buffer` (f32 [width][c]), then
-     * along x. Backward: lines of dy are blended, then gathered per input voxel. */
-    void (*resize)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
-                   dg_rows y, int64_t c);
+    /* One line of the trilinear resize: 1 to 4 source lines with weights are blended, then along x. Backward: lines of
+     * dy are blended into `buffer` (f32 [width][c]), then gathered per input voxel. */
+    void (*resize)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, dg_rows y,
+                   int64_t c);
     void (*resize_back)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
                         dg_rows dx, bool accumulate, int64_t c);
 

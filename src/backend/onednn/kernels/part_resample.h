@@ -66,6 +66,66 @@ static void pool_back(dg_rows x, int64_t line, int64_t plane, dg_rows dy, dg_row
         pool_back_line(x, x.dtype, line, plane, dy, dy.dtype, dx, dx.dtype, accumulate, count, c);
 }
 
+/* Voxel v, channels k.. of the weighted sum of lines. */
+DG_INLINE vf blended(const dg_rows *source, dg_dtype type, const float *weight, const int sources, int64_t v, int64_t k,
+                     const int lanes)
+{
+    vf sum = weight[0] * vload(source[0].data, type, v * source[0].pitch + k, lanes);
+    for (int s = 1; s < sources; s++) sum += weight[s] * vload(source[s].data, type, v * source[s].pitch + k, lanes);
+    return sum;
+}
+
+/* One vector of channels along a line; neighbours of an output are often those of the one before. */
+DG_INLINE void resize_lanes(const dg_rows *lines, dg_dtype type, const float *weights, const int sources,
+                            const dg_axis *axis, dg_rows y, int64_t k, const int lanes)
+{
+    dg_rows source[4];
+    float weight[4];
+    for (int s = 0; s < sources; s++) source[s] = lines[s], weight[s] = weights[s];
+    int64_t at_low = -1, at_high = -1;
+    vf low = {0}, high = {0};
+    for (int64_t o = 0; o < axis->out; o++) {
+        const float w = axis->weight[o];
+        ahead_to_write(y.data, type, o * y.pitch + k, axis->out * y.pitch); /* the next line */
+        if (axis->lo[o] != at_low) {
+            at_low = axis->lo[o];
+            low = at_low == at_high ? high : blended(source, type, weight, sources, at_low, k, lanes);
+        }
+        if (axis->hi[o] != at_high) {
+            at_high = axis->hi[o];
+            high = blended(source, type, weight, sources, at_high, k, lanes);
+        }
+        vstore(y.data, type, o * y.pitch + k, lanes, (1.0f - w) * low + w * high);
+    }
+}
+
+DG_INLINE void resize_line(const dg_rows *source, dg_dtype type, const float *weight, const int sources,
+                           const dg_axis *axis, dg_rows y, int64_t c)
+{
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL) resize_lanes(source, type, weight, sources, axis, y, k, VL);
+    if (k < c) resize_lanes(source, type, weight, sources, axis, y, k, lanes_at(k, c));
+}
+
+DG_INLINE void resize_typed(const dg_rows *source, dg_dtype type, const float *weight, int sources, const dg_axis *axis,
+                            dg_rows y, int64_t c)
+{
+    switch (sources) {
+    case 1: resize_line(source, type, weight, 1, axis, y, c); break;
+    case 2: resize_line(source, type, weight, 2, axis, y, c); break;
+    case 3: resize_line(source, type, weight, 3, axis, y, c); break;
+    case 4: resize_line(source, type, weight, 4, axis, y, c); break;
+    }
+}
+
+static void resize(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, dg_rows y, int64_t c)
+{
+    if (y.dtype == DG_BF16)
+        resize_typed(source, DG_BF16, weight, sources, x_axis, y, c);
+    else
+        resize_typed(source, DG_F32, weight, sources, x_axis, y, c);
+}
+
 /* buffer[v*c+k] = sum of weighted lines. */
 DG_INLINE void blend_lines(const dg_rows *source, dg_dtype type, const float *weight, int sources, int64_t count,
                            int64_t c, float *buffer)
@@ -86,29 +146,6 @@ static void blend(const dg_rows *source, const float *weight, int sources, int64
         blend_lines(source, DG_BF16, weight, sources, count, c, buffer);
     else
         blend_lines(source, DG_F32, weight, sources, count, c, buffer);
-}
-
-DG_INLINE void spread(const dg_axis *axis, const float *buffer, dg_rows y, dg_dtype type, int64_t c)
-{
-    for (int64_t o = 0; o < axis->out; o++) {
-        const float *low = buffer + axis->lo[o] * c, *high = buffer + axis->hi[o] * c;
-        const float w = axis->weight[o];
-        for (int64_t k = 0; k < c; k += VL) {
-            const int lanes = lanes_at(k, c);
-            vf v = (1.0f - w) * vload(low, DG_F32, k, lanes) + w * vload(high, DG_F32, k, lanes);
-            vstore(y.data, type, o * y.pitch + k, lanes, v);
-        }
-    }
-}
-
-static void resize(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
-                   dg_rows y, int64_t c)
-{
-    blend(source, weight, sources, x_axis->in, c, buffer);
-    if (y.dtype == DG_BF16)
-        spread(x_axis, buffer, y, DG_BF16, c);
-    else
-        spread(x_axis, buffer, y, DG_F32, c);
 }
 
 DG_INLINE void collect(const dg_axis *axis, const float *buffer, dg_rows dx, dg_dtype type, bool accumulate, int64_t c)

@@ -3,19 +3,35 @@
 #ifndef DG_PART_THIN_H
 #define DG_PART_THIN_H
 
+/* `voxels` (1..VL) voxels from v on: their sums are reduced together. */
+DG_INLINE void thin_block(dg_rows x, dg_dtype type, const float *w, const float *bias, int cout, dg_rows y, int64_t v,
+                          const int voxels, int64_t c)
+{
+    for (int o = 0; o < cout; o++) {
+        vf sum[VL];
+        for (int i = 0; i < VL; i++) sum[i] = vset(0.0f);
+        int64_t k = 0;
+        for (; k + VL <= c; k += VL)
+            for (int i = 0; i < voxels; i++)
+                sum[i] += vload(x.data, type, (v + i) * x.pitch + k, VL) * vload(w + o * c, DG_F32, k, VL);
+        if (k < c)
+            for (int i = 0; i < voxels; i++)
+                sum[i] += vload(x.data, type, (v + i) * x.pitch + k, lanes_at(k, c)) *
+                          vload(w + o * c, DG_F32, k, lanes_at(k, c));
+        const vf result = vsum_each(sum) + (bias != NULL ? bias[o] : 0.0f);
+        if (y.pitch == 1)
+            vstore(y.data, y.dtype, v, voxels, result);
+        else
+            for (int i = 0; i < voxels; i++) vstore(y.data, y.dtype, (v + i) * y.pitch + o, 1, vset(result[i]));
+    }
+}
+
 DG_INLINE void thin_rows(dg_rows x, dg_dtype type, const float *w, const float *bias, int cout, dg_rows y,
                          int64_t count, int64_t c)
 {
-    for (int64_t v = 0; v < count; v++) {
-        vf sum[DG_THIN] = {{0}};
-        for (int64_t k = 0; k < c; k += VL) {
-            const int lanes = lanes_at(k, c);
-            vf a = vload(x.data, type, v * x.pitch + k, lanes);
-            for (int o = 0; o < cout; o++) sum[o] += a * vload(w + o * c, DG_F32, k, lanes);
-        }
-        for (int o = 0; o < cout; o++)
-            vstore(y.data, y.dtype, v * y.pitch + o, 1, vset(vsum(sum[o]) + (bias != NULL ? bias[o] : 0.0f)));
-    }
+    int64_t v = 0;
+    for (; v + VL <= count; v += VL) thin_block(x, type, w, bias, cout, y, v, VL, c);
+    if (v < count) thin_block(x, type, w, bias, cout, y, v, (int)(count - v), c);
 }
 
 /* w is transposed: [cout][c]. */

@@ -166,6 +166,23 @@ DG_INLINE float vsum(vf v)
 #endif
 }
 
+/* Lane i of the result is the sum of the lanes of v[i]. */
+DG_INLINE vf vsum_each(const vf v[VL])
+{
+    vf sum = {0};
+#if defined(__AVX512F__)
+    __m512i lane[VL];
+    for (int i = 0; i < VL; i++) lane[i] = (__m512i)v[i];
+    transpose16(lane);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] = (__m512i)((vf)lane[i] + (vf)lane[i + width]);
+    sum = (vf)lane[0];
+#else
+    for (int i = 0; i < VL; i++) sum[i] = vsum(v[i]);
+#endif
+    return sum;
+}
+
 /* 1/a to about 1e-7 relative, a in [1, 2^126]; infinity gives 0. */
 DG_INLINE vf vreciprocal(vf a)
 {
