@@ -110,6 +110,8 @@ static void test_csv(const char *folder)
     DG_CHECK_OK(dg_metrics_create(folder, 4, &metrics)); /* resumed at step 4: rows 5 and 6 never were */
     dg_metrics_row row = row_of(5);
     DG_CHECK_OK(dg_metrics_add(metrics, &row));
+    row = (dg_metrics_row){.step = 5, .seconds = 5.5, .untrained = true, .validated = true, .scores = {1, 2, NAN}};
+    DG_CHECK_OK(dg_metrics_add(metrics, &row)); /* the validation that ends a run */
     dg_metrics_destroy(&metrics);
     DG_CHECK_OK(dg_file_read(path, "metrics.csv", 1 << 20, &text, &length));
     DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,mae,negative,grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,"
@@ -118,7 +120,8 @@ static void test_csv(const char *folder)
                           "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
                           "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
                           "4,4.000,0.001,0.5,0.25,0.5,0,2,4.000,1.250000,,3.500000\n"
-                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n") == 0);
+                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
+                          "5,5.500,,,,,,,,1.000000,2.000000,\n") == 0);
     dg_free(&text);
     unlink(path);
     find_events(folder, path);

@@ -94,10 +94,10 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
         const char *tag;
         double value;
         bool shown;
-    } item[] = {{"train/loss", row->loss, true},
-                {"train/lr", row->lr, true},
-                {"train/grad_norm", row->grad_norm, true},
-                {"train/samples_per_s", row->samples_per_s, true},
+    } item[] = {{"train/loss", row->loss, !row->untrained},
+                {"train/lr", row->lr, !row->untrained},
+                {"train/grad_norm", row->grad_norm, !row->untrained},
+                {"train/samples_per_s", row->samples_per_s, !row->untrained},
                 {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
                 {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
                 {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)}};
@@ -108,15 +108,24 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
     return DG_OK;
 }
 
-dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
+static void put_training(FILE *csv, const dg_metrics_row *row)
 {
-    FILE *csv = metrics->csv;
-    fprintf(csv, "%lld,%.3f", (long long)row->step, row->seconds);
+    if (row->untrained) {
+        for (int k = 0; k < DG_LOSS_TERMS + 4; k++) fputc(',', csv);
+        return;
+    }
     put_number(csv, row->lr);
     put_number(csv, row->loss);
     for (int k = 0; k < DG_LOSS_TERMS; k++) put_number(csv, row->term[k]);
     put_number(csv, row->grad_norm);
     fprintf(csv, ",%.3f", row->samples_per_s);
+}
+
+dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
+{
+    FILE *csv = metrics->csv;
+    fprintf(csv, "%lld,%.3f", (long long)row->step, row->seconds);
+    put_training(csv, row);
     put_score(csv, row->validated, row->scores.mae_gy);
     put_score(csv, row->validated, row->scores.mae_ptv_gy);
     put_score(csv, row->validated, row->scores.dose_score);

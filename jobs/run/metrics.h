@@ -20,6 +20,7 @@ typedef struct dg_metrics_row {
     double lr, loss;
     double term[DG_LOSS_TERMS]; /* unweighted: mse, mae, negative */
     double grad_norm, samples_per_s;
+    bool untrained;   /* the scores alone: the step has its row already */
     bool validated;
     dg_scores scores; /* where validated */
 } dg_metrics_row;

@@ -251,14 +251,15 @@ static dg_status record(dg_trainer *t, const step_result *result, double seconds
                           .samples_per_s = (double)t->sampler.batch / seconds,
                           .validated = t->validated_step == t->progress.step,
                           .scores = t->scores};
-    char note[160];
+    char note[160], best[48] = "";
     int64_t total = t->total_steps;
     double fraction = fraction_done(t);
     if (t->config.train.minutes > 0 && fraction > 0) {
         double by_time = (double)t->progress.step / fraction;
         total = by_time < (double)total ? (int64_t)ceil(by_time) : total;
     }
-    snprintf(note, sizeof note, "loss %.5f, lr %.2e, best %.3f", row.loss, row.lr, t->progress.best);
+    if (isfinite(t->progress.best)) snprintf(best, sizeof best, ", best %.3f", t->progress.best);
+    snprintf(note, sizeof note, "loss %.5f, lr %.2e%s", row.loss, row.lr, best);
     dg_log_progress(t->log, "training, steps", t->progress.step, total, note);
     return dg_metrics_add(t->metrics, &row);
 }
@@ -312,9 +313,23 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     return after_step(t, &result, dg_time_s() - start);
 }
 
+/* The validation that ends a run; its step was recorded and maybe saved before its scores were known. */
+static dg_status validate_last(dg_trainer *t)
+{
+    if (t->validated_step == t->progress.step || t->split.count[DG_PART_VAL] == 0) return DG_OK;
+    DG_TRY(trainer_validate(t));
+    t->saved_step = -1;
+    dg_metrics_row row = {.step = t->progress.step,
+                          .seconds = trainer_elapsed_s(t),
+                          .untrained = true,
+                          .validated = true,
+                          .scores = t->scores};
+    return dg_comm_agree(t->comm, t->comm->rank == 0 ? dg_metrics_add(t->metrics, &row) : DG_OK);
+}
+
 static dg_status finish(dg_trainer *t)
 {
-    DG_TRY(trainer_validate(t));
+    DG_TRY(validate_last(t));
     DG_TRY(trainer_save(t));
     if (t->split.count[DG_PART_VAL] == 0) { /* nothing to choose by: the last is the best there is */
         t->progress.best_step = t->progress.step;

@@ -137,6 +137,7 @@ static dg_status write_checkpoint(dg_trainer *t, const char *path)
 static dg_status save_step(dg_trainer *t)
 {
     char path[DG_PATH_MAX];
+    DG_TRY(dg_metrics_flush(t->metrics)); /* a run that goes on from here has the rows of all its steps */
     DG_TRY(dg_run_folder_step_path(&t->folder, t->progress.step, path));
     DG_TRY(write_checkpoint(t, path));
     DG_TRY(dg_run_folder_link(&t->folder, path, "last.h5"));
