@@ -188,6 +188,7 @@ cleanup:
 static dg_status set_up(work *w)
 {
     DG_TRY(check_settings(w->s));
+    if (w->env->comm->rank == 0) DG_TRY(dg_file_check_writable(w->s->output));
     DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
     DG_TRY(choose_cases(w));
     DG_TRY(choose_train(w));
@@ -499,4 +500,4 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_evaluate = {
-    .name = "evaluate", .summary = "Judges predictions: MAE, DVH statistics, OpenKBP scores, baselines", .run = run};
+    .name = "evaluate", .summary = "judge predictions: MAE, DVH statistics, OpenKBP scores, baselines", .run = run};

@@ -54,7 +54,7 @@ static const dg_option extra[] = {
     ROW("gflops", DG_OPT_DOUBLE, gflops, 0, 1e9, "0", "GFLOP/s", "assumed rate of one rank; 0 measures or looks it up"),
     ROW("network-gbit", DG_OPT_DOUBLE, network_gbit, 0.001, 1e6, "10", "Gbit/s", "assumed rate of a rank's network")};
 
-/* What the shapes hang on. */
+/* What the shapes depend on. */
 typedef struct shapes {
     int64_t channels, constraints, patch[3];
 } shapes;
@@ -104,7 +104,7 @@ static dg_status find_shapes(const settings *s, shapes *out)
     bool knows = (s->channels > 0 || data->channels.count > 0) && data->patch.count == 3 && !data->constraints;
     *out = (shapes){0};
     if (!knows && data->cohort[0] == '\0')
-        return DG_FAIL(DG_ERR_USAGE, "the shapes hang on the data: set data.cohort, or give data.channels (or "
+        return DG_FAIL(DG_ERR_USAGE, "the shapes depend on the data: set data.cohort, or give data.channels (or "
                                      "--channels N) and data.patch, with data.constraints off");
     if (!knows) DG_TRY(shapes_from_cohort(s, multiple, out));
     if (s->channels > 0)

@@ -322,10 +322,11 @@ static void tell(const work *w)
     dg_log *log = w->env->log;
     dg_log_write(log, DG_LOG_INFO, "%lld cases predicted in %.1f s, %lld kept, %lld failed", (long long)w->done,
                  w->seconds, (long long)w->kept, (long long)w->failed);
-    dg_log_write(log, DG_LOG_INFO,
-                 "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
-                 (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
-                 (long long)w->region[DG_REGION_ALL]);
+    if (w->done > 0)
+        dg_log_write(log, DG_LOG_INFO,
+                     "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
+                     (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
+                     (long long)w->region[DG_REGION_ALL]);
     if (w->outside > 0)
         dg_log_write(log, DG_LOG_WARNING, "%lld cases have a voxel size outside what the network was trained on",
                      (long long)w->outside);
@@ -402,4 +403,4 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_predict = {
-    .name = "predict", .summary = "Predicts the dose of a cohort's cases with a trained network", .run = run};
+    .name = "predict", .summary = "predict the dose of a cohort's cases with a trained network", .run = run};

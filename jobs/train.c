@@ -9,7 +9,7 @@
 
 typedef struct settings {
     dg_run_config config; /* first: the rows of run_config point into it */
-    bool resume, json, verbose;
+    bool resume, json;
     char init[DG_OPT_TEXT], trace[DG_OPT_TEXT];
 } settings;
 
@@ -23,7 +23,6 @@ static const dg_option extra[] = {
         "goes on from the run's newest intact checkpoint, on any number of ranks"),
     ROW("init", DG_OPT_STRING, init, "", "checkpoint whose weights the run begins with"),
     ROW("trace", DG_OPT_STRING, trace, "", "writes a Chrome trace of the steps to this file"),
-    ROW("verbose", DG_OPT_BOOL, verbose, "false", "logs more"),
     ROW("json", DG_OPT_BOOL, json, "false", "prints the summary as JSON"),
 };
 
@@ -59,7 +58,7 @@ static dg_status train(const dg_job_env *env, const settings *s, const dg_option
                                   .resume = s->resume,
                                   .init = s->init,
                                   .trace = s->trace,
-                                  .level = s->verbose ? DG_LOG_DEBUG : DG_LOG_INFO};
+                                  .level = dg_log_get_level(env->log)};
     DG_TRY(dg_trainer_create(env->comm, &request, &trainer));
     dg_status status = dg_trainer_run(trainer, &summary);
     dg_trainer_destroy(&trainer);
@@ -104,4 +103,4 @@ done:
 }
 
 const dg_job dg_job_train = {
-    .name = "train", .summary = "Trains a network on a cohort, data-parallel over ranks", .run = run};
+    .name = "train", .summary = "train a network on a cohort, data-parallel over ranks", .run = run};

@@ -39,7 +39,7 @@ static void check_write(void)
     check_holds(path, "committed");
     DG_CHECK_FAILS(dg_file_commit(temporary, path), DG_ERR_IO, "a.txt.tmp failed: No such file");
     in_folder("missing/a.txt", path);
-    DG_CHECK_FAILS(dg_file_write(path, "x", 1), DG_ERR_IO, "missing/a.txt.tmp failed: No such file");
+    DG_CHECK_FAILS(dg_file_write(path, "x", 1), DG_ERR_IO, "missing/a.txt failed: No such file");
 }
 
 /* A full disk and a size limit: the reason is named, the old file stays, nothing half-written is left. */

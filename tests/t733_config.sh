@@ -32,6 +32,8 @@ dg 2 train run.yaml --set loss.mse=0 --set loss.negative=0
 said "all loss weights are 0"
 dg 1 train run.yaml --set data.cohort=nowhere
 said "nowhere"
+dg 1 train run.yaml --trace nowhere/trace.json --set train.steps=3
+said "creating nowhere/trace.json failed"
 dg 2 tain run.yaml
 said "tain" "train"
 DG_TRAIN__BATCHES=3 dg 2 train run.yaml

@@ -48,6 +48,11 @@ dg 0 synth -o larger --cases 6 --shape 16,16,20 --spacing 14,18,18
 dg 1 evaluate --cohort larger --predictions p -o no.json
 said "none of the 6 cases" "belongs to another cohort"
 
+# A results file that cannot be written is known before the work.
+dg 1 evaluate --cohort cohort --predictions p -o nowhere/x.json
+said "creating nowhere/x.json failed"
+unsaid "evaluation, cases"
+
 # Wrong usage.
 dg 2 evaluate --cohort cohort --predictions p
 said "-o is missing"

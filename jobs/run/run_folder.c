@@ -3,10 +3,12 @@
 
 #include "build_info.h"
 #include "dg_mem.h"
+#include "dg_sched.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,8 +183,18 @@ void dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
 json_t *dg_environment_json(const dg_comm *comm)
 {
     struct utsname system;
+    char library[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    dg_sched *sched = NULL;
     if (uname(&system) != 0) memset(&system, 0, sizeof system);
-    json_t *root = dg_build_info();
+    if (MPI_Get_library_version(library, &length) != MPI_SUCCESS) library[0] = '\0';
+    library[strcspn(library, ",\n")] = '\0';
+    json_t *root = dg_sched_none_create(&sched) == DG_OK ? dg_build_info() : NULL;
+    if (root != NULL) {
+        json_object_set_new(root, "mpi", json_string(library));
+        json_object_set_new(root, "scheduler", json_string(sched->ops->name));
+    }
+    dg_sched_destroy(&sched);
     if (root == NULL) return NULL;
     json_t *here = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i}", "host", comm->host, "kernel", system.release, "cores",
                              (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "communicator", comm->ops->name, "ranks",

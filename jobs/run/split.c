@@ -399,6 +399,26 @@ json_t *dg_split_to_json(const dg_split *split, const dg_cohort *cohort)
     return root;
 }
 
+static json_int_t cases_of(const json_t *row, int part)
+{
+    return json_integer_value(json_object_get(row, dg_part_name((dg_part)part)));
+}
+
+void dg_split_describe(const dg_split *split, const dg_cohort *cohort, char *text, size_t capacity)
+{
+    text[0] = '\0';
+    json_t *json = dg_split_to_json(split, cohort), *row;
+    const char *name;
+    json_object_foreach(json_object_get(json, "structures"), name, row)
+    {
+        size_t length = strlen(text);
+        snprintf(text + length, capacity - length, "%s%s %lld/%lld/%lld", length > 0 ? ", " : "", name,
+                 (long long)cases_of(row, DG_PART_TRAIN), (long long)cases_of(row, DG_PART_VAL),
+                 (long long)cases_of(row, DG_PART_TEST));
+    }
+    json_decref(json);
+}
+
 void dg_split_warning(const dg_split *split, const dg_cohort *cohort, char *text, size_t capacity)
 {
     text[0] = '\0';
@@ -408,8 +428,7 @@ void dg_split_warning(const dg_split *split, const dg_cohort *cohort, char *text
     json_object_foreach(json_object_get(json, "structures"), name, row)
     {
         for (int p = DG_PART_VAL; p < DG_PARTS; p++) {
-            if (split->count[p] == 0 || json_integer_value(json_object_get(row, dg_part_name((dg_part)p))) > 0)
-                continue;
+            if (split->count[p] == 0 || cases_of(row, p) > 0) continue;
             size_t length = strlen(text);
             snprintf(text + length, capacity - length, "%s%s in no %s case", length > 0 ? ", " : "", name,
                      dg_part_name((dg_part)p));

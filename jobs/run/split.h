@@ -1,5 +1,5 @@
 /* split.h - which cases train, choose the best checkpoint, and stay untouched. One split for all seeds of an experiment:
- * it hangs on data.split alone, and never parts the cases of one patient. SPDX-License-Identifier: Apache-2.0 */
+ * it depends on data.split alone, and never parts the cases of one patient. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_SPLIT_H
 #define DG_SPLIT_H
 
@@ -31,6 +31,8 @@ DG_MUST_USE dg_status dg_split_read_part(const char *path, dg_part part, char (*
 
 /* {"train": [ids], "val": .., "test": .., "structures": {"PTV70": {"train": n, ..}}}; the caller's. NULL: no memory. */
 json_t *dg_split_to_json(const dg_split *split, const dg_cohort *cohort);
+/* "PTV70 20/5/5, Larynx 18/4/5": cases of each part that have a structure. */
+void dg_split_describe(const dg_split *split, const dg_cohort *cohort, char *text, size_t capacity);
 /* Names structures that have training cases and no test (or validation) case, "" when all is well. */
 void dg_split_warning(const dg_split *split, const dg_cohort *cohort, char *text, size_t capacity);
 

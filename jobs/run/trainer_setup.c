@@ -155,12 +155,14 @@ static void tell_start(dg_trainer *t)
 {
     const dg_split *split = &t->split;
     dg_plan_memory memory = dg_plan_get_memory(t->plan);
-    char warning[512];
+    char warning[512], counts[2048];
+    dg_split_describe(split, t->cohort, counts, sizeof counts);
     dg_split_warning(split, t->cohort, warning, sizeof warning);
     if (warning[0] != '\0') dg_log_write(t->log, DG_LOG_WARNING, "split: %s", warning);
     dg_log_write(t->log, DG_LOG_INFO, "cases: %lld train, %lld validation, %lld test",
                  (long long)split->count[DG_PART_TRAIN], (long long)split->count[DG_PART_VAL],
                  (long long)split->count[DG_PART_TEST]);
+    dg_log_write(t->log, DG_LOG_INFO, "structures in train/validation/test cases: %s", counts);
     dg_log_write(
         t->log, DG_LOG_INFO,
         "%s: %lld parameters, %d channels, patch %lld x %lld x %lld, batch %lld on %d rank%s of %lld thread%s, "
@@ -179,6 +181,13 @@ static dg_status open_log(dg_trainer *t, dg_log_level level)
     return dg_log_create(t->comm->rank, level, path, &t->log);
 }
 
+/* Written once without events: a file that cannot be written is better known before the run than after it. */
+static dg_status open_trace(dg_trainer *t)
+{
+    DG_TRY(dg_trace_create(t->comm->rank, TRACE_CAPACITY, &t->trace));
+    return dg_trace_write(t->trace, t->trace_path);
+}
+
 /* Phases end in an agreement, so that a rank which fails alone takes the others along. */
 static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 {
@@ -187,7 +196,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(dg_comm_agree(comm, open_data(t)));
     DG_TRY(dg_run_folder_open(comm, t->config.run.dir, t->config.run.name, request->resume, &t->folder));
     DG_TRY(dg_comm_agree(comm, open_log(t, request->level)));
-    if (t->trace_path[0] != '\0') DG_TRY(dg_comm_agree(comm, dg_trace_create(comm->rank, TRACE_CAPACITY, &t->trace)));
+    if (t->trace_path[0] != '\0') DG_TRY(dg_comm_agree(comm, open_trace(t)));
     DG_TRY(choose_threads(t));
     DG_TRY(dg_comm_agree(comm, hash_cases(t)));
     DG_TRY(dg_comm_agree(comm, make_network(t)));

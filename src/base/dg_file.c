@@ -157,13 +157,30 @@ static dg_status write_all(int descriptor, const char *path, const char *bytes, 
     return DG_OK;
 }
 
+static dg_status create_temporary(const char *path, char temporary[DG_PATH_MAX], int *descriptor)
+{
+    if (snprintf(temporary, DG_PATH_MAX, "%s.tmp", path) >= DG_PATH_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "path too long: %.100s...", path);
+    if (is_folder(path)) return fail_errno(EISDIR, "writing", path);
+    *descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return *descriptor < 0 ? fail_errno(errno, "creating", path) : DG_OK;
+}
+
+dg_status dg_file_check_writable(const char *path)
+{
+    char temporary[DG_PATH_MAX];
+    int descriptor = -1;
+    DG_TRY(create_temporary(path, temporary, &descriptor));
+    close(descriptor);
+    unlink(temporary);
+    return DG_OK;
+}
+
 dg_status dg_file_write(const char *path, const void *bytes, int64_t length)
 {
     char temporary[DG_PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return DG_FAIL(DG_ERR_USAGE, "path too long: %.100s...", path);
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (descriptor < 0) return fail_errno(errno, "creating", temporary);
+    int descriptor = -1;
+    DG_TRY(create_temporary(path, temporary, &descriptor));
     dg_status status = write_all(descriptor, path, bytes, length);
     if (close(descriptor) != 0 && status == DG_OK) status = fail_errno(errno, "closing", path);
     if (status == DG_OK) status = dg_file_commit(temporary, path);

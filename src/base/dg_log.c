@@ -67,6 +67,8 @@ void dg_log_destroy(dg_log **log)
     dg_free(log);
 }
 
+dg_log_level dg_log_get_level(const dg_log *log) { return log->level; }
+
 static const char *level_name(dg_log_level level)
 {
     switch (level) {

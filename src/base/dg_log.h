@@ -14,6 +14,8 @@ typedef struct dg_log dg_log;
 /* `path` may be NULL (no file). A terminal gets a progress line that overwrites itself, anything else one line a minute. */
 DG_MUST_USE dg_status dg_log_create(int rank, dg_log_level level, const char *path, dg_log **out);
 void dg_log_destroy(dg_log **log);
+/* Of --verbose and --quiet, for a job that keeps a log of its own. */
+dg_log_level dg_log_get_level(const dg_log *log);
 /* A NULL log is silent. Thread-safe. */
 void dg_log_write(dg_log *log, dg_log_level level, const char *format, ...) DG_PRINTF(3, 4);
 /* Writes the thread's error record. */
