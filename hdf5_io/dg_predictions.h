@@ -26,7 +26,8 @@ DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, co
 DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);
 /* True when FOLDER/<id>.h5 is there, intact, and made by these weights. */
 bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256);
-/* sha256 over (id, content_sha256) of all predictions, sorted by id; *count gets how many. Damaged ones are named. */
+/* sha256 over (id, content_sha256) of all predictions, sorted by id; *count gets how many. Each damaged one
+ * gives a line "ID: reason" in `bad` (may be NULL). */
 DG_MUST_USE dg_status dg_predictions_content_hash(const char *folder, char hex[DG_HASH_HEX], int64_t *count, char *bad,
                                                   size_t bad_capacity);
 DG_MUST_USE dg_status dg_ledger_append(const char *folder, int rank, const dg_ledger_entry *entry);

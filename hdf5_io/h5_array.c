@@ -268,7 +268,7 @@ static dg_status open_attr(hid_t object, const char *name, const char *role, dg_
     *type = H5I_INVALID_HID;
     *attribute = H5Aopen(object, name, H5P_DEFAULT);
     if (*attribute < 0)
-        return DG_H5_FAIL(DG_ERR_FORMAT, "%s: attribute %s is missing; make the file again", role, name);
+        return DG_H5_FAIL(DG_ERR_FORMAT, "%s: attribute %s is missing or damaged; make the file again", role, name);
     *type = H5Aget_type(*attribute);
     hid_t space = H5Aget_space(*attribute);
     dg_status status = dg_h5_describe(*type, space, name, role, shape);

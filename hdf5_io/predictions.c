@@ -196,8 +196,7 @@ static dg_status hash_predictions(const char *folder, const id_list *list, dg_ha
         if (status == DG_ERR_MEMORY) return status;
         if (status != DG_OK) {
             size_t used = bad == NULL ? 0 : strlen(bad);
-            if (bad != NULL)
-                snprintf(bad + used, bad_capacity - used, "%s%s", used > 0 ? "; " : "", dg_error_last()->text);
+            if (bad != NULL) snprintf(bad + used, bad_capacity - used, "%s: %s\n", list->id[i], dg_error_last()->text);
             dg_error_clear();
             continue;
         }

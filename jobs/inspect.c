@@ -113,7 +113,7 @@ static dg_status inspect_cohort(const char *path, bool quick, dg_log *log, findi
     return status;
 }
 
-/* Damaged predictions come back as one text, a line each. */
+/* Damaged predictions come back as one text, a line "ID: reason" each. */
 static void add_bad_lines(finding *f, char *text)
 {
     char *rest = text, *line;
@@ -132,6 +132,10 @@ static dg_status inspect_predictions(const char *path, finding *f)
     DG_TRY(dg_alloc(&bad, BAD_TEXT, 1, "list of damaged predictions"));
     dg_status status;
     DG_TRY_GOTO(status, dg_predictions_content_hash(path, hex, &count, bad, BAD_TEXT), cleanup);
+    if (count == 0 && bad[0] == '\0' && !holds(path, "ledger-0.csv")) {
+        status = DG_FAIL(DG_ERR_FORMAT, "%s holds neither a cohort nor predictions", path);
+        goto cleanup;
+    }
     DG_TRY_GOTO(status, start_finding(path, "predictions", f), cleanup);
     json_object_set_new(f->object, "cases", json_integer(count));
     json_object_set_new(f->object, "content_sha256", json_string(hex));
@@ -164,12 +168,58 @@ cleanup:
     return status;
 }
 
+static bool is_case_file(const char *path)
+{
+    char folder[DG_PATH_MAX];
+    if (dg_path_join(folder, path[0] == '/' ? "" : "./", path) != DG_OK) return false;
+    *strrchr(folder, '/') = '\0';
+    return strcmp(strrchr(folder, '/') == NULL ? folder : strrchr(folder, '/') + 1, "cases") == 0;
+}
+
+static dg_status describe_case(const dg_cohort *cohort, int64_t index, const char *path, finding *f)
+{
+    const dg_case_info *info = dg_cohort_case(cohort, index);
+    const int64_t *shape = info->grid.shape;
+    const double *spacing = info->grid.spacing_mm;
+    DG_TRY(start_finding(path, "case", f));
+    if (dg_case_verify(cohort, index) != DG_OK) add_bad(f, info->id, dg_error_last()->text);
+    json_t *names = json_array();
+    for (int k = 0; k < info->structure_count; k++) json_array_append_new(names, json_string(info->structure[k].name));
+    json_object_set_new(f->object, "cases", json_integer(1));
+    json_object_set_new(f->object, "shape_zyx", json_pack("[I, I, I]", shape[0], shape[1], shape[2]));
+    json_object_set_new(f->object, "spacing_mm_zyx", json_pack("[f, f, f]", spacing[0], spacing[1], spacing[2]));
+    json_object_set_new(f->object, "prescription_gy", json_real(info->prescription_gy));
+    json_object_set_new(f->object, "has_dose", json_boolean(info->has_dose));
+    json_object_set_new(f->object, "structures", names);
+    json_object_set_new(f->object, "content_sha256", json_string(info->content_sha256));
+    return DG_OK;
+}
+
+/* COHORT/cases/ID.h5, looked at as the cohort sees it. */
+static dg_status inspect_case(const char *path, finding *f)
+{
+    char folder[DG_PATH_MAX], id[DG_CASE_ID] = "", *name;
+    dg_cohort *cohort;
+    DG_TRY(dg_path_join(folder, path[0] == '/' ? "" : "./", path));
+    name = strrchr(folder, '/');
+    size_t length = strlen(name + 1);
+    if (length > 3 && length - 3 < sizeof id) snprintf(id, sizeof id, "%.*s", (int)(length - 3), name + 1);
+    snprintf(name, sizeof folder - (size_t)(name - folder), "/..");
+    DG_TRY(dg_cohort_open(folder, &cohort));
+    int64_t index = dg_cohort_find(cohort, id);
+    dg_status status = index < 0 ? DG_FAIL(DG_ERR_FORMAT, "%s is no case of the cohort it lies in", path)
+                                 : describe_case(cohort, index, path, f);
+    dg_cohort_close(&cohort);
+    return status;
+}
+
 /* A file may be a checkpoint, a cohort or one prediction: the first that reads it wins, else all three reasons count. */
 static dg_status inspect_file(const char *path, bool quick, dg_log *log, finding *f)
 {
     char reasons[3][300];
     if (!dg_file_exists(path))
         return DG_FAIL(DG_ERR_IO, "%s does not exist; name a checkpoint, a cohort or a folder of predictions", path);
+    if (is_case_file(path)) return inspect_case(path, f);
     for (int kind = 0; kind < 3; kind++) {
         dg_status status = kind == 0   ? inspect_checkpoint(path, f)
                            : kind == 1 ? inspect_cohort(path, quick, log, f)
@@ -185,6 +235,9 @@ static dg_status inspect_path(const char *path, bool quick, dg_log *log, finding
 {
     if (!is_folder(path)) return inspect_file(path, quick, log, f);
     if (holds(path, "cohort.h5") || holds(path, "cases")) return inspect_cohort(path, quick, log, f);
+    if (holds(path, "training_config.json"))
+        return DG_FAIL(DG_ERR_USAGE, "%s is a run: dosegrid status tells how far it is; inspect one of its checkpoints",
+                       path);
     return inspect_predictions(path, f);
 }
 
@@ -263,5 +316,5 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 
 const dg_job dg_job_inspect = {.name = "inspect",
                                .summary =
-                                   "tell what a checkpoint, cohort or prediction holds, and whether it is intact",
+                                   "tell what a checkpoint, cohort, case or prediction holds, and whether it is intact",
                                .run = run};

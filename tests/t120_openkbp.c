@@ -123,7 +123,7 @@ static void test_damaged(void)
         {"ct.csv", ",data\n99999999999999999999999,5\n", DG_ERR_FORMAT, "indices are 0 to 2097151"},
         {"ct.csv", ",data\n7,5\n7,5\n", DG_ERR_FORMAT, "line 3 is \"7,5\"; the same index"},
         {"ct.csv", ",data\n7,5\n6,5\n", DG_ERR_FORMAT, "indices must ascend"},
-        {"dose.csv", ",data\n7,nan\n", DG_ERR_DATA, "dose.csv line 2 is \"7,nan\"; the value is not a finite"},
+        {"dose.csv", ",data\n7,nan\n", DG_ERR_DATA, "dose.csv line 2 is \"7,nan\"; the value is not a finite number; copy it again"},
         {"dose.csv", ",data\n7,-inf\n", DG_ERR_DATA, "not a finite"},
         {"dose.csv", ",data\n7,1e999\n", DG_ERR_DATA, "not a finite"},
         {"dose.csv", ",data\n7,-0.5\n", DG_ERR_DATA, "a dose of -0.5 Gy"},

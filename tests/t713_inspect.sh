@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ctest: label=unit timeout=120
-# inspect of cohorts: folder and packed file tell the same, damage is named and answers 1, several files are all looked at.
+# inspect of cohorts and cases: folder and packed file tell the same, damage is named and answers 1, several files are all looked at.
 # SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/whole.sh"
 dg 0 synth -o cohort --cases 2 --shape 13,20,37 --spacing 14,18,18
@@ -14,6 +14,14 @@ same "content of folder and packed file" "$whole" "$(value content_sha256)"
 dg 0 inspect cohort packed.h5
 said "cohort: cohort" "packed.h5: cohort" "$whole"
 
+dg 0 inspect cohort/cases/phantom-0002.h5 --json
+said '"kind": "case"' '"PTV70"' '"has_dose": true'
+mkdir -p run empty; echo '{}' >run/training_config.json
+dg 2 inspect run
+said "run is a run" "dosegrid status"
+dg 1 inspect empty
+said "empty holds neither a cohort nor predictions"
+
 case_file=$(ls cohort/cases/*.h5 | head -n 1)
 size=$(stat -c %s "$case_file")
 for offset in $((size / 4)) $((size / 2)) $((3 * size / 4)); do
@@ -22,6 +30,8 @@ for offset in $((size / 4)) $((size / 2)) $((3 * size / 4)); do
     printf "$(printf '\\x%02x' $((255 - byte)))" | dd of="bad/cases/$(basename "$case_file")" bs=1 seek="$offset" conv=notrunc status=none
     dg 1 inspect bad --json
     said "$(basename "$case_file" .h5)"
+    dg 1 inspect "bad/cases/$(basename "$case_file")"
+    said "BAD $(basename "$case_file" .h5)"
 done
 dg 1 inspect nowhere.h5 cohort --json
 said "nowhere.h5 does not exist" '"kind": "unreadable"' "$whole"

@@ -75,6 +75,6 @@ cp -r whole spoilt
 for ((at = 2000; at < $(size whole/phantom-0003.h5); at += 1000)); do flip spoilt/phantom-0003.h5 $at; done
 truncate -s 100 spoilt/phantom-0005.h5
 dg 1 inspect spoilt --json
-said "phantom-0003" "phantom-0005"
+said '"case": "phantom-0003"' '"case": "phantom-0005"'
 dg 3 evaluate --cohort cohort --predictions spoilt -o spoilt.json
 said "phantom-0003" "phantom-0005"

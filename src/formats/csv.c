@@ -48,8 +48,8 @@ static dg_status fail_line(const csv_table *t, dg_status status, const char *tex
     for (; n < sizeof shown - 1 && text + n < t->end && text[n] != '\n' && text[n] != '\r'; n++)
         shown[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
     shown[n] = '\0';
-    return DG_FAIL(status, "case %s: %s line %lld is \"%s\"; %s", t->case_id, t->name, (long long)t->line, shown,
-                   wanted);
+    return DG_FAIL(status, "case %s: %s line %lld is \"%s\"; %s; copy it again or leave the case out", t->case_id,
+                   t->name, (long long)t->line, shown, wanted);
 }
 
 dg_status csv_table_start(csv_table *table, const char *case_id, const char *name, const char *text, int64_t length,
