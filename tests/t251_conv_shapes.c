@@ -18,6 +18,10 @@ static const test_case FIXED[] = {
     {"many outputs", TEST_CONV, .x = {1, 2, 3, 4, 17}, .kernel = 3, .cout = 200},
     {"bottleneck", TEST_CONV, .x = {1, 2, 2, 2, 128}, .kernel = 3, .cout = 128, .bias = true},
     {"bottleneck of two", TEST_CONV, .x = {2, 1, 2, 1, 96}, .kernel = 3, .cout = 48, .bias = true},
+    {"three segments a line, one tile of outputs", TEST_CONV, .x = {2, 2, 5, 48, 7}, .kernel = 3, .cout = 12,
+     .bias = true},
+    {"uneven line blocks, two tiles of outputs", TEST_CONV, .x = {1, 3, 19, 30, 9}, .kernel = 3, .cout = 20},
+    {"short lines, blocks of outputs", TEST_CONV, .x = {1, 5, 3, 13, 6}, .kernel = 3, .cout = 100, .bias = true},
     {"product, many voxels", TEST_CONV, .x = {2, 9, 13, 17, 24}, .kernel = 1, .cout = 20, .pad_x = 8, .pad_y = 12},
     {"product, many inputs", TEST_CONV, .x = {1, 2, 3, 4, 384}, .kernel = 1, .cout = 96, .bias = true},
 };

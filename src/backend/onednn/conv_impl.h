@@ -1,10 +1,11 @@
-/* conv_impl.h - a prepared convolution of the oneDNN backend. 3x3x3 are oneDNN convolutions; the data gradient is the
+/* conv_impl.h - a prepared convolution of the oneDNN backend. 3x3x3 are oneDNN convolutions or own kernels; the data gradient is the
  * forward convolution with mirrored, transposed weights, which takes accumulation as a fused sum. 1x1x1 are matrix
  * products on strided rows; the transposed 2x2x2 is a matrix product with 8 cout columns, then scattered.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_ONEDNN_CONV_IMPL_H
 #define DG_ONEDNN_CONV_IMPL_H
 
+#include "conv_amx.h"
 #include "onednn_impl.h"
 #include "wgrad_amx.h"
 
@@ -23,11 +24,13 @@ typedef struct onednn_product {
     onednn_op op;
 } onednn_product;
 
-/* Weights in a layout of oneDNN's choice. Row i, column j of plane t lies at row[i] + column[j] + plane[t]. */
+/* Weights in a layout of oneDNN's choice or, when NULL, of conv_amx.h. Row i, column j of plane t lies at row[i] +
+ * column[j] + plane[t]; where the x tap decides on the places of rows or columns, a table for each follows. */
 typedef struct onednn_packed {
     dnnl_memory_desc_t layout;
     void *data;
     int64_t *plane, *row, *column;
+    int64_t row_step, column_step; /* from one x tap's table to the next */
 } onednn_packed;
 
 struct dg_conv {
@@ -46,6 +49,8 @@ struct dg_conv {
     float *weight_result;       /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
     int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
+    bool own_forward, own_data;                         /* forward and data gradient by the kernel of conv_amx.h */
+    dg_conv_amx_plan forward_plan, data_plan;           /* of that */
     bool own_weights;                                   /* the gradient of the weights by the kernel of wgrad_amx.h */
     dg_wgrad_plan wgrad;                                /* of that */
 };

@@ -145,8 +145,8 @@ static dg_status create(const dg_backend_options *options, dg_backend **out)
     }
     const dnnl_version_t *version = dnnl_version();
     snprintf(backend->head.description, sizeof backend->head.description, "oneDNN %d.%d.%d, %s%s, %d thread%s",
-             version->major, version->minor, version->patch, isa_text(),
-             backend->amx ? " with own weight gradient" : "", options->threads, options->threads == 1 ? "" : "s");
+             version->major, version->minor, version->patch, isa_text(), backend->amx ? " with own convolutions" : "",
+             options->threads, options->threads == 1 ? "" : "s");
     *out = &backend->head;
     return DG_OK;
 }

@@ -42,6 +42,7 @@ typedef struct pack_job {
     const float *source;
     float *dw;
     const int64_t *plane, *row, *column;
+    int64_t row_step, column_step;
     bool mirror;
     int64_t chunks;
 } pack_job;
@@ -55,9 +56,10 @@ static void run_pack(void *context, int64_t item)
     const int64_t plane = job->mirror ? conv->planes - 1 - t : t;
     const float *source = job->source + (t * conv->rows + first) * conv->columns;
     const size_t size = dg_dtype_size(conv->desc.dtype);
-    job->kernels->pack(source, rows, conv->columns, job->row + first,
-                       job->column + (conv->outputs > conv->columns ? t * conv->columns : 0), conv->desc.dtype,
-                       (char *)job->data + (size_t)job->plane[plane] * size);
+    const int64_t *column = job->column + plane % 3 * job->column_step;
+    if (conv->outputs > conv->columns) column += t * conv->columns;
+    job->kernels->pack(source, rows, conv->columns, job->row + plane % 3 * job->row_step + first, column,
+                       conv->desc.dtype, (char *)job->data + (size_t)job->plane[plane] * size);
 }
 
 void onednn_pack(onednn_backend *backend, const dg_conv *conv, const onednn_packed *packed, bool mirror, const float *w)
@@ -69,6 +71,8 @@ void onednn_pack(onednn_backend *backend, const dg_conv *conv, const onednn_pack
                     .plane = packed->plane,
                     .row = packed->row,
                     .column = packed->column,
+                    .row_step = packed->row_step,
+                    .column_step = packed->column_step,
                     .mirror = mirror,
                     .chunks = (conv->rows + ROWS - 1) / ROWS};
     onednn_parallel(backend, conv->planes * job.chunks, run_pack, &job);

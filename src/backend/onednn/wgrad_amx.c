@@ -12,6 +12,7 @@
 #include "wgrad_amx.h"
 
 #include "kernels/transpose.h"
+#include "tiles.h"
 
 #include <immintrin.h>
 #include <omp.h>
@@ -492,22 +493,6 @@ static void set_group(walker *w, int64_t group)
     w->held_sample = -1;
 }
 
-static void configure_tiles(void)
-{
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } config;
-    memset(&config, 0, sizeof config);
-    config.palette = 1;
-    for (int i = 0; i < 8; i++) {
-        config.bytes[i] = ROW_BYTES;
-        config.rows[i] = TILE;
-    }
-    _tile_loadconfig(&config);
-}
-
 /* A thread without chunks still leaves zero sums. */
 static void run_chunks(walker *w, int64_t first, int64_t last)
 {
@@ -532,7 +517,7 @@ void dg_wgrad_amx_run(const dg_wgrad_plan *p, const uint16_t *x, int64_t x_pitch
                     .sum = (float *)mine,
                     .input = mine + p->sum_bytes,
                     .gradient = mine + p->sum_bytes + p->input_bytes};
-        configure_tiles();
+        tiles_configure();
         if (p->by_chunk) {
             for (int64_t group = 0; group < p->groups; group++) {
                 set_group(&w, group);
