@@ -1,5 +1,5 @@
 /* Whole runs, tiny, in one process on any number of ranks: what is left behind, the gain, resume to the same weights,
- * refusals that name keys, a stop by signal, a step that is not finite.
+ * refusals that name keys, a stop by signal, a step that is not finite, a constraint vector.
  * ctest: libs=dg_run label=mpi ranks=1,2,4 timeout=240
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_file.h"
@@ -186,6 +186,28 @@ static void test_trained(const dg_trainer_summary *whole)
     DG_CHECK_FAILS(dg_trained_load("nowhere/best.h5", &trained), DG_ERR_IO, "best.h5");
 }
 
+/* With the vector the network knows the level, in training, validation and resume; without it can only guess. */
+static void test_constraints(dg_comm *comm)
+{
+    const char *const common = "train.validate_every=0;model.cond_channels=8";
+    dg_trainer_summary with, without;
+    dg_trained trained;
+    char more[256], path[DG_PATH_MAX];
+    DG_CHECK_FAILS(train(comm, "x", "data.constraints=true", false, &with), DG_ERR_DATA, "has no constraint vector");
+    snprintf(more, sizeof more, "data.cohort=%s/told;train.steps=60;%s", root, common);
+    DG_CHECK_OK(train(comm, "untold", more, false, &without));
+    snprintf(more, sizeof more, "data.cohort=%s/told;train.steps=30;data.constraints=true;%s", root, common);
+    DG_CHECK_OK(train(comm, "told", more, false, &with));
+    snprintf(more, sizeof more, "data.cohort=%s/told;train.steps=60;data.constraints=true;%s", root, common);
+    DG_CHECK_OK(train(comm, "told", more, true, &with));
+    if (comm->rank == 0) printf("told %.3f Gy, untold %.3f Gy\n", with.best, without.best);
+    DG_CHECK(without.best > 10 && with.best < 0.6 * without.best);
+    snprintf(path, sizeof path, "%s/runs/told/checkpoints/last.h5", root);
+    DG_CHECK_OK(dg_trained_load(path, &trained));
+    DG_CHECK(trained.recipe.constraint_count == 2 && strcmp(trained.recipe.constraint_name[1], "level") == 0);
+    dg_trained_release(&trained);
+}
+
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
 {
     (void)info;
@@ -194,13 +216,25 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
-static void write_cohort(void)
+/* `told`: half of the doses are four times the others, and only the constraint vector tells which. */
+static void write_cohort(const char *name, bool told)
 {
     char folder[128];
     t7_cohort t;
     t7_create(&t, 10, shape);
-    snprintf(folder, sizeof folder, "%s/cohort", root);
-    for (int c = 0; c < t.count; c++) DG_CHECK_OK(dg_case_write(folder, &t.data[c]));
+    snprintf(folder, sizeof folder, "%s/%s", root, name);
+    for (int c = 0; c < t.count; c++) {
+        dg_case_info *info = &t.data[c].info;
+        info->constraint_count = told ? 2 : 0;
+        snprintf(info->constraint_name[0], sizeof info->constraint_name[0], "none");
+        snprintf(info->constraint_name[1], sizeof info->constraint_name[1], "level");
+        info->constraint[1] = (float)(c % 2);
+        for (int64_t i = 0; told && i < shape[0] * shape[1] * shape[2]; i++) {
+            t.ct[c][i] = 0;
+            t.dose[c][i] = c % 2 == 0 ? 10 : 40;
+        }
+        DG_CHECK_OK(dg_case_write(folder, &t.data[c]));
+    }
     DG_CHECK_OK(dg_cohort_write_index(folder, NULL, 0));
     t7_release(&t);
 }
@@ -213,7 +247,10 @@ int main(int argc, char **argv)
     DG_CHECK_OK(dg_comm_open(&argc, &argv, &comm));
     DG_CHECK_OK(dg_comm_broadcast(comm, &id, sizeof id, 0));
     snprintf(root, sizeof root, "t707_trainer-%lld", (long long)id);
-    if (comm->rank == 0) write_cohort();
+    if (comm->rank == 0) {
+        write_cohort("cohort", false);
+        write_cohort("told", true);
+    }
     DG_CHECK_OK(dg_comm_barrier(comm));
     test_run(comm, &whole);
     test_resume(comm, &whole);
@@ -222,6 +259,7 @@ int main(int argc, char **argv)
     test_signal(comm);
     test_not_finite(comm);
     test_trained(&whole);
+    test_constraints(comm);
     DG_CHECK_OK(dg_comm_barrier(comm));
     if (comm->rank == 0) nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     dg_comm_destroy(&comm);
