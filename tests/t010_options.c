@@ -104,12 +104,14 @@ static void check_arguments(void)
 
 static void check_environment(void)
 {
-    static char *const unknown[] = {"DG_TRAIN__STPES=3", NULL}, *const wrong[] = {"DG_TRAIN__STEPS=many", NULL};
+    static char *const unknown[] = {"DG_TRAIN__STPES=3", NULL}, *const wrong[] = {"DG_TRAIN__STEPS=many", NULL},
+                       *const other[] = {"DG_EVALUATE__SEED=3", NULL};
     settings s;
     dg_options o;
     options_start(&o, &s);
     DG_CHECK_FAILS(dg_options_read_environment(&o, unknown), DG_ERR_USAGE,
                    "unknown variable DG_TRAIN__STPES; did you mean DG_TRAIN__STEPS?");
+    DG_CHECK_FAILS(dg_options_read_environment(&o, other), DG_ERR_USAGE, "unknown variable DG_EVALUATE__SEED");
     DG_CHECK_FAILS(dg_options_read_environment(&o, wrong), DG_ERR_USAGE, "DG_TRAIN__STEPS: train.steps = many");
     DG_CHECK_OK(dg_options_read_environment(&o, NULL));
     dg_options_release(&o);

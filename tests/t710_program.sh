@@ -29,6 +29,9 @@ check 2 'bad.yaml:2: unknown key train.stpes; did you mean train.steps?' "$progr
 check 2 'No such file' "$program" plan missing.yaml
 check 2 'DG_TRAIN__STPES; did you mean DG_TRAIN__STEPS?' env DG_TRAIN__STPES=1 "$program" plan
 check 2 'DG_TRAIN__STEPS: train.steps = x: a whole number, at least 0 is wanted' env DG_TRAIN__STEPS=x "$program" plan
+check 2 'DG_TRIAN__STEPS; did you mean DG_TRAIN__STEPS?' env DG_TRIAN__STEPS=1 "$program" plan
+check 2 'DG_EVALUATE__SEEED; did you mean DG_EVALUATE__SEED?' env DG_EVALUATE__SEEED=1 "$program" evaluate
+check 2 '--cohort is missing' env DG_TRAIN__STEPS=1 "$program" evaluate
 check 1 'standard output could not be written' bash -c "'$program' options >/dev/full"
 
 jobs=$("$program" --help | sed -n 's/^  \([a-z][a-z]*\)  *.*/\1/p')

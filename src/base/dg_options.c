@@ -291,13 +291,22 @@ static dg_status fail_variable(const dg_options *options, const char *name)
     return DG_FAIL(DG_ERR_USAGE, "environment: unknown variable %.120s; did you mean %s?", name, best);
 }
 
-/* Two underscores mark a key of a group, so other programs' DG_ variables are left alone; a table without groups (a
- * job's flags) has no say over them. */
+/* Two underscores mark a key of a group, so other programs' DG_ variables are left alone. The table of one job's flags
+ * (no group, or one) has no say over other groups: settings exported for train must not stop evaluate. */
 static bool names_group_key(const dg_options *options, const char *name)
 {
-    if (strstr(name, "__") == NULL) return false;
-    for (int i = 0; i < options->count; i++)
-        if (strchr(options->row[i].key, '.') != NULL) return true;
+    const char *mark = strstr(name, "__"), *first = NULL;
+    char group[256];
+    if (mark == NULL) return false;
+    for (int i = 0; i < options->count; i++) {
+        const char *key = options->row[i].key;
+        size_t length = strcspn(key, ".");
+        if (key[length] == '\0') continue;
+        variable_name(key, length, group, sizeof group);
+        if (strlen(group) == (size_t)(mark - name) && strncmp(group, name, strlen(group)) == 0) return true;
+        if (first != NULL && (strncmp(first, key, length) != 0 || first[length] != '.')) return true;
+        first = key;
+    }
     return false;
 }
 

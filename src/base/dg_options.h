@@ -78,7 +78,8 @@ DG_MUST_USE dg_status dg_options_read_yaml(dg_options *options, const char *path
 DG_MUST_USE dg_status dg_options_read_yaml_text(dg_options *options, const char *text, size_t length, const char *name);
 
 /* Applies variables DG_<KEY WITH DOTS AS __, upper case>: DG_TRAIN__STEPS=10. `environ` is NULL-terminated. An unknown
- * variable with __ is an error where the table has groups; other DG_ variables are left alone. */
+ * variable with __ is an error where the table has its group, or several groups (the settings of a run); other DG_
+ * variables are left alone. */
 DG_MUST_USE dg_status dg_options_read_environment(dg_options *options, char *const *environ);
 
 /* Parses a job's arguments: --flag VALUE, --flag=VALUE, -o VALUE, booleans without value (--no-flag), --set key=value,
