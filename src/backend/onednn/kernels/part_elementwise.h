@@ -9,7 +9,7 @@ DG_INLINE void act_rows(dg_activation kind, float slope, dg_rows x, dg_rows y, i
         for (int64_t k = 0; k < c; k += VL) {
             const int lanes = lanes_at(k, c);
             vf z = vload(x.data, x.dtype, v * x.pitch + k, lanes);
-            vstore(y.data, y.dtype, v * y.pitch + k, lanes, act_of(kind, z, slope));
+            vstore(y.data, y.dtype, v * y.pitch + k, lanes, act_of(kind, y.dtype, z, slope));
         }
 }
 
@@ -26,7 +26,7 @@ DG_INLINE void act_back_rows(dg_activation kind, float slope, dg_rows x, dg_rows
         for (int64_t k = 0; k < c; k += VL) {
             const int lanes = lanes_at(k, c);
             vf h, z = vload(x.data, x.dtype, v * x.pitch + k, lanes);
-            vf d = vload(dy.data, dy.dtype, v * dy.pitch + k, lanes) * act_slope(kind, z, slope, &h);
+            vf d = vload(dy.data, dy.dtype, v * dy.pitch + k, lanes) * act_slope(kind, dx.dtype, z, slope, &h);
             if (accumulate) d += vload(dx.data, dx.dtype, v * dx.pitch + k, lanes);
             vstore(dx.data, dx.dtype, v * dx.pitch + k, lanes, d);
         }

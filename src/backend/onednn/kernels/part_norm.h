@@ -30,31 +30,32 @@ DG_INLINE void add_lanes(double *sum, vf v, int lanes)
     for (int i = 0; i < lanes; i++) sum[i] += (double)v[i];
 }
 
-DG_INLINE vf act_of(dg_activation kind, vf z, float slope)
+/* `type` of the result: see vsigmoid. */
+DG_INLINE vf act_of(dg_activation kind, dg_dtype type, vf z, float slope)
 {
     switch (kind) {
-    case DG_ACT_SILU: return z * vsigmoid(z);
+    case DG_ACT_SILU: return z * vsigmoid(z, type);
     case DG_ACT_RELU: return vgreater(vset(0.0f), z, vset(0.0f), z);
     case DG_ACT_LEAKY_RELU: return vgreater(z, vset(0.0f), z, z * slope);
-    case DG_ACT_SIGMOID: return vsigmoid(z);
+    case DG_ACT_SIGMOID: return vsigmoid(z, type);
     case DG_ACT_NONE: break;
     }
     return z;
 }
 
 /* The derivative at z; *h gets the value. */
-DG_INLINE vf act_slope(dg_activation kind, vf z, float slope, vf *h)
+DG_INLINE vf act_slope(dg_activation kind, dg_dtype type, vf z, float slope, vf *h)
 {
     vf s;
     switch (kind) {
     case DG_ACT_SILU:
-        s = vsigmoid(z);
+        s = vsigmoid(z, type);
         *h = z * s;
         return s + *h * (1.0f - s);
-    case DG_ACT_RELU: *h = act_of(kind, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(0.0f));
-    case DG_ACT_LEAKY_RELU: *h = act_of(kind, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(slope));
+    case DG_ACT_RELU: *h = act_of(kind, type, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(0.0f));
+    case DG_ACT_LEAKY_RELU: *h = act_of(kind, type, z, slope); return vgreater(z, vset(0.0f), vset(1.0f), vset(slope));
     case DG_ACT_SIGMOID:
-        s = vsigmoid(z);
+        s = vsigmoid(z, type);
         *h = s;
         return s * (1.0f - s);
     case DG_ACT_NONE: break;
@@ -129,7 +130,7 @@ DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation ac
             ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
             ahead(r.data, tr, v * r.pitch + k, (v1 - v0) * r.pitch);
             ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
-            vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
+            vf h = act_of(act, ty, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
             h = h * scale + shift + vload(r.data, tr, v * r.pitch + k, lanes);
             vstore(y.data, ty, v * y.pitch + k, lanes, h);
         }
@@ -137,7 +138,7 @@ DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation ac
         for (int64_t v = v0; v < v1; v++) {
             ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
             ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
-            vf h = act_of(act, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
+            vf h = act_of(act, ty, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
             vstore(y.data, ty, v * y.pitch + k, lanes, h * scale + shift);
         }
 }
@@ -188,7 +189,7 @@ DG_INLINE void back_sums_block_lanes(const dg_norm_coefficients *f, dg_activatio
             ahead(dy.data, ty, v * dy.pitch + k, (v1 - v0) * dy.pitch);
             xv = vload(x.data, tx, v * x.pitch + k, lanes);
             g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-            dz = g * scale * act_slope(act, a * xv + b, f->slope, &h);
+            dz = g * scale * act_slope(act, DG_F32, a * xv + b, f->slope, &h);
             dz_sum += dz;
             dzx_sum += dz * xv;
             dyh_sum += g * h;
@@ -202,7 +203,7 @@ DG_INLINE void back_sums_block_lanes(const dg_norm_coefficients *f, dg_activatio
             ahead(dy.data, ty, v * dy.pitch + k, (v1 - v0) * dy.pitch);
             xv = vload(x.data, tx, v * x.pitch + k, lanes);
             g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-            dz = g * act_slope(act, a * xv + b, f->slope, &h);
+            dz = g * act_slope(act, DG_F32, a * xv + b, f->slope, &h);
             dz_sum += dz;
             dzx_sum += dz * xv;
         }
@@ -253,7 +254,7 @@ DG_INLINE void back_apply_block_lanes(const dg_norm_coefficients *f, dg_activati
         ahead_to_write(dx.data, td, v * dx.pitch + k, (v1 - v0) * dx.pitch);
         vf xv = vload(x.data, tx, v * x.pitch + k, lanes);
         vf g = vload(dy.data, ty, v * dy.pitch + k, lanes);
-        vf d = g * gain * act_slope(act, a * xv + b, f->slope, &h) + (pk * xv + qk);
+        vf d = g * gain * act_slope(act, td, a * xv + b, f->slope, &h) + (pk * xv + qk);
         if (accumulate) d += vload(dx.data, td, v * dx.pitch + k, lanes);
         vstore(dx.data, td, v * dx.pitch + k, lanes, d);
     }

@@ -221,6 +221,21 @@ DG_INLINE vf vexp(vf x)
 #endif
 }
 
-DG_INLINE vf vsigmoid(vf x) { return vreciprocal(1.0f + vexp(-x)); }
+/* `type` is that of the result it goes into: bf16 (half a unit is 2e-3) gets an error of 1.3e-4 for half the
+ * instructions. The polynomial is the minimax one of 2^r on [0, 1), 7.5e-5 relative. */
+DG_INLINE vf vsigmoid(vf x, dg_dtype type)
+{
+#if defined(__AVX512F__)
+    if (type == DG_BF16) {
+        const vf t = x * -1.44269504f;
+        const vf r = (vf)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        vf p = r * 0.0780245215f + 0.226067156f;
+        p = p * r + 0.695833564f;
+        p = p * r + 0.999925196f;
+        return (vf)_mm512_rcp14_ps(_mm512_scalef_ps((__m512)p, (__m512)t) + 1.0f);
+    }
+#endif
+    return vreciprocal(1.0f + vexp(-x));
+}
 
 #endif
