@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 
 typedef struct settings {
     dg_run_config config; /* first: the rows of run_config point into it */
@@ -31,10 +32,12 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 static dg_status show(const dg_job_env *env, const settings *s, const dg_trainer_summary *summary)
 {
     if (!s->json) {
-        dg_log_write(env->log, DG_LOG_INFO, "done: %lld steps in %.0f s, %.2f samples/s, best %s %.4f at step %lld; %s",
-                     (long long)summary->step, summary->seconds, summary->samples_per_s,
-                     summary->monitor[0] != '\0' ? summary->monitor : "(no validation cases)", summary->best,
-                     (long long)summary->best_step, summary->folder);
+        char best[96] = "no validation cases: best.h5 is the last step";
+        if (summary->monitor[0] != '\0')
+            snprintf(best, sizeof best, "best %s %.4f at step %lld", summary->monitor, summary->best,
+                     (long long)summary->best_step);
+        dg_log_write(env->log, DG_LOG_INFO, "done: %lld steps in %.0f s, %.2f samples/s, %s; %s",
+                     (long long)summary->step, summary->seconds, summary->samples_per_s, best, summary->folder);
         return DG_OK;
     }
     json_t *root =

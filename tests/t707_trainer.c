@@ -208,6 +208,16 @@ static void test_constraints(dg_comm *comm)
     dg_trained_release(&trained);
 }
 
+/* A gain below min_delta does not keep the run alive, and best.h5 is the lowest score all the same. */
+static void test_early(dg_comm *comm, const dg_trainer_summary *whole)
+{
+    dg_trainer_summary early;
+    const char *const more = "train.steps=60;train.early_stopping.patience=1;train.early_stopping.min_delta=1e6";
+    DG_CHECK_OK(train(comm, "early", more, false, &early));
+    DG_CHECK(early.end == DG_END_EARLY_STOPPING && early.step == 8);
+    DG_CHECK(whole->best_step == 8 && early.best_step == 8 && early.best == whole->best);
+}
+
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
 {
     (void)info;
@@ -260,6 +270,7 @@ int main(int argc, char **argv)
     test_not_finite(comm);
     test_trained(&whole);
     test_constraints(comm);
+    test_early(comm, &whole);
     DG_CHECK_OK(dg_comm_barrier(comm));
     if (comm->rank == 0) nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     dg_comm_destroy(&comm);

@@ -133,11 +133,12 @@ static dg_status judge(dg_trainer *t)
     DG_TRY(resolve_monitor(t));
     trainer_progress *p = &t->progress;
     double value = score_of(&t->scores, t->monitor);
-    bool better = value < p->best - (isinf(p->best) ? 0 : t->config.train.early_stopping.min_delta);
+    bool better = value < p->best;
+    bool gains = better && (isinf(p->best) || p->best - value >= t->config.train.early_stopping.min_delta);
     dg_log_write(t->log, DG_LOG_INFO, "step %lld: %s %.4f%s (val_mae_gy %.4f, val_mae_ptv_gy %.4f)", (long long)p->step,
                  trainer_monitor_name(t->monitor), value, better ? ", the best so far" : "", t->scores.mae_gy,
                  t->scores.mae_ptv_gy);
-    p->stale = better ? 0 : p->stale + 1;
+    p->stale = gains ? 0 : p->stale + 1;
     if (!better) return DG_OK;
     p->best = value;
     p->best_step = p->step;
