@@ -81,6 +81,8 @@ DG_INLINE void moments_block_lanes(dg_rows x, dg_dtype type, int64_t v0, int64_t
     vf s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
     int64_t v = v0;
     for (; v + 1 < v1; v += 2) {
+        ahead(x.data, type, v * x.pitch + k, (v1 - v0) * x.pitch);
+        ahead(x.data, type, (v + 1) * x.pitch + k, (v1 - v0) * x.pitch);
         vf a = vload(x.data, type, v * x.pitch + k, lanes) - o;
         vf b = vload(x.data, type, (v + 1) * x.pitch + k, lanes) - o;
         s0 += a;

@@ -16,10 +16,9 @@ DG_INLINE void pool_line(dg_rows x, dg_dtype type, int64_t line, int64_t plane, 
             const int lanes = lanes_at(k, c);
             const int64_t at = 2 * v * x.pitch + k;
             vf best = vload(x.data, type, at, lanes);
-            for (int j = 1; j < 8; j++) {
-                vf a = vload(x.data, type, at + corner(j, line, plane, x.pitch), lanes);
-                best = vselect((a > best) | (a != a), a, best);
-            }
+            for (int j = 0; j < 8; j++) ahead(x.data, type, at + corner(j, line, plane, x.pitch), 2 * line * x.pitch);
+            for (int j = 1; j < 8; j++)
+                best = vlarger(vload(x.data, type, at + corner(j, line, plane, x.pitch), lanes), best);
             vstore(y.data, ty, v * y.pitch + k, lanes, best);
         }
 }

@@ -46,6 +46,18 @@ DG_INLINE vf vgreater(vf a, vf b, vf yes, vf no)
 #endif
 }
 
+/* The larger; a NaN in either wins. */
+DG_INLINE vf vlarger(vf a, vf b)
+{
+#if defined(__AVX512F__)
+    const __mmask16 take =
+        _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) | _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_UNORD_Q);
+    return (vf)_mm512_mask_blend_ps(take, (__m512)b, (__m512)a);
+#else
+    return vselect((a > b) | (a != a), a, b);
+#endif
+}
+
 /* x within [low, high]; NaN passes. */
 DG_INLINE vf vclamp(vf x, float low, float high)
 {
