@@ -31,6 +31,23 @@ static void test_auto(const t7_cohort *t)
     DG_CHECK(dg_channel_outside(&recipe, 0) == -1 && dg_channel_outside(&recipe, 1) == 1);
 }
 
+/* Trained on cases that all have PTV56, in a cohort where others lack it. */
+static void test_relax(const t7_cohort *t)
+{
+    static const int64_t train[2] = {0, 3}, other[2] = {1, 2};
+    dg_run_config config;
+    dg_recipe recipe;
+    t7_config("data: {channels: [ct, sdf.PTV56, sdf.PTV70, rx]}", &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, train, 2, &recipe));
+    expect(&recipe, 1, "sdf.PTV56", true, 1);
+    DG_CHECK_FAILS(dg_recipe_check_case(&recipe, dg_cohort_case(t->cohort, 1)), DG_ERR_DATA, "'sdf.PTV56'");
+    dg_recipe_relax(&recipe, t->cohort, other, 2);
+    expect(&recipe, 1, "sdf.PTV56", false, 1);
+    expect(&recipe, 2, "sdf.PTV70", true, 2);
+    expect(&recipe, 3, "rx", true, 3);
+    DG_CHECK_OK(dg_recipe_check_case(&recipe, dg_cohort_case(t->cohort, 1)));
+}
+
 static void test_checks(const t7_cohort *t)
 {
     dg_run_config config;
@@ -122,6 +139,7 @@ int main(void)
     t7_cohort t;
     t7_create(&t, 4, shape);
     test_auto(&t);
+    test_relax(&t);
     test_checks(&t);
     test_refused(&t);
     test_geometry();

@@ -218,6 +218,15 @@ dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort
     return survey_cases(cohort, cases, count, out);
 }
 
+void dg_recipe_relax(dg_recipe *recipe, const dg_cohort *cohort, const int64_t *cases, int64_t count)
+{
+    for (int c = 0; c < recipe->count; c++) {
+        dg_channel *channel = &recipe->channel[c];
+        for (int64_t i = 0; i < count && channel->required && channel->structure[0] != '\0'; i++)
+            channel->required = case_has(channel, dg_cohort_case(cohort, cases[i]));
+    }
+}
+
 dg_status dg_recipe_check_case(const dg_recipe *recipe, const dg_case_info *info)
 {
     for (int c = 0; c < recipe->count; c++) {
@@ -226,7 +235,7 @@ dg_status dg_recipe_check_case(const dg_recipe *recipe, const dg_case_info *info
         char name[DG_OPT_WORD];
         dg_channel_name(channel, name, sizeof name);
         return DG_FAIL(DG_ERR_DATA,
-                       "case %s lacks what channel '%s' shows, and every training case had it: contour it, "
+                       "case %s lacks what channel '%s' shows, and every case of the training run had it: contour it, "
                        "or map its name at import",
                        info->id, name);
     }

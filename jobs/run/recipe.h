@@ -24,7 +24,7 @@ enum { DG_CHANNELS_MAX = DG_OPT_STRINGS_MAX, DG_SDF_CLIP_MM = 50 };
 typedef struct dg_channel {
     dg_channel_kind kind;
     char structure[DG_STRUCTURE_NAME]; /* of sdf and mask */
-    bool required;                     /* every training case had it: a case without it cannot be predicted */
+    bool required;                     /* every case of the run had it: a case without it cannot be predicted */
     int mirror;                        /* channel that takes its place in a mirrored sample */
 } dg_channel;
 
@@ -47,6 +47,9 @@ typedef struct dg_recipe {
  * without dose, prescription or the constraints of the others. */
 DG_MUST_USE dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases,
                                         int64_t count, dg_recipe *out);
+/* What one of these cases (validation, test) lacks is not required either: absence is normal in this cohort, even where all
+ * training cases happen to have the structure. */
+void dg_recipe_relax(dg_recipe *recipe, const dg_cohort *cohort, const int64_t *cases, int64_t count);
 /* "ct", "sdf.PTV70", ...: the text of the config. */
 void dg_channel_name(const dg_channel *channel, char *text, size_t capacity);
 

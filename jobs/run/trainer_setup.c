@@ -17,6 +17,8 @@ static dg_status open_data(dg_trainer *t)
     const dg_split *split = &t->split;
     DG_TRY(
         dg_recipe_resolve(&t->config, t->cohort, split->index[DG_PART_TRAIN], split->count[DG_PART_TRAIN], &t->recipe));
+    for (int part = DG_PART_VAL; part <= DG_PART_TEST; part++)
+        dg_recipe_relax(&t->recipe, t->cohort, split->index[part], split->count[part]);
     for (int64_t i = 0; i < split->count[DG_PART_VAL]; i++) {
         DG_TRY(dg_recipe_check_case(&t->recipe, dg_cohort_case(t->cohort, split->index[DG_PART_VAL][i])));
     }
