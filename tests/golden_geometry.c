@@ -25,6 +25,19 @@ static const char *path_of(const char *format, const char *a, const char *b)
     return label_text;
 }
 
+/* Ends the program when the dataset is no array of `rank` axes with something in it. */
+static void want_rank(golden *file, const char *path, const golden_array *a, int rank)
+{
+    if (a->rank != rank || a->count == 0) golden_reject(file, path, "has not the rank this layout gives it");
+}
+
+/* The same shape along the last three axes. */
+static void want_volume(golden *file, const char *path, const golden_array *a, const int64_t shape[3])
+{
+    if (a->rank < 3 || a->count == 0 || memcmp(a->shape + a->rank - 3, shape, 3 * sizeof *shape) != 0)
+        golden_reject(file, path, "has not the shape of the volume it belongs to");
+}
+
 static float *floats(int64_t count)
 {
     float *p;
@@ -56,12 +69,13 @@ static void check_count(golden_tally *tally, const char *what, int64_t different
 /* ---- sdf ---------------------------------------------------------------------------------------------------------- */
 
 static void compare_dataset(golden *file, golden_tally *tally, const char *group, const char *name, const float *got,
-                            double factor)
+                            int64_t voxels, double factor)
 {
     char path[256];
     snprintf(path, sizeof path, "sdf/%s/%s", group, name);
     if (!golden_has(file, path)) return;
     golden_array want = golden_read_f32(file, "%s", path);
+    golden_want_count(file, path, &want, voxels);
     float *scaled = floats(want.count);
     for (int64_t i = 0; i < want.count; i++) scaled[i] = (float)(got[i] * factor);
     check_floats(tally, path, scaled, &want, 1e-6);
@@ -69,10 +83,26 @@ static void compare_dataset(golden *file, golden_tally *tally, const char *group
     golden_array_free(&want);
 }
 
+/* Dataset "sdf" with the file's clip distance, "sdf_clip8" with 8 mm and so on. */
+static void check_signed(golden *file, golden_tally *tally, const char *group, const uint8_t *mask, const dg_grid *grid,
+                         double clip_mm, float *sdf)
+{
+    char **names;
+    int count = golden_children(file, path_of("%s/%s", "sdf", group), &names);
+    for (int i = 0; i < count; i++) {
+        double clip = clip_mm;
+        if (strcmp(names[i], "sdf") != 0 && sscanf(names[i], "sdf_clip%lf", &clip) != 1) continue;
+        DG_CHECK_OK(dg_signed_distance_upstream(mask, grid, clip, THREADS, sdf));
+        compare_dataset(file, tally, group, names[i], sdf, dg_grid_voxels(grid), 1 / clip);
+    }
+    golden_names_free(&names, count);
+}
+
 static void check_mask_distances(golden *file, golden_tally *tally, const char *group, const double spacing[3],
                                  double clip_mm)
 {
     golden_array raw = golden_read_i64(file, "sdf/%s/mask", group);
+    want_rank(file, path_of("%s/%s", "sdf", group), &raw, 3);
     dg_grid grid = dg_grid_make(raw.shape, spacing);
     uint8_t *mask = bytes_of(&raw), *inverse = bytes_of(&raw);
     float *sdf = floats(raw.count);
@@ -81,22 +111,19 @@ static void check_mask_distances(golden *file, golden_tally *tally, const char *
         set += mask[i] != 0;
         inverse[i] = mask[i] == 0;
     }
-    DG_CHECK_OK(dg_signed_distance_upstream(mask, &grid, clip_mm, THREADS, sdf));
-    compare_dataset(file, tally, group, "sdf", sdf, 1 / clip_mm);
-    DG_CHECK_OK(dg_signed_distance_upstream(mask, &grid, 8, THREADS, sdf));
-    compare_dataset(file, tally, group, "sdf_clip8", sdf, 1.0 / 8);
+    check_signed(file, tally, group, mask, &grid, clip_mm, sdf);
     /* without any opposite voxel the reference measures to its phantom: only the upstream variant knows that one */
     bool phantom_inside = set == raw.count, phantom_outside = set == 0;
     if (phantom_inside)
         DG_CHECK_OK(dg_signed_distance_upstream(mask, &grid, 1e9, THREADS, sdf));
     else
         DG_CHECK_OK(dg_distance(inverse, &grid, THREADS, sdf));
-    compare_dataset(file, tally, group, "edt_inside", sdf, phantom_inside ? -1 : 1);
+    compare_dataset(file, tally, group, "edt_inside", sdf, raw.count, phantom_inside ? -1 : 1);
     if (phantom_outside)
         DG_CHECK_OK(dg_signed_distance_upstream(inverse, &grid, 1e9, THREADS, sdf));
     else
         DG_CHECK_OK(dg_distance(mask, &grid, THREADS, sdf));
-    compare_dataset(file, tally, group, "edt_outside", sdf, phantom_outside ? -1 : 1);
+    compare_dataset(file, tally, group, "edt_outside", sdf, raw.count, phantom_outside ? -1 : 1);
     dg_free(&sdf);
     dg_free(&mask);
     dg_free(&inverse);
@@ -142,6 +169,9 @@ static void check_bspline_case(golden *file, golden_tally *tally, const char *na
     golden_array final = golden_read_f32(file, "%s/out/final_yxz", group);
     DG_CHECK(golden_attr_list(file, group, "ref_size_xyz", size, 3) == 3);
     const int64_t shape[3] = {(int64_t)size[2], (int64_t)size[1], (int64_t)size[0]};
+    want_rank(file, path_of("%s/%s", group, "in/dose_zyx"), &in, 3);
+    want_volume(file, path_of("%s/%s", group, "out/resampled_zyx"), &want, shape);
+    golden_want_count(file, path_of("%s/%s", group, "out/final_yxz"), &final, want.count);
     dg_grid from = read_grid(file, group, "in", in.shape), to = read_grid(file, group, "ref", shape);
     float *out = floats(want.count), *turned = floats(want.count);
     float outside = (float)golden_attr_or(file, group, "default_value", 0);
@@ -192,6 +222,13 @@ static void check_polygon(golden *file, golden_tally *tally)
     golden_array each = golden_read_i64(file, "polygon/mask_per_contour");
     golden_array all = golden_read_i64(file, "polygon/mask_yxz");
     double spacing[2], origin[2];
+    want_rank(file, "polygon/mask_yxz", &all, 3);
+    want_rank(file, "polygon/offsets", &offset, 1);
+    golden_want_count(file, "polygon/slice_z", &z, all.shape[2]);
+    golden_want_count(file, "polygon/mask_per_contour", &each, all.count * (offset.count - 1));
+    for (int64_t i = 0; i < offset.count; i++)
+        if (offset.i64[i] < (i > 0 ? offset.i64[i - 1] : 0) || 3 * offset.i64[i] > points.count)
+            golden_reject(file, "polygon/offsets", "does not rise within the points there are");
     DG_CHECK(golden_attr_list(file, "polygon", "pixel_spacing", spacing, 2) == 2);
     DG_CHECK(golden_attr_list(file, "polygon", "origin_xy", origin, 2) == 2);
     /* the reference takes PixelSpacing[0], DICOM's row spacing, along x (quirk 9) */
@@ -230,10 +267,12 @@ static void check_crop_case(golden *file, golden_tally *tally, const char *name)
     snprintf(group, sizeof group, "crop/%s", name);
     golden_array target = golden_read_i64(file, "%s/%s", group,
                                           golden_has(file, path_of("%s/%s", group, "prostate")) ? "prostate" : "ptv70");
+    want_rank(file, group, &target, 3);
     uint8_t *mask = bytes_of(&target), *any = bytes_of(&target);
     int count = golden_children(file, group, &children);
     for (int i = 0; i < count; i++) {
         golden_array one = golden_read_i64(file, "%s/%s", group, children[i]);
+        want_volume(file, path_of("%s/%s", group, children[i]), &one, target.shape);
         for (int64_t k = 0; k < one.count; k++) any[k] |= one.i64[k] != 0;
         golden_array_free(&one);
     }
@@ -269,9 +308,11 @@ static void check_constraints(golden *file, golden_tally *tally)
 {
     golden_array has = golden_read_i64(file, "constraints/exists_ptv70_ptv56_ptv504");
     golden_array want = golden_read_f32(file, "constraints/vector");
-    DG_CHECK(want.shape[1] == DG_CONDITIONING_PROSTATE && has.shape[1] == 3);
+    want_rank(file, "constraints/vector", &want, 2);
+    golden_want_count(file, "constraints/exists_ptv70_ptv56_ptv504", &has, 3 * want.shape[0]);
+    golden_want_count(file, "constraints/vector", &want, DG_CONDITIONING_PROSTATE * want.shape[0]);
     float *got = floats(want.count);
-    for (int64_t i = 0; i < has.shape[0]; i++) {
+    for (int64_t i = 0; i < want.shape[0]; i++) {
         const int64_t *row = has.i64 + 3 * i;
         dg_conditioning_prostate(row[0] != 0, row[1] != 0, row[2] != 0, got + DG_CONDITIONING_PROSTATE * i);
     }
@@ -284,12 +325,15 @@ static void check_constraints(golden *file, golden_tally *tally)
 /* ---- patch -------------------------------------------------------------------------------------------------------- */
 
 static void compare_patch(golden *file, golden_tally *tally, const char *in_name, const char *out_name,
-                          const dg_box *box)
+                          const int64_t volume_shape[3], const dg_box *box)
 {
     if (!golden_has(file, path_of("%s/%s", "patch", out_name))) return;
     golden_array in = golden_read_f32(file, "patch/%s", in_name), want = golden_read_f32(file, "patch/%s", out_name);
     const int64_t *shape = in.shape + in.rank - 3;
+    want_volume(file, path_of("%s/%s", "patch", in_name), &in, volume_shape);
+    want_volume(file, path_of("%s/%s", "patch", out_name), &want, box->shape);
     int64_t volume = shape[0] * shape[1] * shape[2], voxels = dg_box_voxels(box);
+    golden_want_count(file, path_of("%s/%s", "patch", out_name), &want, in.count / volume * voxels);
     float *got = floats(want.count);
     for (int64_t c = 0; c < in.count / volume; c++)
         dg_volume_crop(in.f32 + c * volume, shape, box, 0, got + c * voxels);
@@ -307,22 +351,26 @@ static void check_patch(golden *file, golden_tally *tally)
     int64_t chosen = (int64_t)golden_attr_or(file, "patch", "chosen", 0);
     float threshold = (float)golden_attr_or(file, "patch", "dose_threshold", 0.1);
     double want[3];
+    want_rank(file, "patch/dose", &dose, 3);
+    if (size < 1) golden_reject(file, "patch", "has no patch_size");
     DG_CHECK(golden_attr_list(file, "patch", "center", want, 3) == 3);
     DG_CHECK_OK(DG_NEW(&centres, dose.count, "golden"));
     const int64_t patch[3] = {size, size, size};
     int64_t count = dg_patch_centres_upstream(dose.shape, patch, dose.f32, threshold, centres);
     check_count(tally, "patch n_candidates", llabs(count - (int64_t)golden_attr_or(file, "patch", "n_candidates", -1)));
-    DG_CHECK(chosen >= 0 && chosen < count);
-    dg_box box = {.shape = {size, size, size}};
+    if (chosen < 0 || chosen >= count) golden_reject(file, "patch", "chosen is not the number of a candidate");
+    dg_box box;
     int64_t different = 0;
     for (int a = 0; a < 3; a++) {
         different += centres[chosen][a] != (int64_t)want[a];
         box.start[a] = centres[chosen][a] - size / 2;
+        /* a volume shorter than the patch gives a short patch (quirk 8) */
+        box.shape[a] = box.start[a] + size < dose.shape[a] ? size : dose.shape[a] - box.start[a];
     }
     check_count(tally, "patch center", different);
-    compare_patch(file, tally, "dose", "out_dose", &box);
-    compare_patch(file, tally, "sdf", "out_sdf", &box);
-    compare_patch(file, tally, "ct", "out_ct", &box);
+    compare_patch(file, tally, "dose", "out_dose", dose.shape, &box);
+    compare_patch(file, tally, "sdf", "out_sdf", dose.shape, &box);
+    compare_patch(file, tally, "ct", "out_ct", dose.shape, &box);
     dg_free(&centres);
     golden_array_free(&dose);
 }
@@ -334,6 +382,7 @@ typedef struct recipe {
     int64_t by[3];
     double angle_rad, clip[2];
     const float *noise_values;
+    int64_t shape[3];
 } recipe;
 
 /* The reference's pipeline on one channel, in its order. */
@@ -366,10 +415,14 @@ static void check_augmented(golden *file, golden_tally *tally, const recipe *r, 
     snprintf(path, sizeof path, "augment/out/%s/%s", variant, name);
     if (!golden_has(file, path)) return;
     golden_array in = golden_read_f32(file, "augment/in/%s", name), want = golden_read_f32(file, "%s", path);
-    const int64_t *shape = in.shape + in.rank - 3;
-    int64_t voxels = shape[0] * shape[1] * shape[2];
+    want_volume(file, path, &in, r->shape);
+    golden_want_count(file, path, &want, in.count);
+    const int64_t *shape = r->shape;
+    int64_t voxels = shape[0] * shape[1] * shape[2], channels = in.count / voxels;
+    if (in.rank == 4 && r->flip && !(fmin(swap[0], swap[1]) >= 0 && fmax(swap[0], swap[1]) < (double)channels))
+        golden_reject(file, path, "has no channels femur_channels");
     float *got = floats(want.count);
-    for (int64_t c = 0; c < in.count / voxels; c++) {
+    for (int64_t c = 0; c < channels; c++) {
         int64_t from = c;
         if (r->flip && c == (int64_t)swap[0] && in.rank == 4) from = (int64_t)swap[1];
         if (r->flip && c == (int64_t)swap[1] && in.rank == 4) from = (int64_t)swap[0];
@@ -387,6 +440,8 @@ static void check_augment(golden *file, golden_tally *tally)
     golden_array noise = golden_read_f32(file, "augment/in/noise");
     recipe r = {.noise_values = noise.f32, .angle_rad = golden_attr_or(file, "augment", "angle_deg", 0) * M_PI / 180};
     double by[3], swap[2];
+    want_rank(file, "augment/in/noise", &noise, 3);
+    memcpy(r.shape, noise.shape, sizeof r.shape);
     DG_CHECK(golden_attr_list(file, "augment", "shift_yxz", by, 3) == 3);
     DG_CHECK(golden_attr_list(file, "augment", "femur_channels", swap, 2) == 2);
     DG_CHECK(golden_attr_list(file, "augment", "ct_clip", r.clip, 2) == 2);
@@ -446,6 +501,14 @@ static void check_stitch_case(golden *file, golden_tally *tally, const char *nam
     double overlap = golden_attr_or(file, group, "overlap", 0) / (double)size;
     const int64_t patch[3] = {size, size, size};
     dg_box *boxes;
+    want_rank(file, path_of("%s/%s", group, "field0"), &field0, 3);
+    want_rank(file, path_of("%s/%s", group, "positions_yxz"), &places, 2);
+    golden_want_count(file, path_of("%s/%s", group, "positions_yxz"), &places, 3 * places.shape[0]);
+    want_volume(file, path_of("%s/%s", group, "field1"), &field1, field0.shape);
+    want_volume(file, path_of("%s/%s", group, "out"), &want, field0.shape);
+    for (int a = 0; a < 3; a++)
+        if (size < 1 || overlap >= 1 || field0.shape[a] < size)
+            golden_reject(file, group, "needs 0 <= overlap < patch_size <= every axis of field0");
     DG_CHECK_OK(dg_window_boxes(field0.shape, patch, overlap, &boxes, &count));
     for (int64_t w = 0; w < count && w < places.shape[0]; w++)
         for (int a = 0; a < 3; a++) different += boxes[w].start[a] != places.i64[3 * w + a];
@@ -462,6 +525,7 @@ static void check_stitch_case(golden *file, golden_tally *tally, const char *nam
 static void check_importance(golden *file, golden_tally *tally, const char *name)
 {
     golden_array want = golden_read_f32(file, "stitch/%s", name);
+    want_rank(file, path_of("%s/%s", "stitch", name), &want, 3);
     float *got = floats(want.count), *g[3];
     for (int a = 0; a < 3; a++) {
         g[a] = floats(want.shape[a]);
@@ -531,10 +595,23 @@ static void check_taken(golden_tally *tally, dg_backend *backend, const char *la
     dg_free(&got);
 }
 
+/* x and y are (N,C,D,H,W), with gradients of their shapes. */
+static void want_pairs(golden *file, const char *group, const golden_array *x, const golden_array *y,
+                       const golden_array *grad_x, const golden_array *grad_y)
+{
+    want_rank(file, group, x, 5);
+    want_rank(file, group, y, 5);
+    golden_want_count(file, group, grad_x, x->count);
+    golden_want_count(file, group, grad_y, y->count);
+    if (x->shape[0] != y->shape[0] || x->shape[1] != y->shape[1])
+        golden_reject(file, group, "has x and y of other samples or channels");
+}
+
 static void check_resize_case(golden *file, golden_tally *tally, dg_backend *backend, const char *group)
 {
     golden_array x = golden_read_f32(file, "%s/x", group), y = golden_read_f32(file, "%s/y", group);
     golden_array grad_x = golden_read_f32(file, "%s/grad_x", group), grad_y = golden_read_f32(file, "%s/grad_y", group);
+    want_pairs(file, group, &x, &y, &grad_x, &grad_y);
     dg_tensor tx = tensor_make(backend, x.shape, x.f32), ty = tensor_make(backend, y.shape, NULL);
     dg_tensor tdy = tensor_make(backend, y.shape, grad_y.f32), tdx = tensor_make(backend, x.shape, NULL);
     DG_CHECK_OK(backend->ops->resize_forward(backend, &tx, &ty));
@@ -558,7 +635,9 @@ static void check_winners(golden_tally *tally, dg_backend *backend, const char *
     dg_tensor tdy = tensor_make(backend, index->shape, numbers), tdx = tensor_make(backend, x->shape, NULL);
     DG_CHECK_OK(backend->ops->pool_backward(backend, tx, &tdy, &tdx, false));
     float *arrived = tensor_take(backend, &tdx);
-    for (int64_t i = 0; i < index->count; i++) different += arrived[i / cells * voxels + index->i64[i]] != numbers[i];
+    for (int64_t i = 0; i < index->count; i++)
+        different +=
+            index->i64[i] < 0 || index->i64[i] >= voxels || arrived[i / cells * voxels + index->i64[i]] != numbers[i];
     check_count(tally, label, different);
     backend->ops->free(backend, tdy.data);
     dg_free(&numbers);
@@ -570,6 +649,10 @@ static void check_pool_case(golden *file, golden_tally *tally, dg_backend *backe
     golden_array x = golden_read_f32(file, "%s/x", group), y = golden_read_f32(file, "%s/y", group);
     golden_array grad_x = golden_read_f32(file, "%s/grad_x", group), grad_y = golden_read_f32(file, "%s/grad_y", group);
     golden_array index = golden_read_i64(file, "%s/index", group);
+    want_rank(file, group, &index, 5);
+    want_volume(file, group, &index, y.shape + 2);
+    golden_want_count(file, group, &index, y.count);
+    want_pairs(file, group, &x, &y, &grad_x, &grad_y);
     dg_tensor tx = tensor_make(backend, x.shape, x.f32), ty = tensor_make(backend, y.shape, NULL);
     dg_tensor tdy = tensor_make(backend, y.shape, grad_y.f32), tdx = tensor_make(backend, x.shape, NULL);
     DG_CHECK_OK(backend->ops->pool_forward(backend, &tx, &ty));

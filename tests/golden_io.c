@@ -14,10 +14,21 @@ struct golden {
     char path[4096];
 };
 
-static void fail(const golden *file, const char *path, const char *what)
+static void __attribute__((noreturn)) fail(const golden *file, const char *path, const char *what)
 {
     fprintf(stderr, "%s: '%s': %s\n", file->path, path, what);
     exit(1);
+}
+
+void golden_reject(golden *file, const char *path, const char *what) { fail(file, path, what); }
+
+void golden_want_count(golden *file, const char *path, const golden_array *array, int64_t count)
+{
+    if (array->count == count) return;
+    char what[128];
+    snprintf(what, sizeof what, "holds %lld elements where %lld are expected", (long long)array->count,
+             (long long)count);
+    fail(file, path, what);
 }
 
 static void *get_memory(size_t count, size_t size)
@@ -242,6 +253,29 @@ bool golden_attr_string(golden *file, const char *path, const char *name, char t
     H5Tclose(type);
     H5Aclose(attribute);
     return found;
+}
+
+int golden_attr_strings(golden *file, const char *path, const char *name, char ***texts)
+{
+    hid_t attribute = open_attribute(file, path, name);
+    if (attribute < 0) return 0;
+    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
+    const hssize_t count = H5Sget_simple_extent_npoints(space);
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0 || count < 0)
+        fail(file, name, "is not a list of fixed-length strings");
+    const size_t size = H5Tget_size(type);
+    char *all = get_memory((size_t)count * size + 1, 1);
+    if (H5Aread(attribute, type, all) < 0) fail(file, name, "attribute cannot be read");
+    *texts = get_memory((size_t)count, sizeof **texts);
+    for (hssize_t i = 0; i < count; i++) {
+        (*texts)[i] = get_memory(size + 1, 1);
+        memcpy((*texts)[i], all + (size_t)i * size, size);
+    }
+    free(all);
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Aclose(attribute);
+    return (int)count;
 }
 
 typedef struct sums {

@@ -49,6 +49,10 @@ golden_array golden_read_f32(golden *file, const char *path, ...) __attribute__(
 golden_array golden_read_f64(golden *file, const char *path, ...) __attribute__((format(printf, 2, 3)));
 golden_array golden_read_i64(golden *file, const char *path, ...) __attribute__((format(printf, 2, 3)));
 void golden_array_free(golden_array *array);
+/* Ends the program when `path` does not hold `count` elements, the number the rest of the file or the code asks for. */
+void golden_want_count(golden *file, const char *path, const golden_array *array, int64_t count);
+/* Ends the program with 1 and the file, the path and `what`: for contents no program can work with. */
+void golden_reject(golden *file, const char *path, const char *what) __attribute__((noreturn));
 
 /* Numeric attribute of an object ("" is the root): true when it exists and is one number. */
 bool golden_attr(golden *file, const char *path, const char *name, double *value);
@@ -58,6 +62,8 @@ double golden_attr_or(golden *file, const char *path, const char *name, double f
 int golden_attr_list(golden *file, const char *path, const char *name, double *values, int capacity);
 /* A string attribute, NUL-terminated in text[GOLDEN_TEXT]; false when absent. */
 bool golden_attr_string(golden *file, const char *path, const char *name, char text[GOLDEN_TEXT]);
+/* A list of strings of fixed length; *texts and each of them are freed with golden_names_free. 0 when absent. */
+int golden_attr_strings(golden *file, const char *path, const char *name, char ***texts);
 
 /* Distances of two arrays. NaN against a number is an infinite error, NaN against NaN none. */
 typedef struct golden_error {

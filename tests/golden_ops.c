@@ -14,6 +14,7 @@ typedef struct test {
     test_scope scope;
     dg_dtype dtype;
     golden_tally tally;
+    double flips; /* what rounding may turn over in the gradients of an attention gate (measure_flips), else 0 */
 } test;
 
 static golden_array read_array(test *t, const char *path) { return golden_read_f32(t->file, "%s/%s", t->group, path); }
@@ -30,24 +31,30 @@ static double attribute(test *t, const char *name, double fallback)
     return golden_attr_or(t->file, t->group, name, fallback);
 }
 
-/* One operation rounds once. The gradients of a whole block (out/grad/...) pass several rounded tensors; those of an
- * attention gate also differ by whole terms, since rounding before its ReLU flips units near zero. */
-static double bf16_tolerance(const test *t, const char *path)
+/* One operation rounds once: the README's 1e-2 for micro-ops. The gradients of a whole block (out/grad/...) pass several
+ * rounded tensors and are parameter gradients in the README's table, 2.5 * bf16_rel_l2 + 0.01. This file has no such
+ * attribute; PyTorch's own autocast run differs by up to 0.0125 in the convolution blocks of the file this program was
+ * written with, by up to 0.03 in files like it, and so 0.0125 stands in. An attention gate has the flips of its ReLU
+ * besides, of which autocast gives as many: 0.02 there and up to 0.15 elsewhere. */
+static double bf16_tolerance(const test *t, const char *dataset, const char *path)
 {
     if (strncmp(path, "out/grad/", 9) != 0) return 1e-2;
-    return strncmp(t->group, "attention_gate", 14) == 0 ? 5e-2 : 2.5e-2;
+    return 2.5 * golden_attr_or(t->file, dataset, "bf16_rel_l2", 0.0125) + 0.01 + t->flips;
 }
 
-/* Compares with a dataset of the group; a gradient that is exactly zero in theory holds only noise and is passed over. */
-static void check(test *t, const char *path, const float *got)
+/* Compares with a dataset of `count` values; a gradient that is exactly zero in theory holds only noise and is passed
+ * over. In bf16 the error is relative to the values or to `least`, the larger. */
+static void check_scaled(test *t, const char *path, const float *got, int64_t count, double least)
 {
     char text[GOLDEN_TEXT];
     snprintf(text, sizeof text, "%s/%s", t->group, path);
     if (golden_attr_or(t->file, text, "null_gradient", 0) != 0) return;
     golden_array wanted = golden_read_f32(t->file, "%s", text);
+    golden_want_count(t->file, text, &wanted, count);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
     if (t->dtype == DG_BF16) {
-        golden_check(&t->tally, text, "rel-L2", e.rel_l2, bf16_tolerance(t, path));
+        const double scale = e.rel_l2 > 0 ? e.l2 / e.rel_l2 : 0;
+        golden_check(&t->tally, text, "rel-L2", least > scale ? e.l2 / least : e.rel_l2, bf16_tolerance(t, text, path));
     } else {
         const double noise = golden_attr_or(t->file, text, "noise", 0);
         golden_check(&t->tally, text, "max", e.max, fmax(20 * noise, 2e-6 * e.absmax));
@@ -55,10 +62,13 @@ static void check(test *t, const char *path, const float *got)
     golden_array_free(&wanted);
 }
 
+static void check(test *t, const char *path, const float *got, int64_t count) { check_scaled(t, path, got, count, 0); }
+
 /* Rank 5 is (N,C,D,H,W), rank 3 (N,tokens,C), rank 2 (N,C). */
-static test_shape shape_of(const golden_array *a)
+static test_shape shape_of(test *t, const char *path, const golden_array *a)
 {
-    DG_CHECK(a->rank == 5 || a->rank == 3 || a->rank == 2);
+    if ((a->rank != 5 && a->rank != 3 && a->rank != 2) || a->count == 0)
+        golden_reject(t->file, path, "is not (N,C,D,H,W), (N,tokens,C) or (N,C)");
     if (a->rank == 5)
         return (test_shape){.n = a->shape[0], .c = a->shape[1], .z = a->shape[2], .y = a->shape[3], .x = a->shape[4]};
     if (a->rank == 3) return (test_shape){.n = a->shape[0], .z = 1, .y = 1, .x = a->shape[1], .c = a->shape[2]};
@@ -85,7 +95,7 @@ static float *transpose(const float *from, test_shape s, bool channels_first, bo
 static dg_tensor input_scaled(test *t, const char *path, dg_dtype dtype, double factor, double shift)
 {
     golden_array a = read_array(t, path);
-    const test_shape shape = shape_of(&a);
+    const test_shape shape = shape_of(t, path, &a);
     float *dense = transpose(a.f32, shape, a.rank == 5, false);
     for (int64_t i = 0; i < a.count; i++) dense[i] = (float)(factor * dense[i] + shift);
     dg_tensor tensor = test_tensor(&t->scope, dtype, shape, 0, dense);
@@ -107,12 +117,12 @@ static dg_tensor zeros_like(test *t, const dg_tensor *like) { return zeros(t, li
 static void check_tensor_scaled(test *t, const char *path, const dg_tensor *tensor, double factor)
 {
     golden_array wanted = read_array(t, path);
-    const test_shape shape = shape_of(&wanted);
-    DG_CHECK(wanted.count == tensor->n * dg_tensor_voxels(tensor) * tensor->c);
+    const test_shape shape = shape_of(t, path, &wanted);
+    golden_want_count(t->file, path, &wanted, tensor->n * dg_tensor_voxels(tensor) * tensor->c);
     float *dense = test_tensor_get(&t->scope, tensor);
     float *got = transpose(dense, shape, false, wanted.rank == 5);
     for (int64_t i = 0; i < wanted.count; i++) got[i] = (float)(got[i] * factor);
-    check(t, path, got);
+    check(t, path, got, wanted.count);
     free(got);
     free(dense);
     golden_array_free(&wanted);
@@ -142,7 +152,7 @@ static parameter vector(test *t, const char *path)
 static void check_buffer(test *t, const char *path, const float *buffer, int64_t count)
 {
     float *got = test_buffer_get(&t->scope, buffer, count);
-    check(t, path, got);
+    check(t, path, got, count);
     free(got);
 }
 
@@ -152,6 +162,7 @@ typedef struct layer {
     dg_conv_desc desc;
     parameter w, b;
     int64_t taps;
+    double terms; /* L2 norm of what the bias gradient sums up */
 } layer;
 
 /* Engine index [tap][cin][cout] of PyTorch index (outer, inner, tap). */
@@ -205,14 +216,24 @@ static void backward(test *t, layer *l, const dg_tensor *x, const dg_tensor *dy,
     const dg_backend_ops *ops = t->scope.ops;
     DG_CHECK_OK(ops->conv_backward_weights(t->scope.backend, l->conv, x, dy, l->w.gradient, l->b.gradient));
     DG_CHECK_OK(ops->conv_backward_data(t->scope.backend, l->conv, dy, dx));
+    float *terms = test_tensor_get(&t->scope, dy);
+    double squares = 0;
+    for (int64_t i = 0; i < dy->n * dg_tensor_voxels(dy) * dy->c; i++) squares += (double)terms[i] * terms[i];
+    l->terms = sqrt(squares);
+    free(terms);
 }
 
 static void finish(test *t, layer *l, const char *grad_weight, const char *grad_bias)
 {
     float *engine = test_buffer_get(&t->scope, l->w.gradient, l->w.count), *torch = test_floats(l->w.count);
     for (int64_t i = 0; i < l->w.count; i++) torch[i] = engine[engine_index(l, i)];
-    check(t, grad_weight, torch);
-    if (l->b.count > 0) check_buffer(t, grad_bias, l->b.gradient, l->b.count);
+    check(t, grad_weight, torch, l->w.count);
+    if (l->b.count > 0) {
+        /* a sum that happens to cancel keeps the rounding of its terms: measured by the size of random ones */
+        float *bias = test_buffer_get(&t->scope, l->b.gradient, l->b.count);
+        check_scaled(t, grad_bias, bias, l->b.count, l->terms);
+        free(bias);
+    }
     t->scope.ops->conv_destroy(t->scope.backend, l->conv);
     free(torch);
     free(engine);
@@ -229,18 +250,26 @@ static void test_conv(test *t)
     finish(t, &l, "out/grad_w", "out/grad_b");
 }
 
-/* Where the file's note says so the norm is applied to 2x+3, and the gradient taken with respect to x; instance norm is
- * one channel a group. */
+/* Largest divisor of c that is <= 8. */
+static int64_t group_count(int64_t c)
+{
+    int64_t groups = 8;
+    while (c % groups != 0) groups--;
+    return groups;
+}
+
+/* The group norm is applied to 2x+3, unless the file has a note that says otherwise, and the gradient taken with respect
+ * to x; instance norm is one channel a group. */
 static void test_norm(test *t)
 {
     const bool instance = strncmp(t->group, "instancenorm", 12) == 0;
-    char note[GOLDEN_TEXT] = "";
-    (void)golden_attr_string(t->file, t->group, "note", note);
-    const bool shifted = strstr(note, "2*x+3") != NULL;
+    char note[GOLDEN_TEXT];
+    const bool noted = golden_attr_string(t->file, t->group, "note", note);
+    const bool shifted = noted ? strstr(note, "2*x+3") != NULL : !instance;
     dg_tensor x = input_scaled(t, "in/x", t->dtype, shifted ? 2 : 1, shifted ? 3 : 0);
     dg_tensor dy = input(t, "in/grad_y"), y = zeros_like(t, &x), dx = zeros_like(t, &x);
     parameter gamma = vector(t, "in/w"), beta = vector(t, "in/b");
-    const dg_norm_desc desc = {.groups = instance ? x.c : (int64_t)attribute(t, "groups", 0),
+    const dg_norm_desc desc = {.groups = instance ? x.c : (int64_t)attribute(t, "groups", (double)group_count(x.c)),
                                .eps = attribute(t, "eps", 1e-5)};
     float *stats = test_buffer(&t->scope, NULL, x.n * desc.groups * 2);
     DG_CHECK_OK(
@@ -374,14 +403,6 @@ static void film_backward(test *t, film_layer *f)
     check_buffer(t, "out/grad/cond_mlp.1.bias", f->b.gradient, f->b.count);
 }
 
-/* Largest divisor of c that is <= 8. */
-static int64_t group_count(int64_t c)
-{
-    int64_t groups = 8;
-    while (c % groups != 0) groups--;
-    return groups;
-}
-
 static void test_block(test *t)
 {
     const bool film = has(t, "in/cond"), project = has(t, "params/residual.weight");
@@ -414,6 +435,25 @@ static void test_block(test *t)
     if (project) finish(t, &residual, "out/grad/residual.weight", "out/grad/residual.bias");
 }
 
+/* Units of relu(a + b) so near zero that the rounding of a and b to bf16 may turn them on or off: the root of their share
+ * of the gradient's energy, by which a gradient through the ReLU may differ, and a half more for weights that gather them. */
+static void measure_flips(test *t, const dg_tensor *a, const dg_tensor *b, const dg_tensor *gradient)
+{
+    const double unit = t->dtype == DG_BF16 ? 1.0 / 256 : 0; /* half a unit in the last place, twice */
+    float *first = test_tensor_get(&t->scope, a), *second = test_tensor_get(&t->scope, b);
+    float *g = test_tensor_get(&t->scope, gradient);
+    double near = 0, active = 0;
+    for (int64_t i = 0; i < a->n * dg_tensor_voxels(a) * a->c; i++) {
+        const double sum = (double)first[i] + second[i], energy = (double)g[i] * g[i];
+        if (fabs(sum) <= unit * (fabs((double)first[i]) + fabs((double)second[i]))) near += energy;
+        if (sum > 0) active += energy;
+    }
+    t->flips = active > 0 ? 1.5 * sqrt(near / active) : 0;
+    free(g);
+    free(second);
+    free(first);
+}
+
 /* skip * sigmoid(psi(relu(W_skip skip + resize(W_gate gate)))). */
 static void test_gate(test *t)
 {
@@ -422,9 +462,11 @@ static void test_gate(test *t)
     dg_tensor skip = input(t, "in/skip"), gate = input(t, "in/gate"), dy = input(t, "in/grad_y");
     layer w_skip = convolution(t, "params/W_skip.weight", NULL, &skip, true);
     layer w_gate = convolution(t, "params/W_gate.weight", NULL, &gate, false);
-    dg_tensor sum = forward(t, &w_skip, &skip), small = forward(t, &w_gate, &gate);
+    dg_tensor w_skip_out = forward(t, &w_skip, &skip), small = forward(t, &w_gate, &gate);
+    dg_tensor sum = zeros_like(t, &w_skip_out);
     dg_tensor large = zeros_like(t, &sum), active = zeros_like(t, &sum), y = zeros_like(t, &skip);
     DG_CHECK_OK(ops->resize_forward(backend, &small, &large));
+    DG_CHECK_OK(ops->copy(backend, &w_skip_out, &sum, false));
     DG_CHECK_OK(ops->copy(backend, &large, &sum, true));
     DG_CHECK_OK(ops->act_forward(backend, DG_ACT_RELU, 0, &sum, &active));
     layer psi = convolution(t, "params/psi.0.weight", "params/psi.0.bias", &active, false);
@@ -438,6 +480,7 @@ static void test_gate(test *t)
     DG_CHECK_OK(ops->gate_backward(backend, &skip, &alpha, &dy, &dskip, false, &dalpha));
     DG_CHECK_OK(ops->act_backward(backend, DG_ACT_SIGMOID, 0, &logit, &dalpha, &dalpha, false));
     backward(t, &psi, &active, &dalpha, &dactive);
+    measure_flips(t, &w_skip_out, &large, &dactive);
     DG_CHECK_OK(ops->act_backward(backend, DG_ACT_RELU, 0, &sum, &dactive, &dactive, false));
     DG_CHECK_OK(ops->resize_backward(backend, &dactive, &dsmall, false));
     backward(t, &w_gate, &gate, &dsmall, &dgate);
@@ -483,8 +526,10 @@ static void test_self_attention(test *t)
 static void test_adamw(test *t)
 {
     golden_array gradients = read_array(t, "in/grads");
+    if (gradients.rank != 2) golden_reject(t->file, t->group, "in/grads is not (steps, n)");
     const int64_t steps = gradients.shape[0], count = gradients.shape[1];
     parameter p = vector(t, "in/p0");
+    if (p.count != count) golden_reject(t->file, t->group, "in/p0 is not of the length of in/grads");
     float *m = test_buffer(&t->scope, NULL, count), *v = test_buffer(&t->scope, NULL, count);
     float *after = test_floats(steps * count);
     dg_adamw_desc desc = {.lr = attribute(t, "lr", 0),
@@ -500,7 +545,7 @@ static void test_adamw(test *t)
         memcpy(after + (desc.step - 1) * count, now, (size_t)count * sizeof *now);
         free(now);
     }
-    check(t, "out/p_after_step", after);
+    check(t, "out/p_after_step", after, steps * count);
     free(after);
     golden_array_free(&gradients);
 }
@@ -515,9 +560,13 @@ static void test_cosine(test *t)
                               .min_lr = golden_attr_or(t->file, path, "eta_min", 0),
                               .total_steps = (int64_t)golden_attr_or(t->file, path, "T_max", 1)};
     double worst = 0;
-    /* A schedule ends at total_steps; PyTorch's goes on to rise again, which no run reaches. */
-    for (int64_t s = 0; s < wanted.count && s <= config.total_steps; s++)
-        worst = fmax(worst, fabs(dg_schedule_lr(&config, s) / wanted.f64[s] - 1));
+    /* A schedule of ours ends at total_steps; PyTorch's rises again, the way it came. */
+    const int64_t period = config.total_steps;
+    if (period < 1) golden_reject(t->file, path, "has no T_max of 1 or more");
+    for (int64_t s = 0; s < wanted.count; s++) {
+        const int64_t at = s % (2 * period), folded = at <= period ? at : 2 * period - at;
+        worst = fmax(worst, fabs(dg_schedule_lr(&config, folded) / wanted.f64[s] - 1));
+    }
     golden_check(&t->tally, path, "relative", worst, 1e-9);
     golden_array_free(&wanted);
 }
@@ -549,7 +598,7 @@ static void clip_once(test *t, const char *out, int count, const golden_array *g
         float *clipped = moved + table.item[i].offset;
         for (int64_t k = 0; k < g[i].count; k++) clipped[k] = -clipped[k];
         snprintf(name, sizeof name, "%s/%d", out, i);
-        check(t, name, clipped);
+        check(t, name, clipped, g[i].count);
     }
     dg_optim_destroy(&optim);
     dg_param_table_release(&table);
@@ -564,7 +613,7 @@ static void test_clip(test *t)
     char path[GOLDEN_TEXT], **names;
     snprintf(path, sizeof path, "%s/in", t->group);
     int count = golden_children(t->file, path, &names);
-    DG_CHECK(count <= MAX);
+    if (count > MAX) golden_reject(t->file, path, "has more than 64 tensors");
     golden_names_free(&names, count);
     for (int i = 0; i < count; i++) g[i] = golden_read_f32(t->file, "%s/%d", path, i);
     int children = golden_children(t->file, t->group, &names);
@@ -617,6 +666,7 @@ int main(int argc, char **argv)
     const int count = golden_children(t.file, "", &names);
     for (int i = 0; i < count; i++) {
         t.group = names[i];
+        t.flips = 0;
         run_group(&t);
         test_scope_clear(&t.scope);
     }

@@ -43,6 +43,7 @@ static void read_config(test *t)
 {
     char path[GOLDEN_TEXT];
     golden_array w = read_parameter(t, "init", "enc1.conv1.weight");
+    if (w.rank != 5) golden_reject(t->file, t->group, "init/enc1.conv1.weight is not a convolution's weight");
     t->model = (dg_model_config){
         .kind = "unet", .in_channels = w.shape[1], .out_channels = 1, .base_channels = w.shape[0], .levels = 1};
     golden_array_free(&w);
@@ -58,6 +59,7 @@ static void read_config(test *t)
     }
     t->steps = (int64_t)attribute(t, "steps", 12);
     t->batches = (int64_t)attribute(t, "n_batches", 1);
+    if (t->steps < 1 || t->batches < 1) golden_reject(t->file, t->group, "steps and n_batches must be 1 or more");
     t->loss = (dg_loss_desc){.mse = 1.0, .negative = attribute(t, "neg_penalty_weight", 0.1)};
     const double period = attribute(t, "cosine_T_max", 0);
     t->optim = (dg_optim_config){.kind = DG_OPTIM_ADAMW,
@@ -75,6 +77,7 @@ static void read_config(test *t)
 static test_net open_net(test *t)
 {
     golden_array x = golden_read_f32(t->file, "batches/0/condition");
+    if (x.rank != 5) golden_reject(t->file, "batches/0/condition", "is not (N,C,D,H,W)");
     const dg_plan_config plan = {.n = x.shape[0],
                                  .z = x.shape[2],
                                  .y = x.shape[3],
@@ -85,7 +88,7 @@ static test_net open_net(test *t)
     float *flat = test_floats(net.total);
     for (int i = 0; i < net.model->params.count; i++) {
         golden_array a = read_parameter(t, "init", net.model->params.item[i].name);
-        DG_CHECK(a.count == net.model->params.item[i].count);
+        golden_want_count(t->file, net.model->params.item[i].name, &a, net.model->params.item[i].count);
         dg_param_from_torch(&net.model->params.item[i], a.f32, flat);
         golden_array_free(&a);
     }
@@ -101,7 +104,11 @@ static void set_batch(test *t, test_net *net, int64_t batch)
     golden_array x = golden_read_f32(t->file, "batches/%d/condition", (int)batch), k = {0};
     if (t->model.constraints > 0) k = golden_read_f32(t->file, "batches/%d/constraints", (int)batch);
     const int64_t voxels = x.shape[2] * x.shape[3] * x.shape[4], c = t->model.in_channels;
-    DG_CHECK(x.shape[1] >= c);
+    const dg_tensor input = dg_plan_input(net->plan);
+    if (x.rank != 5 || x.shape[1] < c || x.shape[0] * voxels != input.n * dg_tensor_voxels(&input))
+        golden_reject(t->file, "batches/*/condition", "is not of the shape of batches/0 with the model's channels");
+    if (t->model.constraints > 0)
+        golden_want_count(t->file, "batches/*/constraints", &k, input.n * t->model.constraints);
     float *used = test_floats(x.shape[0] * c * voxels);
     for (int64_t n = 0; n < x.shape[0]; n++)
         memcpy(used + n * c * voxels, x.f32 + n * x.shape[1] * voxels, (size_t)(c * voxels) * sizeof *used);
@@ -111,37 +118,66 @@ static void set_batch(test *t, test_net *net, int64_t batch)
     golden_array_free(&k);
 }
 
-static void check_step(test *t, const char *what, int64_t step, double got, double f32_tolerance)
+/* How far PyTorch's own f32 run had parted from its f64 run by this step: a run that amplifies rounding (a rate near
+ * the limit of stability) cannot be followed any closer. Next to nothing in a well-behaved one. */
+static double noise_until(test *t, const char *path, const golden_array *f32, int64_t step)
+{
+    char exact_path[GOLDEN_TEXT + 8];
+    double noise = 0;
+    (void)snprintf(exact_path, sizeof exact_path, "%s_f64", path);
+    if (!golden_has(t->file, exact_path)) return 0;
+    golden_array f64 = golden_read_f64(t->file, "%s", exact_path);
+    golden_want_count(t->file, exact_path, &f64, f32->count);
+    for (int64_t i = 0; i <= step; i++) noise = fmax(noise, fabs(f32->f64[i] - f64.f64[i]));
+    golden_array_free(&f64);
+    return noise;
+}
+
+/* The deviation relative to the value, or to least_scale where that is larger. */
+static void check_step(test *t, const char *what, int64_t step, double got, double least_scale, double f32_tolerance)
 {
     char label[GOLDEN_TEXT + 32], path[GOLDEN_TEXT];
     (void)snprintf(path, sizeof path, "%s/out/%s", t->group, what);
     if (!golden_has(t->file, path)) return;
     golden_array wanted = golden_read_f64(t->file, "%s", path);
+    golden_want_count(t->file, path, &wanted, t->steps);
     (void)snprintf(label, sizeof label, "%s step %d", path, (int)step);
-    const double error = fabs(got - wanted.f64[step]), scale = fabs(wanted.f64[step]);
+    const double error = fabs(got - wanted.f64[step]), scale = fmax(fabs(wanted.f64[step]), least_scale);
+    const double noise = noise_until(t, path, &wanted, step);
     golden_array_free(&wanted);
     /* In bf16 the runs part after a few steps; only a trend would remain. */
     if (t->args.bf16 && step >= 3) return;
     golden_check(&t->tally, label, "relative", scale > 0 ? error / scale : error,
-                 t->args.bf16 ? fmax(5e-2, f32_tolerance) : f32_tolerance);
+                 t->args.bf16 ? fmax(5e-2, f32_tolerance) : fmax(f32_tolerance, scale > 0 ? 20 * noise / scale : 0));
+}
+
+/* The cosine of PyTorch rises again after its period; a schedule of ours ends there. */
+static int64_t fold_step(const test *t, int64_t step)
+{
+    if (t->optim.schedule != DG_SCHEDULE_COSINE) return step;
+    const int64_t period = t->optim.total_steps, at = step % (2 * period);
+    return at <= period ? at : 2 * period - at;
 }
 
 static double run_step(test *t, test_net *net, dg_optim *optim, int64_t step)
 {
     golden_array dose = golden_read_f32(t->file, "batches/%d/dose", (int)(step % t->batches));
     double terms[DG_LOSS_TERMS], norm = 0;
-    const double lr = dg_schedule_lr(&t->optim, step);
+    const double lr = dg_schedule_lr(&t->optim, fold_step(t, step));
     set_batch(t, net, step % t->batches);
+    const dg_tensor y = dg_plan_output(net->plan);
+    golden_want_count(t->file, "batches/*/dose", &dose, y.n * dg_tensor_voxels(&y) * y.c);
     const double loss = test_net_step(net, &t->loss, dose.f32, terms);
     golden_array_free(&dose);
     DG_CHECK_OK(dg_optim_step(optim, lr, 1.0, net->weights, net->gradients, &norm));
     DG_CHECK_OK(dg_plan_set_weights(net->plan, net->weights));
-    check_step(t, "loss", step, loss, 1e-3);
-    check_step(t, "mse", step, terms[0], 1e-3);
-    check_step(t, "neg_penalty", step, terms[2], 1e-3);
-    check_step(t, "lr", step, lr, 1e-9);
+    check_step(t, "loss", step, loss, 0, 1e-3);
+    check_step(t, "mse", step, terms[0], 0, 1e-3);
+    /* In bf16 the few voxels below zero come and go: the term counts by what it adds to the loss. */
+    check_step(t, "neg_penalty", step, terms[2], t->args.bf16 ? loss : 0, 1e-3);
+    check_step(t, "lr", step, lr, 0, 1e-9);
     /* The norm holds the noise of null gradients and, in bf16, of early layers. */
-    if (!t->args.bf16) check_step(t, "grad_norm", step, norm, 5e-3);
+    if (!t->args.bf16) check_step(t, "grad_norm", step, norm, 0, 5e-3);
     return loss;
 }
 
@@ -151,19 +187,47 @@ static void check_final(test *t, test_net *net)
     for (int i = 0; i < net->model->params.count && !t->args.bf16; i++) {
         const dg_param *param = &net->model->params.item[i];
         char path[GOLDEN_TEXT];
+        double squares = 0;
         (void)snprintf(path, sizeof path, "%s/final/%s", t->group, param->name);
         if (golden_attr_or(t->file, path, "null_gradient", 0) != 0) continue;
         golden_array wanted = read_parameter(t, "final", param->name);
+        golden_want_count(t->file, path, &wanted, param->count);
         float *got = test_floats(param->count);
         dg_param_to_torch(param, flat, got);
         const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-        golden_check(&t->tally, path, "L2", e.l2,
-                     fmax(0.01 * golden_attr_or(t->file, path, "delta_l2", 0),
-                          20 * golden_attr_or(t->file, path, "delta_noise_l2", 0)));
+        double tolerance = fmax(0.01 * golden_attr_or(t->file, path, "delta_l2", 0),
+                                20 * golden_attr_or(t->file, path, "delta_noise_l2", 0));
+        /* The file's rounding of the stored values counts where the run was too short to move them far. */
+        for (int64_t k = 0; k < wanted.count; k++) squares += (double)wanted.f32[k] * wanted.f32[k];
+        tolerance = fmax(tolerance, 2 * golden_attr_or(t->file, path, "noise_rel_l2", 0) * sqrt(squares));
+        golden_check(&t->tally, path, "L2", e.l2, tolerance);
         free(got);
         golden_array_free(&wanted);
     }
     free(flat);
+}
+
+/* Mean loss of the second half over that of the first. */
+static double trend(const double *loss, int64_t steps)
+{
+    double half[2] = {0};
+    for (int64_t i = 0; i < steps / 2; i++) {
+        half[0] += loss[i];
+        half[1] += loss[steps - 1 - i];
+    }
+    return half[1] / half[0];
+}
+
+/* The loss falls; where PyTorch's own does not, it rises no more than that by a quarter. */
+static void check_trend(test *t, const double *losses)
+{
+    char path[GOLDEN_TEXT];
+    (void)snprintf(path, sizeof path, "%s/out/loss", t->group);
+    golden_array wanted = golden_read_f64(t->file, "%s", path);
+    golden_want_count(t->file, path, &wanted, t->steps);
+    golden_check(&t->tally, path, "second half / first half", trend(losses, t->steps),
+                 fmax(1, 1.25 * trend(wanted.f64, t->steps)));
+    golden_array_free(&wanted);
 }
 
 static void check_trajectory(test *t)
@@ -178,15 +242,12 @@ static void check_trajectory(test *t)
     test_net net = open_net(t);
     dg_optim *optim = NULL;
     DG_CHECK_OK(dg_optim_create(&t->optim, &net.model->params, net.scope.backend, &optim));
-    double first = 0, last = 0;
-    for (int64_t step = 0; step < t->steps; step++) {
-        last = run_step(t, &net, optim, step);
-        if (step == 0) first = last;
-    }
+    double *losses = calloc((size_t)t->steps, sizeof *losses);
+    DG_CHECK(losses != NULL);
+    for (int64_t step = 0; step < t->steps; step++) losses[step] = run_step(t, &net, optim, step);
     check_final(t, &net);
-    char label[GOLDEN_TEXT];
-    (void)snprintf(label, sizeof label, "%s last loss / first loss", t->group);
-    if (t->args.bf16) golden_check(&t->tally, label, "ratio", last / first, 1.0);
+    if (t->args.bf16 && t->steps > 1) check_trend(t, losses);
+    free(losses);
     dg_optim_destroy(&optim);
     test_net_close(&net);
 }
