@@ -40,6 +40,10 @@ DG_INLINE void pool_back_line(dg_rows x, dg_dtype type, int64_t line, int64_t pl
             const int64_t at = 2 * v * x.pitch + k, to = 2 * v * dx.pitch + k;
             vf best = vload(x.data, type, at, lanes);
             vi winner = {0};
+            for (int j = 0; j < 8; j++) {
+                ahead(x.data, type, at + corner(j, line, plane, x.pitch), 2 * line * x.pitch);
+                ahead_to_write(dx.data, td, to + corner(j, line, plane, dx.pitch), 2 * line * dx.pitch);
+            }
             for (int j = 1; j < 8; j++) {
                 vf a = vload(x.data, type, at + corner(j, line, plane, x.pitch), lanes);
                 vi better = (a > best) | (a != a);
