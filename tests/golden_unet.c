@@ -17,10 +17,17 @@ typedef struct test {
     float *weights; /* flat, host */
 } test;
 
+/* (N,C,D,H,W) with the model's channels. */
+static void want_shape(test *t, const char *path, const golden_array *x)
+{
+    if (x->rank != 5 || x->count == 0 || x->shape[1] != t->model.in_channels)
+        golden_reject(t->file, path, "is not (N,C,D,H,W) with as many channels as enc1.conv1.weight takes");
+}
+
 static int64_t axis_of(test *t, const char *path, int axis)
 {
     golden_array a = golden_read_f32(t->file, "%s", path);
-    DG_CHECK(axis < a.rank);
+    if (axis >= a.rank) golden_reject(t->file, path, "has too few axes");
     const int64_t length = a.shape[axis];
     golden_array_free(&a);
     return length;
@@ -48,7 +55,7 @@ static void read_weights(test *t, const dg_param_table *table)
     t->weights = test_floats(table->total);
     for (int i = 0; i < table->count; i++) {
         golden_array a = golden_read_f32(t->file, "params/%s", table->item[i].name);
-        DG_CHECK(a.count == table->item[i].count);
+        golden_want_count(t->file, table->item[i].name, &a, table->item[i].count);
         dg_param_from_torch(&table->item[i], a.f32, t->weights);
         golden_array_free(&a);
     }
@@ -71,17 +78,22 @@ static test_net open_net(test *t, const golden_array *x, bool training, bool kee
 
 static void set_input(test *t, test_net *net, const char *x_path, const char *constraints_path)
 {
+    const dg_tensor wanted = dg_plan_input(net->plan);
     golden_array x = golden_read_f32(t->file, "%s", x_path), k = {0};
     if (t->model.constraints > 0) k = golden_read_f32(t->file, "%s", constraints_path);
+    golden_want_count(t->file, x_path, &x, wanted.n * dg_tensor_voxels(&wanted) * wanted.c);
+    if (t->model.constraints > 0) golden_want_count(t->file, constraints_path, &k, wanted.n * t->model.constraints);
     test_net_input(net, x.f32, k.f32);
     golden_array_free(&x);
     golden_array_free(&k);
 }
 
 /* Against a dataset; bf16 is measured by what PyTorch's own autocast does there. */
-static void check_output(test *t, const char *label, const char *path, const float *got, double bf16_fallback)
+static void check_output(test *t, const char *label, const char *path, const float *got, int64_t count,
+                         double bf16_fallback)
 {
     golden_array wanted = golden_read_f32(t->file, "%s", path);
+    golden_want_count(t->file, path, &wanted, count);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
     if (t->args.bf16) {
         const double bf16 = golden_attr_or(t->file, path, "bf16_rel_l2", bf16_fallback);
@@ -94,18 +106,41 @@ static void check_output(test *t, const char *label, const char *path, const flo
     golden_array_free(&wanted);
 }
 
-static void check_parameter(test *t, const dg_param *param, const float *flat)
+/* The README's tolerance in bf16, from what PyTorch's autocast run differs by. In a block before a max-pool that difference
+ * is chance: we round the pooled tensor to bf16 where autocast leaves the norm's output in f32, so that other near-ties
+ * change their winner, and it may show in a tensor that autocast's own flips spared. Such a block is also measured by all
+ * its tensors together: four times the root of their mean square. */
+static double bf16_tolerance(test *t, const dg_param_table *table, const char *name)
+{
+    char path[GOLDEN_TEXT];
+    (void)snprintf(path, sizeof path, "out/grad/%s", name);
+    const double own = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3);
+    const size_t block = strcspn(name, ".") + 1;
+    double squares = 0;
+    int count = 0;
+    for (int i = 0; i < table->count && strncmp(name, "enc", 3) == 0; i++) {
+        double other;
+        if (strncmp(table->item[i].name, name, block) != 0) continue;
+        (void)snprintf(path, sizeof path, "out/grad/%s", table->item[i].name);
+        if (!golden_attr(t->file, path, "bf16_rel_l2", &other) || other < 0) continue; /* below 0: a null gradient */
+        squares += other * other;
+        count++;
+    }
+    return 0.01 + (count > 0 ? fmax(own, 4 * sqrt(squares / count)) : own);
+}
+
+static void check_parameter(test *t, const dg_param_table *table, const dg_param *param, const float *flat)
 {
     char path[GOLDEN_TEXT];
     (void)snprintf(path, sizeof path, "out/grad/%s", param->name);
     if (!golden_has(t->file, path) || golden_attr_or(t->file, path, "null_gradient", 0) != 0) return;
     golden_array wanted = golden_read_f32(t->file, "%s", path);
     float *got = test_floats(param->count);
-    DG_CHECK(wanted.count == param->count);
+    golden_want_count(t->file, path, &wanted, param->count);
     dg_param_to_torch(param, flat, got);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
     double tolerance = fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0));
-    if (t->args.bf16) tolerance = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01;
+    if (t->args.bf16) tolerance = bf16_tolerance(t, table, param->name);
     golden_check(&t->tally, path, "rel-L2", e.rel_l2, tolerance);
     free(got);
     golden_array_free(&wanted);
@@ -117,6 +152,7 @@ static void check_input_gradient(test *t, test_net *net)
     golden_array wanted = golden_read_f32(t->file, "out/grad_input");
     const dg_tensor gradient = dg_plan_input_gradient(net->plan);
     float *got = test_net_torch(net, &gradient);
+    golden_want_count(t->file, "out/grad_input", &wanted, gradient.n * dg_tensor_voxels(&gradient) * gradient.c);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
     if (t->args.bf16)
         golden_check(&t->tally, "out/grad_input", "1-cosine", 1 - e.cosine, 0.1);
@@ -133,13 +169,16 @@ static void check_training(test *t, const golden_array *x)
     test_net net = open_net(t, x, true, false);
     golden_array target = golden_read_f32(t->file, "in/target"), wanted = golden_read_f64(t->file, "out/loss");
     set_input(t, &net, "in/x", "in/constraints");
+    golden_want_count(t->file, "in/target", &target, x->count / x->shape[1] * t->model.out_channels);
+    golden_want_count(t->file, "out/loss", &wanted, 1);
     DG_CHECK_OK(dg_plan_want_input_gradient(net.plan));
     const double loss = test_net_step(&net, &mse, target.f32, NULL);
     const dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y), *flat = test_buffer_get(&net.scope, net.gradients, net.total);
-    check_output(t, "out/y", "out/y", output, 0.01);
+    check_output(t, "out/y", "out/y", output, target.count, 0.01);
     golden_check(&t->tally, "out/loss", "relative", fabs(loss / wanted.f64[0] - 1), t->args.bf16 ? 1e-2 : 1e-5);
-    for (int i = 0; i < net.model->params.count; i++) check_parameter(t, &net.model->params.item[i], flat);
+    for (int i = 0; i < net.model->params.count; i++)
+        check_parameter(t, &net.model->params, &net.model->params.item[i], flat);
     check_input_gradient(t, &net);
     free(flat);
     free(output);
@@ -164,7 +203,7 @@ static void check_activation(test *t, test_net *net, const char *module)
             test_tensor(&net->scope, DG_F32, (test_shape){1, first.z, first.y, first.x, first.c}, 0, NULL);
         DG_CHECK_OK(net->scope.ops->copy(net->scope.backend, &first, &dense, false)); /* it may be a slice */
         float *got = test_net_torch(net, &dense);
-        check_output(t, path, path, got, 0.01);
+        check_output(t, path, path, got, wanted.count, 0.01);
         free(got);
     }
     golden_array_free(&wanted);
@@ -178,7 +217,7 @@ static void check_inference(test *t, const golden_array *x)
     DG_CHECK_OK(dg_plan_forward(net.plan, NULL));
     dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y);
-    check_output(t, "out/y (inference plan)", "out/y", output, 0.01);
+    check_output(t, "out/y (inference plan)", "out/y", output, y.n * dg_tensor_voxels(&y) * y.c, 0.01);
     free(output);
     test_net_close(&net);
     if (!golden_has(t->file, "out/act")) return;
@@ -222,6 +261,8 @@ static void check_stitch(test *t)
     const double overlap = golden_attr_or(t->file, "stitch", "overlap", 8) / (double)p;
     golden_array volume = golden_read_f32(t->file, "stitch/condition"), k = {0};
     if (t->model.constraints > 0) k = golden_read_f32(t->file, "stitch/constraints");
+    want_shape(t, "stitch/condition", &volume);
+    if (t->model.constraints > 0) golden_want_count(t->file, "stitch/constraints", &k, t->model.constraints);
     const golden_array patch = {.rank = 5, .shape = {1, volume.shape[1], p, p, p}};
     test_net net = open_net(t, &patch, false, false);
     dg_box *boxes = NULL;
@@ -234,7 +275,7 @@ static void check_stitch(test *t)
     for (int64_t i = 0; i < count; i++) add_window(&net, &volume, k.f32, &boxes[i], importance, &blend);
     dg_blend_finish(&blend, (float)golden_attr_or(t->file, "stitch", "clamp_lo", 0),
                     (float)golden_attr_or(t->file, "stitch", "clamp_hi", 1.5), blend.sum);
-    check_output(t, "stitch/pred", "stitch/pred", blend.sum, 0.01);
+    check_output(t, "stitch/pred", "stitch/pred", blend.sum, volume.count / volume.shape[1], 0.01);
     dg_blend_release(&blend);
     dg_free(&boxes);
     free(importance);
@@ -256,6 +297,7 @@ int main(int argc, char **argv)
     }
     t.model = read_model(&t);
     golden_array x = golden_read_f32(t.file, "in/x");
+    want_shape(&t, "in/x", &x);
     if (golden_has(t.file, "in/target") && golden_has(t.file, "out/loss")) check_training(&t, &x);
     check_inference(&t, &x);
     check_stitch(&t);
