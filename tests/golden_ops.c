@@ -111,6 +111,13 @@ static dg_tensor zeros(test *t, const dg_tensor *like, int64_t channels)
     return test_tensor(&t->scope, like->dtype, (test_shape){like->n, like->z, like->y, like->x, channels}, 0, NULL);
 }
 
+/* The same samples and voxels, and channels where they must agree too. */
+static void want_same_place(test *t, const dg_tensor *x, const dg_tensor *dy, bool channels)
+{
+    if (x->n != dy->n || x->z != dy->z || x->y != dy->y || x->x != dy->x || (channels && x->c != dy->c))
+        golden_reject(t->file, t->group, "has in/grad_y of another shape than its result");
+}
+
 static dg_tensor zeros_like(test *t, const dg_tensor *like) { return zeros(t, like, like->c); }
 
 /* Compares a tensor times `factor` with a dataset. */
@@ -139,10 +146,12 @@ typedef struct parameter {
     int64_t count;
 } parameter;
 
-static parameter vector(test *t, const char *path)
+/* The dataset, of `count` values; nothing when it is absent. */
+static parameter vector(test *t, const char *path, int64_t count)
 {
     if (path == NULL || !has(t, path)) return (parameter){0};
     golden_array a = read_array(t, path);
+    golden_want_count(t->file, path, &a, count);
     parameter p = {.value = test_buffer(&t->scope, a.f32, a.count), .count = a.count};
     p.gradient = test_buffer(&t->scope, NULL, a.count);
     golden_array_free(&a);
@@ -178,6 +187,8 @@ static layer convolution(test *t, const char *weight, const char *bias, const dg
 {
     golden_array a = read_array(t, weight);
     const bool transposed = strncmp(t->group, "convtranspose", 13) == 0;
+    if ((a.rank != 5 && a.rank != 2) || a.count == 0 || a.shape[transposed ? 0 : 1] != x->c)
+        golden_reject(t->file, weight, "is no weight of a layer that takes this input");
     layer l = {.taps = a.rank == 5 ? a.shape[2] * a.shape[3] * a.shape[4] : 1};
     l.desc = (dg_conv_desc){.kind = transposed ? DG_CONV_TRANSPOSE2 : DG_CONV_SAME,
                             .kernel = a.rank == 5 ? (int)a.shape[2] : 1,
@@ -193,7 +204,7 @@ static layer convolution(test *t, const char *weight, const char *bias, const dg
     float *w = test_floats(a.count);
     for (int64_t i = 0; i < a.count; i++) w[engine_index(&l, i)] = a.f32[i];
     l.w = (parameter){test_buffer(&t->scope, w, a.count), test_buffer(&t->scope, NULL, a.count), a.count};
-    l.b = vector(t, bias);
+    l.b = vector(t, bias, l.desc.cout);
     DG_CHECK_OK(t->scope.ops->conv_create(t->scope.backend, &l.desc, &l.conv));
     DG_CHECK_OK(t->scope.ops->conv_pack(t->scope.backend, l.conv, l.w.value, l.b.value));
     free(w);
@@ -268,9 +279,12 @@ static void test_norm(test *t)
     const bool shifted = noted ? strstr(note, "2*x+3") != NULL : !instance;
     dg_tensor x = input_scaled(t, "in/x", t->dtype, shifted ? 2 : 1, shifted ? 3 : 0);
     dg_tensor dy = input(t, "in/grad_y"), y = zeros_like(t, &x), dx = zeros_like(t, &x);
-    parameter gamma = vector(t, "in/w"), beta = vector(t, "in/b");
+    parameter gamma = vector(t, "in/w", x.c), beta = vector(t, "in/b", x.c);
     const dg_norm_desc desc = {.groups = instance ? x.c : (int64_t)attribute(t, "groups", (double)group_count(x.c)),
                                .eps = attribute(t, "eps", 1e-5)};
+    want_same_place(t, &x, &dy, true);
+    if (desc.groups < 1 || desc.groups > x.c || x.c % desc.groups != 0)
+        golden_reject(t->file, t->group, "has a number of groups that does not divide the channels");
     float *stats = test_buffer(&t->scope, NULL, x.n * desc.groups * 2);
     DG_CHECK_OK(
         t->scope.ops->norm_forward(t->scope.backend, &desc, &x, gamma.value, beta.value, NULL, NULL, stats, &y));
@@ -285,8 +299,9 @@ static void test_norm(test *t)
 static void test_film(test *t)
 {
     dg_tensor x = input(t, "in/x"), dy = input(t, "in/grad_y"), y = zeros_like(t, &x), dx = zeros_like(t, &x);
-    parameter film = vector(t, "in/ss");
+    parameter film = vector(t, "in/ss", 2 * x.n * x.c);
     const dg_norm_desc desc = {.groups = 0};
+    want_same_place(t, &x, &dy, true);
     DG_CHECK_OK(t->scope.ops->norm_forward(t->scope.backend, &desc, &x, NULL, NULL, film.value, NULL, NULL, &y));
     DG_CHECK_OK(t->scope.ops->norm_backward(t->scope.backend, &desc, &x, NULL, NULL, film.value, NULL, &dy, &dx, false,
                                             NULL, NULL, film.gradient));
@@ -298,7 +313,7 @@ static void test_film(test *t)
 static void test_layer_norm(test *t)
 {
     dg_tensor x = input(t, "in/x"), dy = input(t, "in/grad_y"), y = zeros_like(t, &x), dx = zeros_like(t, &x);
-    parameter gamma = vector(t, "in/w"), beta = vector(t, "in/b");
+    parameter gamma = vector(t, "in/w", x.c), beta = vector(t, "in/b", x.c);
     float *stats = test_buffer(&t->scope, NULL, x.n * dg_tensor_voxels(&x) * 2);
     DG_CHECK_OK(t->scope.ops->layer_norm_forward(t->scope.backend, attribute(t, "eps", 1e-5), &x, gamma.value,
                                                  beta.value, stats, &y));
@@ -317,6 +332,7 @@ static void test_activation(test *t)
                                                                      : DG_ACT_LEAKY_RELU;
     const double slope = attribute(t, "slope", 0.01);
     dg_tensor x = input(t, "in/x"), dy = input(t, "in/grad_y"), y = zeros_like(t, &x), dx = zeros_like(t, &x);
+    want_same_place(t, &x, &dy, true);
     DG_CHECK_OK(t->scope.ops->act_forward(t->scope.backend, act, slope, &x, &y));
     DG_CHECK_OK(t->scope.ops->act_backward(t->scope.backend, act, slope, &x, &dy, &dx, false));
     check_tensor(t, "out/y", &y);
@@ -327,7 +343,8 @@ static void test_linear(test *t)
 {
     dg_tensor x = input_scaled(t, "in/x", DG_F32, 1, 0), dy = input_scaled(t, "in/grad_y", DG_F32, 1, 0);
     dg_tensor y = zeros_like(t, &dy), dx = zeros_like(t, &x);
-    parameter w = vector(t, "in/w"), b = vector(t, "in/b");
+    want_same_place(t, &x, &dy, false);
+    parameter w = vector(t, "in/w", x.c * dy.c), b = vector(t, "in/b", dy.c);
     DG_CHECK_OK(t->scope.ops->linear_forward(t->scope.backend, &x, w.value, b.value, &y));
     DG_CHECK_OK(t->scope.ops->linear_backward(t->scope.backend, &x, w.value, &dy, &dx, false, w.gradient, b.gradient));
     check_tensor(t, "out/y", &y);
@@ -354,8 +371,8 @@ static dg_tensor half_forward(test *t, half_block *h, const char *number, const 
         snprintf(names[i] + 7, sizeof names[i] - 7, kinds[i], number);
     }
     h->conv = convolution(t, names[0], names[1], x, false);
-    h->gamma = vector(t, names[2]);
-    h->beta = vector(t, names[3]);
+    h->gamma = vector(t, names[2], h->conv.desc.cout);
+    h->beta = vector(t, names[3], h->conv.desc.cout);
     h->stats = test_buffer(&t->scope, NULL, x->n * desc->groups * 2);
     h->before = forward(t, &h->conv, x);
     dg_tensor y = zeros_like(t, &h->before);
@@ -379,11 +396,12 @@ typedef struct film_layer {
     parameter w, b;
 } film_layer;
 
-static film_layer film_forward(test *t)
+static film_layer film_forward(test *t, int64_t samples, int64_t channels)
 {
     film_layer f = {.cond = input_scaled(t, "in/cond", DG_F32, 1, 0)};
-    f.w = vector(t, "params/cond_mlp.1.weight");
-    f.b = vector(t, "params/cond_mlp.1.bias");
+    if (f.cond.n != samples) golden_reject(t->file, t->group, "has in/cond of another number of samples than in/x");
+    f.w = vector(t, "params/cond_mlp.1.weight", 2 * channels * f.cond.c);
+    f.b = vector(t, "params/cond_mlp.1.bias", 2 * channels);
     f.silu = zeros_like(t, &f.cond);
     f.out = zeros(t, &f.cond, f.b.count);
     f.dout = zeros_like(t, &f.out);
@@ -409,7 +427,8 @@ static void test_block(test *t)
     dg_tensor x = input(t, "in/x"), dy = input(t, "in/grad_y"), dx = zeros_like(t, &x);
     const dg_norm_desc desc = {.groups = group_count(dy.c), .eps = 1e-5, .act = DG_ACT_SILU};
     film_layer f = {0};
-    if (film) f = film_forward(t);
+    want_same_place(t, &x, &dy, false);
+    if (film) f = film_forward(t, x.n, dy.c);
     half_block first, second;
     layer residual = {0};
     dg_tensor skip = x;
@@ -499,7 +518,9 @@ static void test_self_attention(test *t)
     dg_backend *backend = t->scope.backend;
     const int heads = (int)attribute(t, "heads", 4);
     dg_tensor x = input(t, "in/x"), dy = input(t, "in/grad_y"), normed = zeros_like(t, &x);
-    parameter gamma = vector(t, "params/norm.weight"), beta = vector(t, "params/norm.bias");
+    want_same_place(t, &x, &dy, true);
+    if (heads < 1 || x.c % heads != 0) golden_reject(t->file, t->group, "has heads that do not divide the channels");
+    parameter gamma = vector(t, "params/norm.weight", x.c), beta = vector(t, "params/norm.bias", x.c);
     float *stats = test_buffer(&t->scope, NULL, x.n * dg_tensor_voxels(&x) * 2);
     layer qkv = convolution(t, "params/qkv.weight", NULL, &x, false);
     layer proj = convolution(t, "params/proj.weight", "params/proj.bias", &x, false);
@@ -528,8 +549,8 @@ static void test_adamw(test *t)
     golden_array gradients = read_array(t, "in/grads");
     if (gradients.rank != 2) golden_reject(t->file, t->group, "in/grads is not (steps, n)");
     const int64_t steps = gradients.shape[0], count = gradients.shape[1];
-    parameter p = vector(t, "in/p0");
-    if (p.count != count) golden_reject(t->file, t->group, "in/p0 is not of the length of in/grads");
+    parameter p = vector(t, "in/p0", count);
+    if (p.value == NULL) golden_reject(t->file, t->group, "has no in/p0");
     float *m = test_buffer(&t->scope, NULL, count), *v = test_buffer(&t->scope, NULL, count);
     float *after = test_floats(steps * count);
     dg_adamw_desc desc = {.lr = attribute(t, "lr", 0),
