@@ -99,37 +99,16 @@ static void check_output(test *t, const char *label, const char *path, const flo
         const double bf16 = golden_attr_or(t->file, path, "bf16_rel_l2", bf16_fallback);
         golden_check(&t->tally, label, "rel-L2", e.rel_l2, 3 * bf16);
     } else {
-        const double noise = golden_attr_or(t->file, path, "noise_rel_l2", 0);
-        golden_check(&t->tally, label, "rel-L2", e.rel_l2, fmax(2e-5, 20 * noise));
+        /* Activations are stored with as few as 13 bits, which alone may take more than 2e-5. */
+        const bool rounded = strncmp(path, "out/act/", 8) == 0;
+        const double noise = rounded ? golden_attr_or(t->file, path, "noise_rel_l2", 0) : 0;
+        golden_check(&t->tally, label, "rel-L2", e.rel_l2, fmax(2e-5, 2 * noise));
         golden_check(&t->tally, label, "max", e.max, 1e-4 * e.absmax);
     }
     golden_array_free(&wanted);
 }
 
-/* The README's tolerance in bf16, from what PyTorch's autocast run differs by. In a block before a max-pool that difference
- * is chance: we round the pooled tensor to bf16 where autocast leaves the norm's output in f32, so that other near-ties
- * change their winner, and it may show in a tensor that autocast's own flips spared. Such a block is also measured by all
- * its tensors together: four times the root of their mean square. */
-static double bf16_tolerance(test *t, const dg_param_table *table, const char *name)
-{
-    char path[GOLDEN_TEXT];
-    (void)snprintf(path, sizeof path, "out/grad/%s", name);
-    const double own = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3);
-    const size_t block = strcspn(name, ".") + 1;
-    double squares = 0;
-    int count = 0;
-    for (int i = 0; i < table->count && strncmp(name, "enc", 3) == 0; i++) {
-        double other;
-        if (strncmp(table->item[i].name, name, block) != 0) continue;
-        (void)snprintf(path, sizeof path, "out/grad/%s", table->item[i].name);
-        if (!golden_attr(t->file, path, "bf16_rel_l2", &other) || other < 0) continue; /* below 0: a null gradient */
-        squares += other * other;
-        count++;
-    }
-    return 0.01 + (count > 0 ? fmax(own, 4 * sqrt(squares / count)) : own);
-}
-
-static void check_parameter(test *t, const dg_param_table *table, const dg_param *param, const float *flat)
+static void check_parameter(test *t, const dg_param *param, const float *flat)
 {
     char path[GOLDEN_TEXT];
     (void)snprintf(path, sizeof path, "out/grad/%s", param->name);
@@ -141,7 +120,7 @@ static void check_parameter(test *t, const dg_param_table *table, const dg_param
     dg_param_to_torch(param, flat, got);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
     double tolerance = fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0));
-    if (t->args.bf16) tolerance = bf16_tolerance(t, table, param->name);
+    if (t->args.bf16) tolerance = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01;
     golden_check(&t->tally, path, "rel-L2", e.rel_l2, tolerance);
     free(got);
     golden_array_free(&wanted);
@@ -178,8 +157,7 @@ static void check_training(test *t, const golden_array *x)
     float *output = test_net_torch(&net, &y), *flat = test_buffer_get(&net.scope, net.gradients, net.total);
     check_output(t, "out/y", "out/y", output, target.count, 0.01);
     golden_check(&t->tally, "out/loss", "relative", fabs(loss / wanted.f64[0] - 1), t->args.bf16 ? 1e-2 : 1e-5);
-    for (int i = 0; i < net.model->params.count; i++)
-        check_parameter(t, &net.model->params, &net.model->params.item[i], flat);
+    for (int i = 0; i < net.model->params.count; i++) check_parameter(t, &net.model->params.item[i], flat);
     check_input_gradient(t, &net);
     free(flat);
     free(output);
