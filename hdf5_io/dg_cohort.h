@@ -11,30 +11,21 @@
 #include "dg_grid.h"
 #include "dg_hash.h"
 #include "dg_status.h"
+#include "dg_structure.h"
 
-enum { DG_CASE_ID = 64, DG_STRUCTURE_NAME = 64, DG_STRUCTURES_MAX = 64, DG_CONSTRAINTS_MAX = 64 };
-
-typedef enum dg_role { DG_ROLE_TARGET, DG_ROLE_OAR, DG_ROLE_BODY, DG_ROLE_SUPPORT, DG_ROLE_POSSIBLE_DOSE } dg_role;
-
-typedef struct dg_structure {
-    char name[DG_STRUCTURE_NAME];   /* the mapped name: "PTV70" */
-    char tg263[DG_STRUCTURE_NAME];  /* standard name (AAPM TG-263), "" if none */
-    char mirror[DG_STRUCTURE_NAME]; /* name of the left/right partner, "" if none */
-    dg_role role;
-    double prescription_gy;         /* of a target; 0 otherwise */
-} dg_structure;
+enum { DG_CASE_ID = 64, DG_CONSTRAINTS_MAX = 64 };
 
 /* What the index says of one case. */
 typedef struct dg_case_info {
     char id[DG_CASE_ID];
-    char group[DG_CASE_ID];         /* salted hash of the patient: splits never part it */
+    char group[DG_CASE_ID]; /* salted hash of the patient: splits never part it */
     char site[DG_STRUCTURE_NAME];
-    char source_format[32];         /* "openkbp", "phantom", ... */
-    char prescription_source[32];   /* "plan", "preset", "structures" */
+    char source_format[32];       /* "openkbp", "phantom", ... */
+    char prescription_source[32]; /* "plan", "preset", "structures" */
     dg_grid grid;
-    double prescription_gy;         /* highest target level; 0 unknown */
-    int64_t fractions;              /* 0 unknown */
-    dg_box dose_box;                /* where the dose is known */
+    double prescription_gy; /* highest target level; 0 unknown */
+    int64_t fractions;      /* 0 unknown */
+    dg_box dose_box;        /* where the dose is known */
     bool has_dose;
     dg_structure structure[DG_STRUCTURES_MAX];
     int structure_count;
@@ -46,11 +37,11 @@ typedef struct dg_case_info {
 
 /* One complete case in memory, for writers. Arrays are [z,y,x], borrowed; NULL where absent. */
 typedef struct dg_case_data {
-    dg_case_info info;       /* content_sha256 is worked out by the writer */
-    const int16_t *ct_hu;    /* Hounsfield units where they fit int16 (slope 1, intercept 0) */
-    const float *ct_hu_f32;  /* otherwise; exactly one of the two */
+    dg_case_info info;      /* content_sha256 is worked out by the writer */
+    const int16_t *ct_hu;   /* Hounsfield units where they fit int16 (slope 1, intercept 0) */
+    const float *ct_hu_f32; /* otherwise; exactly one of the two */
     const float *dose_gy;
-    const uint64_t *masks;   /* bit k: structure k */
+    const uint64_t *masks; /* bit k: structure k */
     const uint8_t *labels;
 } dg_case_data;
 
