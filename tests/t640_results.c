@@ -163,10 +163,10 @@ static void test_cut(void)
     check_value(r, 0, "d.m", 0, "null");
     dg_results_destroy(&r);
     for (int64_t length = 0; length < (int64_t)strlen(ours); length++) {
-        char *copy = malloc((size_t)length + 1) + 1; /* ends with the block: a byte behind it must not be read */
-        memcpy(copy, ours, (size_t)length);
-        DG_CHECK(dg_results_read_text(copy, length, "r.json", &r) == DG_ERR_FORMAT);
-        free(copy - 1);
+        char *block = malloc((size_t)length + 1); /* the text ends with the block: no byte behind it may be read */
+        memcpy(block + 1, ours, (size_t)length);
+        DG_CHECK(dg_results_read_text(block + 1, length, "r.json", &r) == DG_ERR_FORMAT);
+        free(block);
     }
 }
 
