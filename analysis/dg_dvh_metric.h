@@ -45,6 +45,9 @@ typedef struct dg_metric {
 DG_MUST_USE dg_status dg_metric_parse(const char *text, dg_metric *out);
 /* "Gy", "%", "cc" or "" (ratios). */
 const char *dg_metric_unit(const dg_metric *metric);
+/* Whether it takes the body's doses (CI, R50), and whether it takes the structure's prescription (those and V..%Rx). */
+bool dg_metric_needs_body(const dg_metric *metric);
+bool dg_metric_needs_prescription(const dg_metric *metric);
 
 /* What a metric is worked out from. `body` (the whole body's doses) is needed by CI and R50 only, else NULL. */
 typedef struct dg_metric_input {
