@@ -13,7 +13,7 @@ static void test_accepted(void)
     } CASES[] = {{"D95%", "D95%", "Gy", DG_METRIC_DOSE_AT_PERCENT, 95},
                  {"d0.03CC", "D0.03cc", "Gy", DG_METRIC_DOSE_AT_CC, 0.03},
                  {"D99.50%", "D99.5%", "Gy", DG_METRIC_DOSE_AT_PERCENT, 99.5},
-                 {"D000002.000000cc", NULL, "", 0, 0}, /* seven digits */
+                 {"D0000002.000000cc", NULL, "", 0, 0}, /* seven digits */
                  {"D00002.00000cc", "D2cc", "Gy", DG_METRIC_DOSE_AT_CC, 2},
                  {"D0.000001cc", "D0.000001cc", "Gy", DG_METRIC_DOSE_AT_CC, 1e-6},
                  {"dMEAN", "Dmean", "Gy", DG_METRIC_MEAN, 0},
@@ -127,7 +127,7 @@ static void test_values(void)
     DG_CHECK_OK(dg_dvh_create(dose, masks, 2, N, 10, &body));
     dg_metric_input in = {.dvh = &target, .body = &body, .prescription_gy = 60, .rule = DG_DVH_ICRU};
     DG_CHECK_NEAR(evaluate("D75%", &in, ""), 70.1, 1e-5); /* 300 of 400 voxels get 70.1 Gy and more */
-    DG_CHECK_NEAR(evaluate("D76%", &in, ""), 10.0, 1e-5);
+    DG_CHECK_NEAR(evaluate("D75.1%", &in, ""), 10.0, 1e-5);
     DG_CHECK_NEAR(evaluate("D0.1cc", &in, ""), 99.1, 1e-5);
     DG_CHECK_NEAR(evaluate("Dmean", &in, ""), (300 * 85.05 + 100 * 5.05) / 400, 1e-5);
     DG_CHECK_NEAR(evaluate("Dmax", &in, ""), 100, 0);
