@@ -85,40 +85,39 @@ static dg_status take_layout(hid_t dataset, const dg_h5_shape *shape, chunk_tabl
     return DG_OK;
 }
 
-static dg_status take_chunk(hid_t dataset, hid_t space, int64_t i, int rank, uint64_t file_bytes, chunk_table *t)
+typedef struct taking {
+    chunk_table *t;
+    uint64_t file_bytes;
+} taking;
+
+static bool take_chunk(void *user, int64_t index, uint64_t address, uint64_t bytes)
 {
-    hsize_t offset[4], bytes;
-    unsigned skipped;
-    haddr_t address;
-    if (H5Dget_chunk_info(dataset, space, (hsize_t)i, offset, &skipped, &address, &bytes) < 0 || skipped != 0)
-        return DG_ERR_FORMAT;
-    int64_t at = 0;
-    for (int axis = 0; axis < 4; axis++) {
-        int64_t start = axis < 4 - rank ? 0 : (int64_t)offset[axis - (4 - rank)];
-        at = at * t->grid[axis] + start / t->chunk[axis];
-    }
-    if (at >= t->count || bytes < 16 || bytes > UINT32_MAX || address > file_bytes || bytes > file_bytes - address)
-        return DG_ERR_FORMAT;
-    t->address[at] = address;
-    t->bytes[at] = (uint32_t)bytes;
-    if (t->bytes[at] > t->most) t->most = t->bytes[at];
-    return DG_OK;
+    const taking *taken = user;
+    chunk_table *t = taken->t;
+    if (index >= t->count || bytes < 16 || bytes > UINT32_MAX || address > taken->file_bytes ||
+        bytes > taken->file_bytes - address)
+        return false;
+    t->address[index] = address;
+    t->bytes[index] = (uint32_t)bytes;
+    if (t->bytes[index] > t->most) t->most = t->bytes[index];
+    return true;
 }
 
 static dg_status take_chunks(hid_t dataset, int rank, uint64_t file_bytes, chunk_table *t, const char *name,
                              const char *role)
 {
+    taking taken = {.t = t, .file_bytes = file_bytes};
+    hsize_t chunk[4], grid[4];
     DG_TRY(DG_NEW(&t->address, t->count, "chunk addresses"));
     DG_TRY(DG_NEW(&t->bytes, t->count, "chunk sizes"));
-    hid_t space = H5Dget_space(dataset);
-    dg_status status = DG_OK;
-    for (int64_t i = 0; status == DG_OK && i < t->count; i++)
-        status = take_chunk(dataset, space, i, rank, file_bytes, t);
-    if (status != DG_OK)
-        status =
-            DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset %s: its chunk table is damaged; import the case again", role, name);
-    dg_h5_close(space);
-    return status;
+    for (int i = 0; i < rank; i++) {
+        chunk[i] = (hsize_t)t->chunk[4 - rank + i];
+        grid[i] = (hsize_t)t->grid[4 - rank + i];
+    }
+    if (!dg_h5_chunks(dataset, rank, chunk, grid, take_chunk, &taken))
+        return DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset %s: its chunk table is damaged; import the case again", role,
+                          name);
+    return DG_OK;
 }
 
 static bool type_fits(int which, dg_dtype type)

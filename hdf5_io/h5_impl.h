@@ -105,6 +105,15 @@ bool dg_h5_has_attr(hid_t object, const char *name);
 DG_MUST_USE dg_status dg_h5_check_format(hid_t object, const char *format, int64_t newest, const char *role,
                                          int64_t *version);
 
+/* Takes one chunk: its number in C order of the grid of chunks, address and bytes as stored; false ends the walk. */
+typedef bool dg_h5_chunk_put(void *user, int64_t index, uint64_t address, uint64_t bytes);
+/* Hands every chunk of a dataset to `put`; chunk and grid (of chunks) are [rank]. The file must have been opened with
+ * dg_h5_open and every chunk must be there. False: `put` ended it, or the table is damaged, or a chunk skipped a filter. */
+DG_MUST_USE bool dg_h5_chunks(hid_t dataset, int rank, const hsize_t *chunk, const hsize_t *grid, dg_h5_chunk_put *put,
+                              void *user);
+/* The driver that dg_h5_open reads with: sec2, able to answer dg_h5_chunks. */
+void dg_h5_set_driver(hid_t access_list);
+
 /* Content hash of everything below `group`: items sorted by path, attributes as "path@name"; @content_sha256 of the
  * group itself is left out. A dataset of rank 4 and more is hashed plane by plane as "path/000", "path/001", ... */
 DG_MUST_USE dg_status dg_h5_content_hash(hid_t group, const char *role, char hex[DG_HASH_HEX]);

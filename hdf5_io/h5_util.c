@@ -186,7 +186,7 @@ dg_status dg_h5_open(const char *path, const char *role, hid_t *file)
         return DG_FAIL(DG_ERR_IO, "%s: file cannot be read: %s", role, strerror_r(errno, reason, sizeof reason));
     }
     hid_t list = dg_h5_access_list();
-    H5Pset_fapl_sec2(list);
+    dg_h5_set_driver(list);
     *file = H5Fopen(path, H5F_ACC_RDONLY, list);
     dg_status status = DG_OK;
     if (*file < 0)
