@@ -86,22 +86,37 @@ static int by_id(const void *a, const void *b)
     return strcmp(((const import_item *)a)->id, ((const import_item *)b)->id);
 }
 
+static dg_status keep_words(import_list *list, const dg_words *only)
+{
+    bool *wanted = NULL;
+    int64_t kept = 0;
+    DG_TRY(DG_NEW(&wanted, list->count, "wanted cases"));
+    dg_status status = DG_OK;
+    for (int64_t w = 0; status == DG_OK && w < only->count; w++) {
+        import_item named;
+        snprintf(named.id, sizeof named.id, "%s", only->value[w]);
+        const import_item *found = bsearch(&named, list->item, (size_t)list->count, sizeof *list->item, by_id);
+        if (found == NULL || strcmp(found->id, only->value[w]) != 0)
+            status = DG_FAIL(DG_ERR_USAGE, "import: no source holds case %s, which --cases names", only->value[w]);
+        else
+            wanted[found - list->item] = true;
+    }
+    for (int64_t i = 0; status == DG_OK && i < list->count; i++)
+        if (wanted[i]) list->item[kept++] = list->item[i];
+    if (status == DG_OK) list->count = kept;
+    dg_free(&wanted);
+    return status;
+}
+
+/* The items are sorted by id. */
 static dg_status keep_only(import_list *list, const dg_string_list *only)
 {
-    int64_t kept = 0;
-    for (int w = 0; w < only->count; w++) {
-        bool found = false;
-        for (int64_t i = 0; i < list->count; i++) found = found || strcmp(list->item[i].id, only->value[w]) == 0;
-        if (!found)
-            return DG_FAIL(DG_ERR_USAGE, "import: no source holds case %s, which --cases names", only->value[w]);
-    }
-    for (int64_t i = 0; i < list->count; i++) {
-        bool wanted = only->count == 0;
-        for (int w = 0; w < only->count; w++) wanted = wanted || strcmp(list->item[i].id, only->value[w]) == 0;
-        if (wanted) list->item[kept++] = list->item[i];
-    }
-    list->count = kept;
-    return DG_OK;
+    dg_words words;
+    if (only->count == 0) return DG_OK;
+    DG_TRY(dg_words_read(only, "--cases", &words));
+    dg_status status = keep_words(list, &words);
+    dg_words_release(&words);
+    return status;
 }
 
 static dg_status find_patients(import_list *list, int source_count, const dg_string_list *only)

@@ -44,7 +44,8 @@ static const dg_option rows[] = {
     {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
      .unit = "", .help = "folder of the predictions"},
     {.key = "predict.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 1,
-     .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .help = "ids of the cases [a, b], all, or a part of the run's split: train, val, test"},
+     .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .from_file = true,
+     .help = "ids of the cases [a, b], all, or a part of the run's split: train, val, test"},
     {.key = "predict.split", .flag = "split", .type = DG_OPT_STRING, AT(split), .fallback = "", .unit = "",
      .help = "file of the split, where it is not the test_cases.json of the checkpoint's run"},
     {.key = "predict.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
@@ -100,10 +101,13 @@ static dg_status check_settings(const settings *s)
     return DG_OK;
 }
 
-static dg_status choose(work *w, const char *id)
+/* `taken` [cases of the cohort]: those that were named before. */
+static dg_status choose(work *w, bool *taken, const char *id)
 {
     int64_t index = dg_cohort_find(w->cohort, id);
     if (index < 0) return DG_FAIL(DG_ERR_USAGE, "case '%s' is not in the cohort", id);
+    if (taken[index]) return DG_FAIL(DG_ERR_USAGE, "case '%s' is named twice", id);
+    taken[index] = true;
     w->chosen[w->count++] = index;
     return DG_OK;
 }
@@ -131,22 +135,36 @@ static dg_status read_part(const settings *s, dg_part part, char (**ids)[DG_CASE
     return status == DG_OK ? DG_OK : dg_error_context(status, "--cases %s", dg_part_name(part));
 }
 
-static dg_status choose_cases(work *w)
+static dg_status choose_named(work *w, bool *taken)
 {
     const settings *s = w->s;
-    int64_t all = dg_cohort_count(w->cohort), listed = 0;
+    dg_words words = {0};
     char(*ids)[DG_CASE_ID] = NULL;
+    int64_t listed = 0;
     dg_part part = named_part(s);
-    if (part != DG_PARTS) DG_TRY(read_part(s, part, &ids, &listed));
-    dg_status status = DG_NEW(&w->chosen, (all > listed ? all : listed) + DG_OPT_STRINGS_MAX, "list of cases");
-    for (int64_t i = 0; i < listed && status == DG_OK; i++) status = choose(w, ids[i]);
-    for (int i = 0; i < s->cases.count && part == DG_PARTS && status == DG_OK; i++) {
-        status = choose(w, s->cases.value[i]);
-    }
-    for (int64_t i = 0; i < all && s->cases.count == 0 && status == DG_OK; i++) w->chosen[w->count++] = i;
+    dg_status status =
+        part != DG_PARTS ? read_part(s, part, &ids, &listed) : dg_words_read(&s->cases, "--cases", &words);
+    for (int64_t i = 0; i < listed && status == DG_OK; i++) status = choose(w, taken, ids[i]);
+    for (int64_t i = 0; i < words.count && status == DG_OK; i++) status = choose(w, taken, words.value[i]);
+    dg_words_release(&words);
     dg_free(&ids);
-    if (status == DG_OK && w->count == 0) status = DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
     return status;
+}
+
+static dg_status choose_cases(work *w)
+{
+    int64_t all = dg_cohort_count(w->cohort);
+    bool *taken = NULL;
+    DG_TRY(DG_NEW(&w->chosen, all, "list of cases"));
+    if (w->s->cases.count > 0) {
+        DG_TRY(DG_NEW(&taken, all, "cases by name"));
+        dg_status status = choose_named(w, taken);
+        dg_free(&taken);
+        if (status != DG_OK) return status;
+    } else {
+        for (int64_t i = 0; i < all; i++) w->chosen[w->count++] = i;
+    }
+    return w->count > 0 ? DG_OK : DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
 }
 
 /* Weights alone do not make a prediction: windows, mirroring and type take part. */

@@ -164,7 +164,7 @@ static void check_values(void)
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     DG_CHECK_FAILS(dg_options_set(&o, "run.name", longest, &origin), DG_ERR_USAGE, "at most 511 bytes");
-    DG_CHECK_FAILS(dg_options_set(&o, "data.channels", longest, &origin), DG_ERR_USAGE, "longer than 95 bytes");
+    DG_CHECK_FAILS(dg_options_set(&o, "data.channels", longest, &origin), DG_ERR_USAGE, "longer than 255 bytes");
     DG_CHECK_FAILS(dg_options_set(&o, longest, "1", &origin), DG_ERR_USAGE, "unknown key aaa");
     DG_CHECK_OK(dg_options_set(&o, "run.name", "null", &origin));
     DG_CHECK(s.name[0] == '\0');

@@ -36,6 +36,18 @@ ranks 2 0 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o 
 dg 0 inspect again --json
 [ "$(value content_sha256)" != "$whole" ] || fail "--resume kept predictions of other weights"
 
+# Cases by name, and from a file.
+printf '# chosen\n phantom-0005 \n\nphantom-0002\n' >ids.txt
+ranks 2 0 predict --checkpoint $model --cohort cohort -o few --cases phantom-0001 @ids.txt
+same "predictions of named cases" "phantom-0001.h5 phantom-0002.h5 phantom-0005.h5" "$(cd few && echo phantom*)"
+ranks 2 2 predict --checkpoint $model --cohort cohort -o few --cases phantom-0002 @ids.txt
+said "case 'phantom-0002' is named twice"
+dg 2 predict --checkpoint $model --cohort cohort -o few --cases @absent.txt
+said "--cases @absent.txt: " "No such file"
+echo nobody >>ids.txt
+dg 2 predict --checkpoint $model --cohort cohort -o few --cases @ids.txt
+said "case 'nobody' is not in the cohort"
+
 dg 0 evaluate --cohort cohort --predictions p-0 -o r-0.json
 ranks 2 0 evaluate --cohort cohort --predictions p-2 -o r-2.json
 ranks 4 0 evaluate --cohort cohort --predictions p-4 -o r-4.json

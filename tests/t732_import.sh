@@ -42,6 +42,14 @@ dg 0 import src/nan -o cohort --resume
 dg 0 inspect cohort --json
 same "cases after the second import" 2 "$(value cases)"
 
+# Only some, named in a file.
+printf 'good\n# nan\n' >ids.txt
+dg 0 import src/* -o named --cases @ids.txt
+same "imported by name" good.h5 "$(ls named/cases)"
+echo stranger >>ids.txt
+ranks 2 2 import src/* -o other --cases @ids.txt
+said "no source holds case stranger, which --cases names"
+
 dg 2 import -o cohort
 dg 2 import src/absent -o other
 said "source 1 cannot be opened"

@@ -24,7 +24,7 @@ typedef enum dg_option_type {
     DG_OPT_STRING_LIST /* dg_string_list */
 } dg_option_type;
 
-enum { DG_OPT_TEXT = 512, DG_OPT_LIST_MAX = 16, DG_OPT_STRINGS_MAX = 64, DG_OPT_WORD = 96 };
+enum { DG_OPT_TEXT = 512, DG_OPT_LIST_MAX = 16, DG_OPT_STRINGS_MAX = 64, DG_OPT_WORD = 256 };
 
 typedef struct dg_int_list { int count; int64_t value[DG_OPT_LIST_MAX]; } dg_int_list;
 typedef struct dg_double_list { int count; double value[DG_OPT_LIST_MAX]; } dg_double_list;
@@ -44,6 +44,7 @@ typedef struct dg_option {
     const char *fallback;
     const char *unit;         /* "" when it has none */
     const char *help;         /* one sentence, no full stop needed */
+    bool from_file;           /* a string list whose words may be @FILE: the job reads it with dg_words_read */
 } dg_option;
 
 typedef enum dg_origin_kind { DG_FROM_DEFAULT, DG_FROM_FILE, DG_FROM_ENVIRONMENT, DG_FROM_COMMAND_LINE } dg_origin_kind;
@@ -99,6 +100,17 @@ DG_MUST_USE dg_status dg_options_format(const dg_options *options, const char *k
 void dg_options_print_help(const dg_options *options, FILE *stream, bool only_flags);
 /* The rows as Markdown tables by group (doc/options.md). */
 void dg_options_print_markdown(const dg_options *options, FILE *stream);
+/* The words of a string list without its limit: every "@FILE" is replaced by the file's lines, one word a line; blanks
+ * around a word, empty lines and lines that begin with '#' are left out. `option` names the list in messages
+ * ("--cases"). DG_ERR_USAGE: a file that cannot be read, has no word, or a line that is no text of at most DG_OPT_WORD - 1
+ * bytes (the message has file and line). */
+typedef struct dg_words {
+    char (*value)[DG_OPT_WORD]; /* [count], owned */
+    int64_t count;
+} dg_words;
+DG_MUST_USE dg_status dg_words_read(const dg_string_list *list, const char *option, dg_words *out);
+void dg_words_release(dg_words *words);
+
 /* Resolved values: {"train.steps": {"value": 10, "origin": "a.yaml:3"}, ...}; caller owns (json_decref). NULL: no memory. */
 json_t *dg_options_to_json(const dg_options *options);
 /* Sets every key from such an object (a checkpoint's stored config); unknown keys are an error. */

@@ -14,6 +14,8 @@ bool dg_option_parse_list(const dg_option *row, const dg_string_list *word, void
                           char problem[DG_OPTION_PROBLEM]);
 /* "[a, b]" or "a, b" or "a" into words; elements may stand in quotes. */
 bool dg_option_split(const char *text, dg_string_list *word, char problem[DG_OPTION_PROBLEM]);
+/* No control characters, and UTF-8, so that the text can be stored and shown. */
+bool dg_option_is_text(const char *text);
 /* What a row takes, in words: "a whole number, 1 to 10". */
 void dg_option_describe(const dg_option *row, char *text, size_t capacity);
 bool dg_option_is_list(const dg_option *row);

@@ -76,8 +76,8 @@ static void describe_list(const dg_option *row, const char *range, char *text, s
     else
         snprintf(count, sizeof count, "%d to %d", least, most);
     join_names(row, words, sizeof words);
-    snprintf(text, capacity, "a list of %s %s%s%s%s%s", count, what, most == 1 ? "" : "s", range,
-             words[0] == '\0' ? "" : ", or ", words);
+    snprintf(text, capacity, "a list of %s %s%s%s%s%s%s", count, what, most == 1 ? "" : "s", range,
+             row->from_file ? ", or @FILE with one a line" : "", words[0] == '\0' ? "" : ", or ", words);
 }
 
 void dg_option_describe(const dg_option *row, char *text, size_t capacity)
@@ -144,8 +144,8 @@ static int name_index(const dg_option *row, const char *text)
     return -1;
 }
 
-/* No control characters, and UTF-8 (which jansson checks), so that every value can be stored and shown. */
-static bool is_text(const char *text)
+/* Jansson checks UTF-8. */
+bool dg_option_is_text(const char *text)
 {
     for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++)
         if (*c < 0x20 || *c == 0x7F) return false;
@@ -158,7 +158,7 @@ static bool parse_string(const char *text, char *value)
 {
     if (strcmp(text, "null") == 0 || strcmp(text, "~") == 0) text = "";
     size_t length = strlen(text);
-    if (length >= DG_OPT_TEXT || !is_text(text)) return false;
+    if (length >= DG_OPT_TEXT || !dg_option_is_text(text)) return false;
     memset(value, 0, DG_OPT_TEXT);
     memcpy(value, text, length);
     return true;
@@ -209,7 +209,7 @@ bool dg_option_parse_list(const dg_option *row, const dg_string_list *word, void
         const char *text = word->value[i];
         bool good = row->type == DG_OPT_INT_LIST      ? parse_int(row, text, &ints.value[i])
                     : row->type == DG_OPT_DOUBLE_LIST ? parse_double(row, text, &doubles.value[i])
-                                                      : is_text(text);
+                                                      : dg_option_is_text(text);
         if (!good) return fail_wanted(row, problem);
     }
     ints.count = doubles.count = count;
