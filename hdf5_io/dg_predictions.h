@@ -13,9 +13,9 @@
 typedef struct dg_ledger_entry {
     char id[64];
     bool done;
-    char reason[256];                           /* of a failure; "" when done */
+    char reason[256]; /* of a failure; "" when done */
     double read_s, compute_s, write_s;
-    char content_sha256[DG_HASH_HEX];           /* of the written data */
+    char content_sha256[DG_HASH_HEX]; /* of the written data */
 } dg_ledger_entry;
 
 /* Writes FOLDER/<id>.h5 durably with the case's grid; `model_sha256` says which weights. Fills entry->content_sha256.
@@ -24,6 +24,20 @@ DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, co
                                           const char *model_sha256, const float *dose_gy, dg_ledger_entry *entry);
 /* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged. */
 DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);
+/* What a file says of itself. */
+typedef struct dg_prediction_info {
+    dg_grid grid;
+    char model_sha256[DG_HASH_HEX];   /* who made it: weights, and how they were applied */
+    char content_sha256[DG_HASH_HEX]; /* of the file's content */
+} dg_prediction_info;
+/* dg_prediction_read with what the file says of itself. dose_gy NULL: verifies without keeping the dose. */
+DG_MUST_USE dg_status dg_prediction_load(const char *folder, const char *id, dg_prediction_info *info, float **dose_gy);
+/* Planes start .. start + count - 1 (z) of the dose into dose_gy[count, y, x]. The checksums of the chunks read are checked,
+ * the content hash, which needs the whole file, is not: it is what the file claims. */
+DG_MUST_USE dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t start, int64_t count,
+                                                dg_prediction_info *info, float *dose_gy);
+/* The file's words about itself without reading its dose; nothing is verified but the grid. */
+DG_MUST_USE dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info);
 /* True when FOLDER/<id>.h5 is there, intact, and made by these weights. */
 bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256);
 /* sha256 over (id, content_sha256) of all predictions, sorted by id; *count gets how many. Each damaged one

@@ -89,29 +89,60 @@ static dg_status get_grid(hid_t file, dg_grid *grid, const char *role)
 
 /* What a caller wants of a file; NULL where it does not matter. */
 typedef struct wanted {
-    dg_grid *grid;
-    float **dose_gy;
-    char *model_sha256, *content_sha256; /* [DG_HASH_HEX] */
+    dg_prediction_info *info;
+    float **dose_gy; /* the whole dose, allocated */
+    float *planes;   /* planes start .. start + count - 1 */
+    int64_t start, count;
+    bool unverified;
 } wanted;
 
-static dg_status read_file(hid_t file, const char *id, const wanted *want, const char *role)
+static dg_status get_info(hid_t file, const char *id, bool verify, dg_prediction_info *info, const char *role)
 {
     int64_t version;
-    char found[ID_CAPACITY], hex[DG_HASH_HEX];
-    dg_grid grid;
+    char found[ID_CAPACITY];
     DG_TRY(dg_h5_check_format(file, format_name, PREDICTION_VERSION, role, &version));
     DG_TRY(dg_h5_get_attr_text(file, "id", found, sizeof found, role));
     if (strcmp(found, id) != 0)
         return DG_FAIL(DG_ERR_FORMAT, "%s: the file holds case %s; give it its own name back", role, found);
-    DG_TRY(dg_h5_check_seal(file, role, hex));
-    if (want->content_sha256 != NULL) memcpy(want->content_sha256, hex, DG_HASH_HEX);
-    if (want->model_sha256 != NULL)
-        DG_TRY(dg_h5_get_attr_text(file, "model_sha256", want->model_sha256, DG_HASH_HEX, role));
-    DG_TRY(get_grid(file, &grid, role));
-    if (want->grid != NULL) *want->grid = grid;
+    if (verify)
+        DG_TRY(dg_h5_check_seal(file, role, info->content_sha256));
+    else
+        DG_TRY(dg_h5_get_attr_text(file, "content_sha256", info->content_sha256, DG_HASH_HEX, role));
+    DG_TRY(dg_h5_get_attr_text(file, "model_sha256", info->model_sha256, DG_HASH_HEX, role));
+    return get_grid(file, &info->grid, role);
+}
+
+static dg_status get_planes(hid_t file, const wanted *want, const dg_grid *grid, const char *role)
+{
+    const hsize_t start[3] = {(hsize_t)want->start, 0, 0};
+    const hsize_t count[3] = {(hsize_t)want->count, (hsize_t)grid->shape[1], (hsize_t)grid->shape[2]};
+    dg_h5_shape shape;
+    hid_t dataset;
+    if (want->start < 0 || want->count < 1 || want->start + want->count > grid->shape[0])
+        return DG_FAIL(DG_ERR_USAGE, "%s: planes %lld to %lld of %lld are wanted", role, (long long)want->start,
+                       (long long)(want->start + want->count - 1), (long long)grid->shape[0]);
+    DG_TRY(dg_h5_open_dataset(file, "dose", role, &shape, &dataset));
+    dg_status status = DG_OK;
+    if (shape.rank != 3 || shape.raw || shape.type != DG_F32 ||
+        memcmp(shape.shape, grid->shape, sizeof grid->shape) != 0)
+        status = DG_FAIL(DG_ERR_FORMAT, "%s: its dose has not the shape of its grid; predict the case again", role);
+    hid_t from = H5Dget_space(dataset), to = H5Screate_simple(3, count, NULL);
+    H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL);
+    if (status == DG_OK && H5Dread(dataset, H5T_NATIVE_FLOAT, to, from, H5P_DEFAULT, want->planes) < 0)
+        status = DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset dose is damaged; predict the case again", role);
+    dg_h5_close(to);
+    dg_h5_close(from);
+    dg_h5_close(dataset);
+    return status;
+}
+
+static dg_status read_file(hid_t file, const char *id, const wanted *want, const char *role)
+{
+    DG_TRY(get_info(file, id, !want->unverified, want->info, role));
+    if (want->planes != NULL) return get_planes(file, want, &want->info->grid, role);
     if (want->dose_gy == NULL) return DG_OK;
-    DG_TRY(DG_NEW(want->dose_gy, dg_grid_voxels(&grid), "predicted dose"));
-    dg_status status = dg_h5_get(file, "dose", DG_F32, 3, grid.shape, *want->dose_gy, role);
+    DG_TRY(DG_NEW(want->dose_gy, dg_grid_voxels(&want->info->grid), "predicted dose"));
+    dg_status status = dg_h5_get(file, "dose", DG_F32, 3, want->info->grid.shape, *want->dose_gy, role);
     if (status != DG_OK) dg_free(want->dose_gy);
     return status;
 }
@@ -131,20 +162,40 @@ static dg_status read_prediction(const char *folder, const char *id, const wante
     return status;
 }
 
+dg_status dg_prediction_load(const char *folder, const char *id, dg_prediction_info *info, float **dose_gy)
+{
+    if (dose_gy != NULL) *dose_gy = NULL;
+    return read_prediction(folder, id, &(wanted){.info = info, .dose_gy = dose_gy});
+}
+
+dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t start, int64_t count,
+                                    dg_prediction_info *info, float *dose_gy)
+{
+    return read_prediction(
+        folder, id, &(wanted){.info = info, .planes = dose_gy, .start = start, .count = count, .unverified = true});
+}
+
+dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info)
+{
+    return read_prediction(folder, id, &(wanted){.info = info, .unverified = true});
+}
+
 dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy)
 {
-    *dose_gy = NULL;
-    return read_prediction(folder, id, &(wanted){.grid = grid, .dose_gy = dose_gy});
+    dg_prediction_info info;
+    DG_TRY(dg_prediction_load(folder, id, &info, dose_gy));
+    *grid = info.grid;
+    return DG_OK;
 }
 
 bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256)
 {
-    char found[DG_HASH_HEX];
-    if (read_prediction(folder, id, &(wanted){.model_sha256 = found}) != DG_OK) {
+    dg_prediction_info info;
+    if (dg_prediction_load(folder, id, &info, NULL) != DG_OK) {
         dg_error_clear();
         return false;
     }
-    return strcmp(found, model_sha256) == 0;
+    return strcmp(info.model_sha256, model_sha256) == 0;
 }
 
 /* ---- the whole folder ---- */
@@ -190,9 +241,9 @@ static dg_status list_ids(const char *folder, id_list *list)
 static dg_status hash_predictions(const char *folder, const id_list *list, dg_hash *hash, int64_t *count, char *bad,
                                   size_t bad_capacity)
 {
-    char content[DG_HASH_HEX];
+    dg_prediction_info info;
     for (size_t i = 0; i < list->count; i++) {
-        dg_status status = read_prediction(folder, list->id[i], &(wanted){.content_sha256 = content});
+        dg_status status = dg_prediction_load(folder, list->id[i], &info, NULL);
         if (status == DG_ERR_MEMORY) return status;
         if (status != DG_OK) {
             size_t used = bad == NULL ? 0 : strlen(bad);
@@ -201,7 +252,7 @@ static dg_status hash_predictions(const char *folder, const id_list *list, dg_ha
             continue;
         }
         DG_TRY(dg_hash_add_string(hash, list->id[i]));
-        DG_TRY(dg_hash_add_string(hash, content));
+        DG_TRY(dg_hash_add_string(hash, info.content_sha256));
         (*count)++;
     }
     return DG_OK;
