@@ -20,7 +20,8 @@ typedef struct dg_gamma_params {
     double distance_mm;     /* DTA > 0 */
     double cutoff_percent;  /* evaluated where reference >= cutoff_percent / 100 * norm_gy; >= 0 */
     double max_gamma;       /* larger values are given as this; INFINITY: search without limit */
-    double norm_gy;         /* > 0: the caller resolves --norm (the whole reference's maximum, also for a part of it) */
+    double norm_gy;         /* the caller resolves --norm (the whole reference's maximum, also for a part of it); 0: a
+                               reference without dose, of which nothing is evaluated */
     double interp_fraction; /* PYMEDPHYS: samples are distance_mm / interp_fraction apart */
     bool local;
 } dg_gamma_params;
@@ -34,7 +35,7 @@ typedef struct dg_gamma_dose {
 } dg_gamma_dose;
 
 /* The map: gamma[reference voxel], NaN where not evaluated: below the cutoff, outside `where` (u8 mask of the reference;
- * NULL: everywhere), and, under PYMEDPHYS only, where no sample of the evaluated dose is within reach (pymedphys's rule).
+ * NULL: everywhere), under local criteria where the reference dose is 0, and, under PYMEDPHYS only, where no sample of the evaluated dose is within reach (pymedphys's rule).
  * Under CONTINUOUS such a voxel gets max_gamma: it was asked for and failed (the denominator does not depend on the criterion); with max_gamma INFINITY
  * the search goes on until a point is found. `threads` OpenMP threads; bits do not depend on them, nor on how a
  * reference is cut into parts, as long as each part's evaluated dose holds max_gamma * distance_mm around it (or all there is).

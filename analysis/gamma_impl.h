@@ -1,0 +1,47 @@
+/* gamma_impl.h - what the files of the gamma index share: the prepared search, and the sample points of the pymedphys
+ * rules. Private to analysis. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_GAMMA_IMPL_H
+#define DG_GAMMA_IMPL_H
+
+#include "dg_gamma.h"
+#include "dg_gamma_search.h"
+
+/* The doses on three axes (those missing are put in front, with one plane at 0), the evaluated one rising; and for each
+ * reference plane its evaluated cell. */
+typedef struct dg_gamma_setup {
+    const dg_gamma_params *params;
+    const float *reference_gy;
+    const uint8_t *where;
+    int axes;         /* of the doses, 1 to 3 */
+    int64_t shape[3]; /* of the reference */
+    int64_t voxels;
+    const double *axis_mm[3]; /* of the reference */
+    int64_t *cell[3];         /* [shape[a]], owned */
+    dg_gamma_field field;
+    float *risen_gy;     /* the evaluated dose where an axis was falling, owned, else NULL */
+    double *risen_mm[3]; /* owned */
+    double zero_mm[1];   /* the axis of one plane */
+    double cutoff_gy, per_mm;
+    int threads;
+} dg_gamma_setup;
+
+DG_MUST_USE dg_status dg_gamma_setup_create(const dg_gamma_params *params, const dg_gamma_dose *reference,
+                                            const dg_gamma_dose *evaluated, const uint8_t *where, int threads,
+                                            dg_gamma_setup *out);
+void dg_gamma_setup_release(dg_gamma_setup *setup);
+
+/* Is this voxel asked for? Under local criteria one without dose is not: its criterion is nothing. */
+static inline bool dg_gamma_is_wanted(const dg_gamma_setup *s, int64_t voxel)
+{
+    const float dose = s->reference_gy[voxel];
+    return (double)dose >= s->cutoff_gy && (s->where == NULL || s->where[voxel] != 0) &&
+           !(s->params->local && dose == 0.0f);
+}
+
+/* The point of reference voxel (z, y, x). */
+dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3]);
+
+/* gamma[voxels] after the rules of pymedphys. */
+DG_MUST_USE dg_status dg_gamma_map_shells(const dg_gamma_setup *setup, float *gamma);
+
+#endif

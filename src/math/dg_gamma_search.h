@@ -1,0 +1,389 @@
+/* dg_gamma_search.h - the search of one voxel for its gamma: pure functions of one reference point and the evaluated dose,
+ * for host loops and device kernels.
+ *
+ * Lengths are in units of the distance criterion, with the reference point at the origin; doses are u = (D - D_ref) / dD.
+ * Then gamma^2 is the minimum of u(t)^2 + |t|^2. In a grid cell u is multilinear:
+ *     u = c + sum l_i s_i + p_2 s_0 s_1 + p_1 s_0 s_2 + p_0 s_1 s_2 + q s_0 s_1 s_2,   s in [-1, 1]^3.
+ * A box is settled in one of three ways, so that the minimum is certain to `DG_GAMMA_TOLERANCE`:
+ * - the linear part differs from u by at most rho = |p_0| + |p_1| + |p_2| + |q|, and min (|linear| - rho)^2 + |t|^2 over
+ *   the box is a convex problem, whose dual bounds gamma from below;
+ * - half the Hessian of u^2 + |t|^2 is grad u grad u' + u H + 1 >= 1 - max|u| max|H|: where that is positive, Gauss-Newton
+ *   steps find the one minimum, and strong convexity bounds what is left;
+ * - or the box is cut in two.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_GAMMA_SEARCH_H
+#define DG_GAMMA_SEARCH_H
+
+#include "dg_hd.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define DG_GAMMA_TOLERANCE 1e-8
+/* Halvings of a cell on one path: 21 on each axis leave a rest of less than 1e-12 of the cell's range. */
+enum { DG_GAMMA_DEPTH = 64 };
+
+/* A cell or part of one: corner k has bit 2 of k on axis 0, bit 1 on axis 1, bit 0 on axis 2. An axis may have no extent. */
+typedef struct dg_gamma_box {
+    double lo[3], hi[3], u[8];
+} dg_gamma_box;
+
+/* The same as a polynomial in s = (t - mid) / half. */
+typedef struct dg_gamma_form {
+    double mid[3], half[3], inv[3]; /* inv: 1 / half, or 0 */
+    double c, l[3], p[3], q;
+} dg_gamma_form;
+
+DG_HD static inline double dg_gamma_clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
+
+DG_HD static inline dg_gamma_form dg_gamma_form_of(const dg_gamma_box *b)
+{
+    dg_gamma_form f;
+    const double *u = b->u;
+    const double s0 = u[0] + u[1], d0 = u[1] - u[0], s1 = u[2] + u[3], d1 = u[3] - u[2];
+    const double s2 = u[4] + u[5], d2 = u[5] - u[4], s3 = u[6] + u[7], d3 = u[7] - u[6];
+    const double ss0 = s0 + s1, sd0 = s1 - s0, ds0 = d0 + d1, dd0 = d1 - d0;
+    const double ss1 = s2 + s3, sd1 = s3 - s2, ds1 = d2 + d3, dd1 = d3 - d2;
+    f.c = 0.125 * (ss0 + ss1);
+    f.l[0] = 0.125 * (ss1 - ss0);
+    f.l[1] = 0.125 * (sd0 + sd1);
+    f.l[2] = 0.125 * (ds0 + ds1);
+    f.p[2] = 0.125 * (sd1 - sd0);
+    f.p[1] = 0.125 * (ds1 - ds0);
+    f.p[0] = 0.125 * (dd0 + dd1);
+    f.q = 0.125 * (dd1 - dd0);
+    for (int a = 0; a < 3; a++) {
+        f.mid[a] = 0.5 * (b->lo[a] + b->hi[a]);
+        f.half[a] = 0.5 * (b->hi[a] - b->lo[a]);
+        f.inv[a] = f.half[a] > 0.0 ? 1.0 / f.half[a] : 0.0;
+    }
+    return f;
+}
+
+/* u and its gradient in t at t. */
+DG_HD static inline double dg_gamma_form_at(const dg_gamma_form *f, const double t[3], double gradient[3])
+{
+    const double x = (t[0] - f->mid[0]) * f->inv[0], y = (t[1] - f->mid[1]) * f->inv[1],
+                 z = (t[2] - f->mid[2]) * f->inv[2];
+    const double along_x = f->l[0] + f->p[2] * y + (f->p[1] + f->q * y) * z;
+    gradient[0] = along_x * f->inv[0];
+    gradient[1] = (f->l[1] + f->p[2] * x + (f->p[0] + f->q * x) * z) * f->inv[1];
+    gradient[2] = (f->l[2] + f->p[1] * x + (f->p[0] + f->q * x) * y) * f->inv[2];
+    return f->c + f->l[1] * y + (f->l[2] + f->p[0] * y) * z + along_x * x;
+}
+
+/* Minimum over the box of (|a + b t| - rho)+^2 + |t|^2: its dual in v is bounded by every v, and its derivative falls, so
+ * that Newton steps within a bracket find the best. Leaves the point in t and returns the bound. */
+DG_HD static inline double dg_gamma_relax(const double lo[3], const double hi[3], double a, const double b_in[3],
+                                          double rho, double t[3])
+{
+    double b[3], bound = 0.0, at_zero = a;
+    for (int i = 0; i < 3; i++) {
+        t[i] = dg_gamma_clamp(0.0, lo[i], hi[i]);
+        at_zero += b_in[i] * t[i];
+        bound += t[i] * t[i];
+    }
+    const double sign = at_zero < 0.0 ? -1.0 : 1.0;
+    double above = sign * at_zero - rho, below = 0.0; /* of v */
+    if (above <= 0.0) return bound;
+    for (int i = 0; i < 3; i++) b[i] = sign * b_in[i];
+    a = sign * a - rho;
+    double v = a / (1.0 + b[0] * b[0] + b[1] * b[1] + b[2] * b[2]);
+    for (int step = 0; step < 12; step++) {
+        if (!(v >= below && v <= above)) v = 0.5 * (below + above);
+        double linear = a, square = 0.0, slope = 1.0;
+        for (int i = 0; i < 3; i++) {
+            const double free = -v * b[i];
+            t[i] = dg_gamma_clamp(free, lo[i], hi[i]);
+            if (t[i] == free) slope += b[i] * b[i];
+            linear += b[i] * t[i];
+            square += t[i] * t[i];
+        }
+        const double dual = square + v * (2.0 * linear - v);
+        if (dual > bound) bound = dual;
+        const double change = (linear - v) / slope;
+        if (fabs(change) <= 1e-15 * above) break;
+        if (change > 0.0)
+            below = v;
+        else
+            above = v;
+        v += change;
+    }
+    return bound;
+}
+
+/* 1 - max|u| max|H| over the box; H's norm from its off-diagonal entries: |H|^2 <= 4/3 sum of their squares (trace 0). */
+DG_HD static inline double dg_gamma_convexity(const dg_gamma_form *f, double largest_u)
+{
+    const double q = fabs(f->q);
+    const double h0 = (fabs(f->p[0]) + q) * f->inv[1] * f->inv[2], h1 = (fabs(f->p[1]) + q) * f->inv[0] * f->inv[2],
+                 h2 = (fabs(f->p[2]) + q) * f->inv[0] * f->inv[1];
+    return 1.0 - largest_u * sqrt(4.0 / 3.0 * (h0 * h0 + h1 * h1 + h2 * h2));
+}
+
+/* Gauss-Newton in a convex box from t. Lowers *best; true when nothing in the box is lower than it by more
+ * than the tolerance. */
+DG_HD static inline bool dg_gamma_descend(const dg_gamma_box *b, const dg_gamma_form *f, double convexity, double t[3],
+                                          double *best)
+{
+    for (int step = 0; step < 12; step++) {
+        double g[3], rest = 0.0;
+        const double u = dg_gamma_form_at(f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
+        if (square < *best * *best) *best = sqrt(square);
+        for (int i = 0; i < 3; i++) {
+            const double slope = u * g[i] + t[i];
+            const double d = dg_gamma_clamp(-slope / convexity, b->lo[i] - t[i], b->hi[i] - t[i]);
+            rest += d * (2.0 * slope + convexity * d);
+        }
+        const double goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
+        if (square + rest >= goal * goal) return true;
+        (void)dg_gamma_relax(b->lo, b->hi, u - g[0] * t[0] - g[1] * t[1] - g[2] * t[2], g, 0.0, t);
+    }
+    return false;
+}
+
+/* Cuts the box to |t_i| <= best; false when nothing is left. */
+DG_HD static inline bool dg_gamma_clip(dg_gamma_box *b, double best)
+{
+    for (int a = 0; a < 3; a++) {
+        const double lo = b->lo[a], hi = b->hi[a];
+        if (lo > best || hi < -best) return false;
+        if (lo >= -best && hi <= best) continue;
+        const double low = lo < -best ? -best : lo, high = hi > best ? best : hi;
+        const double from = (low - lo) / (hi - lo), to = (high - lo) / (hi - lo);
+        const int bit = 4 >> a;
+        for (int k = 0; k < 8; k++) {
+            if ((k & bit) != 0) continue;
+            const double u = b->u[k], difference = b->u[k | bit] - u;
+            b->u[k] = u + from * difference;
+            b->u[k | bit] = u + to * difference;
+        }
+        b->lo[a] = low;
+        b->hi[a] = high;
+    }
+    return true;
+}
+
+/* The half of the box below (side 0) or above its middle on an axis. */
+DG_HD static inline dg_gamma_box dg_gamma_half(const dg_gamma_box *b, int axis, int side)
+{
+    dg_gamma_box out = *b;
+    const int bit = 4 >> axis;
+    for (int k = 0; k < 8; k++)
+        if (((k & bit) != 0) != (side != 0)) out.u[k] = 0.5 * (b->u[k & ~bit] + b->u[k | bit]);
+    const double middle = 0.5 * (b->lo[axis] + b->hi[axis]);
+    if (side != 0)
+        out.lo[axis] = middle;
+    else
+        out.hi[axis] = middle;
+    return out;
+}
+
+/* Smallest |t|^2 of a box. */
+DG_HD static inline double dg_gamma_reach2(const double lo[3], const double hi[3])
+{
+    double sum = 0.0;
+    for (int a = 0; a < 3; a++) {
+        const double t = dg_gamma_clamp(0.0, lo[a], hi[a]);
+        sum += t * t;
+    }
+    return sum;
+}
+
+/* Where u^2 + |t|^2 only rises or only falls along an axis, its minimum lies on a face: true when the box was cut down to
+ * one. u lies in [least, most]. */
+DG_HD static inline bool dg_gamma_to_face(dg_gamma_box *b, const dg_gamma_form *f, double least, double most)
+{
+    const double q = fabs(f->q), p0 = fabs(f->p[0]), p1 = fabs(f->p[1]), p2 = fabs(f->p[2]);
+    const double spread[3] = {p1 + p2 + q, p0 + p2 + q, p0 + p1 + q};
+    for (int a = 0; a < 3; a++) {
+        if (!(f->half[a] > 0.0)) continue;
+        const double low = (f->l[a] - spread[a]) * f->inv[a], high = (f->l[a] + spread[a]) * f->inv[a];
+        const double ll = least * low, lh = least * high, ml = most * low, mh = most * high;
+        const double falls_by = fmax(fmax(ll, lh), fmax(ml, mh)) + b->hi[a];
+        const double rises_by = fmin(fmin(ll, lh), fmin(ml, mh)) + b->lo[a];
+        if (falls_by > 0.0 && rises_by < 0.0) continue;
+        const int bit = 4 >> a;
+        for (int k = 0; k < 8; k++)
+            if ((k & bit) == 0) b->u[rises_by < 0.0 ? k : k | bit] = b->u[rises_by < 0.0 ? k | bit : k];
+        if (rises_by < 0.0)
+            b->lo[a] = b->hi[a];
+        else
+            b->hi[a] = b->lo[a];
+        return true;
+    }
+    return false;
+}
+
+/* Settles a box (returns -1), names the axis to cut it on, or cuts it down to a face (returns 3). */
+DG_HD static inline int dg_gamma_settle(dg_gamma_box *b, double *best)
+{
+    double least = b->u[0], most = b->u[0], t[3], g[3], slope[3];
+    for (int k = 1; k < 8; k++) {
+        least = b->u[k] < least ? b->u[k] : least;
+        most = b->u[k] > most ? b->u[k] : most;
+    }
+    double goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
+    const double nearest = least > 0.0 ? least : most < 0.0 ? most : 0.0;
+    if (dg_gamma_reach2(b->lo, b->hi) + nearest * nearest >= goal * goal) return -1;
+    const dg_gamma_form f = dg_gamma_form_of(b);
+    const double rho = fabs(f.p[0]) + fabs(f.p[1]) + fabs(f.p[2]) + fabs(f.q);
+    double a = f.c;
+    for (int i = 0; i < 3; i++) {
+        slope[i] = f.l[i] * f.inv[i];
+        a -= slope[i] * f.mid[i];
+    }
+    const double bound = dg_gamma_relax(b->lo, b->hi, a, slope, rho, t);
+    if (bound >= goal * goal) return -1;
+    const double u = dg_gamma_form_at(&f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
+    if (square < *best * *best) *best = sqrt(square);
+    goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
+    if (bound >= goal * goal) return -1;
+    const double convexity = dg_gamma_convexity(&f, fmax(most, -least));
+    if (convexity > 0.05 && dg_gamma_descend(b, &f, convexity, t, best)) return -1;
+    if (dg_gamma_to_face(b, &f, least, most)) return 3;
+    int cut = 0;
+    double most_bent = -1.0;
+    for (int i = 0; i < 3; i++) { /* the axis the linear part misses most on; among equals the longest */
+        const double bent = f.half[i] > 0.0 ? rho - fabs(f.p[i]) + 1e-9 * f.half[i] : -1.0;
+        if (bent <= most_bent) continue;
+        most_bent = bent;
+        cut = i;
+    }
+    return cut;
+}
+
+/* The smaller of `best` and the minimum of sqrt(u^2 + |t|^2) over a cell. */
+DG_HD static inline double dg_gamma_cell(const dg_gamma_box *cell, double best)
+{
+    dg_gamma_box stack[DG_GAMMA_DEPTH];
+    int count = 1;
+    stack[0] = *cell;
+    while (count > 0) {
+        dg_gamma_box box = stack[--count];
+        if (!dg_gamma_clip(&box, best)) continue;
+        const int axis = dg_gamma_settle(&box, &best);
+        if (axis == 3) stack[count++] = box;
+        if (axis < 0 || axis == 3 || count + 2 > DG_GAMMA_DEPTH) continue;
+        const int near = box.lo[axis] + box.hi[axis] < 0.0; /* the half nearer to the voxel first: it lowers `best` */
+        stack[count++] = dg_gamma_half(&box, axis, !near);
+        stack[count++] = dg_gamma_half(&box, axis, near);
+    }
+    return best;
+}
+
+/* The evaluated dose on three rising axes. */
+typedef struct dg_gamma_field {
+    int64_t shape[3], cells[3]; /* cells: shape - 1, at least 1: an axis of one plane has a cell without extent */
+    const double *axis_mm[3];
+    const float *dose_gy;
+} dg_gamma_field;
+
+/* What is searched for: a reference point, its dose and criteria. `cell`: the cell that holds the point, or the nearest. */
+typedef struct dg_gamma_point {
+    double at_mm[3], dose_gy, per_dose, per_mm; /* 1 / dD, 1 / DTA */
+    int64_t cell[3];
+} dg_gamma_point;
+
+DG_HD static inline int64_t dg_gamma_upper(const dg_gamma_field *f, int axis, int64_t cell)
+{
+    return cell + 1 < f->shape[axis] ? cell + 1 : cell;
+}
+
+DG_HD static inline dg_gamma_box dg_gamma_box_of(const dg_gamma_field *f, const dg_gamma_point *p,
+                                                 const int64_t cell[3])
+{
+    dg_gamma_box box;
+    int64_t index[3][2];
+    for (int a = 0; a < 3; a++) {
+        index[a][0] = cell[a];
+        index[a][1] = dg_gamma_upper(f, a, cell[a]);
+        box.lo[a] = (f->axis_mm[a][index[a][0]] - p->at_mm[a]) * p->per_mm;
+        box.hi[a] = (f->axis_mm[a][index[a][1]] - p->at_mm[a]) * p->per_mm;
+    }
+    for (int k = 0; k < 8; k++) {
+        const int64_t at = (index[0][k >> 2] * f->shape[1] + index[1][(k >> 1) & 1]) * f->shape[2] + index[2][k & 1];
+        box.u[k] = ((double)f->dose_gy[at] - p->dose_gy) * p->per_dose;
+    }
+    return box;
+}
+
+/* Interpolated dose at a point of the cell, given as a share of the cell on each axis. */
+DG_HD static inline double dg_gamma_dose_at(const dg_gamma_field *f, const int64_t cell[3], const double share[3])
+{
+    const int64_t row = f->shape[2], plane = f->shape[1] * row;
+    const int64_t dz = (dg_gamma_upper(f, 0, cell[0]) - cell[0]) * plane;
+    const int64_t dy = (dg_gamma_upper(f, 1, cell[1]) - cell[1]) * row, dx = dg_gamma_upper(f, 2, cell[2]) - cell[2];
+    const float *d = f->dose_gy + cell[0] * plane + cell[1] * row + cell[2];
+    const double z = share[0], y = share[1], x = share[2];
+    const double c00 = d[0] * (1.0 - z) + d[dz] * z, c01 = d[dx] * (1.0 - z) + d[dz + dx] * z;
+    const double c10 = d[dy] * (1.0 - z) + d[dz + dy] * z, c11 = d[dy + dx] * (1.0 - z) + d[dz + dy + dx] * z;
+    const double c0 = c00 * (1.0 - y) + c10 * y, c1 = c01 * (1.0 - y) + c11 * y;
+    return c0 * (1.0 - x) + c1 * x;
+}
+
+/* Distance from the point to the cells `ring` steps away along the axes, in units of the criterion: no cell of that ring
+ * or a later one is nearer. INFINITY when there is none. */
+DG_HD static inline double dg_gamma_ring_distance(const dg_gamma_field *f, const dg_gamma_point *p, int64_t ring)
+{
+    double nearest = INFINITY;
+    for (int a = 0; a < 3; a++) {
+        const int64_t above = p->cell[a] + ring, below = p->cell[a] - ring;
+        if (above < f->cells[a]) nearest = fmin(nearest, (f->axis_mm[a][above] - p->at_mm[a]) * p->per_mm);
+        if (below >= 0) nearest = fmin(nearest, (p->at_mm[a] - f->axis_mm[a][dg_gamma_upper(f, a, below)]) * p->per_mm);
+    }
+    return nearest > 0.0 ? nearest : 0.0;
+}
+
+DG_HD static inline double dg_gamma_ring(const dg_gamma_field *f, const dg_gamma_point *p, int64_t ring, double best)
+{
+    int64_t from[3], to[3], at[3];
+    for (int a = 0; a < 3; a++) {
+        from[a] = p->cell[a] - ring > 0 ? p->cell[a] - ring : 0;
+        to[a] = p->cell[a] + ring < f->cells[a] - 1 ? p->cell[a] + ring : f->cells[a] - 1;
+    }
+    for (at[0] = from[0]; at[0] <= to[0]; at[0]++)
+        for (at[1] = from[1]; at[1] <= to[1]; at[1]++) {
+            const bool inner = llabs(at[0] - p->cell[0]) < ring && llabs(at[1] - p->cell[1]) < ring;
+            for (at[2] = from[2]; at[2] <= to[2]; at[2]++) {
+                if (inner && llabs(at[2] - p->cell[2]) < ring) {
+                    at[2] = p->cell[2] + ring - 1;
+                    continue;
+                }
+                const dg_gamma_box box = dg_gamma_box_of(f, p, at);
+                best = dg_gamma_cell(&box, best);
+            }
+        }
+    return best;
+}
+
+/* sqrt(u^2 + |t|^2) at the point of the evaluated dose's grid that is nearest to the voxel. */
+DG_HD static inline double dg_gamma_at_nearest(const dg_gamma_field *f, const dg_gamma_point *p)
+{
+    double share[3], sum = 0.0;
+    for (int a = 0; a < 3; a++) {
+        const double lo = f->axis_mm[a][p->cell[a]], hi = f->axis_mm[a][dg_gamma_upper(f, a, p->cell[a])];
+        const double mm = dg_gamma_clamp(p->at_mm[a], lo, hi), t = (mm - p->at_mm[a]) * p->per_mm;
+        share[a] = hi > lo ? (mm - lo) / (hi - lo) : 0.0;
+        sum += t * t;
+    }
+    const double u = (dg_gamma_dose_at(f, p->cell, share) - p->dose_gy) * p->per_dose;
+    return sqrt(sum + u * u);
+}
+
+/* The true minimum over the interpolant, at most `limit`. Cells are taken in an order that depends on their place beside
+ * the point alone, so that the bits do not depend on how the doses were cut into parts. */
+DG_HD static inline double dg_gamma_continuous(const dg_gamma_field *f, const dg_gamma_point *p, double limit)
+{
+    double best = fmin(dg_gamma_at_nearest(f, p), limit);
+    for (int64_t ring = 0; best > 0.0; ring++) {
+        const double nearest = ring == 0 ? 0.0 : dg_gamma_ring_distance(f, p, ring);
+        if (nearest >= best || isinf(nearest)) break;
+        best = dg_gamma_ring(f, p, ring, best);
+    }
+    return best;
+}
+
+#endif
