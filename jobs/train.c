@@ -41,9 +41,10 @@ static dg_status show(const dg_job_env *env, const settings *s, const dg_trainer
         return DG_OK;
     }
     json_t *root =
-        json_pack("{s:I, s:I, s:f, s:f, s:f, s:s, s:I, s:s, s:s}", "step", (json_int_t)summary->step, "skipped_steps",
-                  (json_int_t)summary->skipped, "seconds", summary->seconds, "samples_per_s", summary->samples_per_s,
-                  "data_wait_s", summary->data_wait_s, "monitor", summary->monitor, "best_step",
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:s, s:I, s:s, s:s}", "step", (json_int_t)summary->step,
+                  "skipped_steps", (json_int_t)summary->skipped, "rollbacks", (json_int_t)summary->rollbacks,
+                  "val_cases_skipped", (json_int_t)summary->val_skipped, "seconds", summary->seconds, "samples_per_s",
+                  summary->samples_per_s, "data_wait_s", summary->data_wait_s, "monitor", summary->monitor, "best_step",
                   (json_int_t)summary->best_step, "run", summary->folder, "weights_sha256", summary->weights_sha256);
     json_object_set_new(root, "best", number(summary->best));
     json_object_set_new(root, "val_mae_gy", number(summary->scores.mae_gy));

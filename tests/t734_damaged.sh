@@ -43,6 +43,28 @@ for k in 1 2 3 4 5 6; do truncate -s 2000 cut/cases/phantom-000$k.h5; done
 dg 1 train run.yaml --set run.name=cut --set data.cohort=cut --set train.steps=3
 said "phantom-000"
 
+# A damaged validation case is named and left out; the scores are those of the others, on any number of ranks.
+split="--set data.split.train=0.5 --set data.split.val=0.5 --set data.split.test=0 --set train.steps=10"
+dg 0 train run.yaml $split --set run.name=val-all --set train.validate_every=5
+same "none left out" 0 "$(summary val-all val_cases_skipped)"
+val=($(sed -n '/"val": \[/,/\]/p' runs/val-all/test_cases.json | grep -o 'phantom-[0-9]*'))
+same "validation cases" 3 "${#val[@]}"
+cp -r cohort lost
+truncate -s -3000 "lost/cases/${val[1]}.h5"
+dg 0 train run.yaml $split --set run.name=val-lost --set train.validate_every=5 --set data.cohort=lost
+said "case ${val[1]}: " "the case is left out of validation"
+same "said once" 1 "$(cat out err | grep -c 'left out of validation')"
+same "left out" 1 "$(summary val-lost val_cases_skipped)"
+same "weights" "$(summary val-all weights_sha256)" "$(summary val-lost weights_sha256)"
+[ "$(summary val-lost val_mae_gy)" != "$(summary val-all val_mae_gy)" ] || fail "the lost case still counts"
+ranks 2 0 train run.yaml $split --set run.name=val-two --set train.validate_every=5 --set data.cohort=lost
+said "case ${val[1]}: "
+same "scores of two ranks" "$(summary val-lost val_mae_gy)" "$(summary val-two val_mae_gy)"
+same "left out on two ranks" 1 "$(summary val-two val_cases_skipped)"
+for id in "${val[@]}"; do truncate -s 3000 "lost/cases/$id.h5"; done
+ranks 2 1 train run.yaml $split --set run.name=val-none --set data.cohort=lost
+said "none of the 3 validation cases can be read" "${val[0]}"
+
 # The newest checkpoint is damaged: the one before it is used, and this is said; a damaged one named is refused.
 newest=runs/run/checkpoints/$(ls runs/run/checkpoints | grep '^step-' | tail -n 1)
 cp --remove-destination "$newest" bad.h5

@@ -39,7 +39,7 @@ static const char *const optim_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
-static const char *const nan_names[] = {"skip", "abort", NULL};
+static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
 
 static const dg_option rows[] = {
@@ -118,7 +118,7 @@ static const dg_option rows[] = {
     REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "Gy", "smallest gain that counts"),
     WHOLE("train.checkpoint_every", train.checkpoint_every, 0, BIG, "500", "steps", "steps between checkpoints; 0: only at the end"),
     WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
-    WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, or abort"),
+    WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
 
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),
     FLAG("predict.flips", predict.flips, "false", "averages the prediction with that of the mirrored case"),

@@ -11,7 +11,7 @@
 /* The voxels a loss counts. Voxels outside the volume or outside the box of known dose never count. */
 typedef enum dg_loss_mask { DG_MASK_NONE, DG_MASK_BODY, DG_MASK_POSSIBLE_DOSE } dg_loss_mask;
 /* What to do with a step whose loss or gradient is not finite. */
-typedef enum dg_nan_policy { DG_NAN_SKIP, DG_NAN_ABORT } dg_nan_policy;
+typedef enum dg_nan_policy { DG_NAN_SKIP, DG_NAN_ABORT, DG_NAN_ROLLBACK } dg_nan_policy;
 /* What picks best.h5. */
 typedef enum dg_monitor { DG_MONITOR_AUTO, DG_MONITOR_DOSE_SCORE, DG_MONITOR_MAE, DG_MONITOR_MAE_PTV } dg_monitor;
 /* Activation type as the options spell it; see dg_run_dtype. */

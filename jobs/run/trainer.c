@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BAD_STEPS_MAX = 10, FAULT_TEXT = 240 };
+enum { BAD_STEPS_MAX = 10, ROLLBACKS_MAX = 10, FAULT_TEXT = 240 };
 
 /* What all ranks know at the start of a step. */
 typedef struct step_control {
@@ -81,8 +81,24 @@ done:
     return status;
 }
 
-/* A step that gave no usable gradient: left out, or the end of the run. The same on every rank. @collective */
-static dg_status handle_fault(dg_trainer *t, const char *mine)
+/* Weights that gave what is not finite may be beyond help, though they are finite themselves. @collective */
+static dg_status roll_back(dg_trainer *t, const char *all)
+{
+    if (t->rolled >= ROLLBACKS_MAX) {
+        return DG_FAIL(DG_ERR_NUMERIC,
+                       "%d rollbacks to the same weights did not help, the last at step %lld: %s; lower optim.lr or "
+                       "set optim.clip",
+                       ROLLBACKS_MAX, (long long)t->progress.step, all);
+    }
+    DG_TRY(trainer_roll_back(t));
+    dg_log_write(t->log, DG_LOG_WARNING, "step %lld is left out, the weights are those of the last checkpoint again",
+                 (long long)t->progress.step);
+    return DG_OK;
+}
+
+/* A step that gave no usable gradient: left out, or the end of the run; `computed`: the samples were there, and what was
+ * made of them is not finite. The same on every rank. @collective */
+static dg_status handle_fault(dg_trainer *t, const char *mine, bool computed)
 {
     char all[FAULT_TEXT + 32];
     DG_TRY(share_fault(t, mine, all, sizeof all));
@@ -97,6 +113,7 @@ static dg_status handle_fault(dg_trainer *t, const char *mine)
                        "set optim.clip",
                        BAD_STEPS_MAX, (long long)t->progress.step, all);
     }
+    if (computed && t->config.train.on_nan == DG_NAN_ROLLBACK) return roll_back(t, all);
     dg_log_write(t->log, DG_LOG_WARNING, "step %lld is left out", (long long)t->progress.step);
     return DG_OK;
 }
@@ -219,7 +236,7 @@ static dg_status take_step(dg_trainer *t, const dg_sample *samples, const step_c
     }
     DG_TRY(dg_comm_all_reduce(t->comm, shared, DG_LOSS_TERMS + 1, DG_F64, DG_SUM));
     for (int k = 0; k < DG_LOSS_TERMS; k++) out->term[k] = shared[k] / (double)t->sampler.batch;
-    if (shared[DG_LOSS_TERMS] != 0) return handle_fault(t, fault);
+    if (shared[DG_LOSS_TERMS] != 0) return handle_fault(t, fault, true);
     int64_t range = dg_range_begin(t->trace, "update");
     out->lr = learning_rate(t, control->fraction);
     dg_status status =
@@ -229,7 +246,7 @@ static dg_status take_step(dg_trainer *t, const dg_sample *samples, const step_c
     if (status == DG_ERR_NUMERIC) { /* the sum is the same everywhere: every rank comes here */
         describe_gradient(t, gradients, fault, sizeof fault);
         dg_error_clear();
-        return handle_fault(t, t->comm->rank == 0 ? fault : "");
+        return handle_fault(t, t->comm->rank == 0 ? fault : "", true);
     }
     DG_TRY(status);
     out->updated = true;
@@ -271,8 +288,9 @@ static dg_status after_step(dg_trainer *t, const step_result *result, double sec
     t->progress.step++;
     if (due(t->progress.step, t->config.train.validate_every)) DG_TRY(trainer_validate(t));
     DG_TRY(dg_comm_agree(t->comm, result->updated ? record(t, result, seconds) : DG_OK));
-    if (due(t->progress.step, t->config.train.checkpoint_every)) DG_TRY(trainer_save(t));
-    return DG_OK;
+    if (!due(t->progress.step, t->config.train.checkpoint_every)) return DG_OK;
+    DG_TRY(trainer_save(t));
+    return trainer_remember(t);
 }
 
 static bool finished(const dg_trainer *t, const step_control *control, dg_trainer_end *end)
@@ -306,7 +324,7 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     *go_on = !finished(t, &control, end) && !control.stop;
     if (!*go_on) return DG_OK;
     if (control.fault) {
-        DG_TRY(handle_fault(t, fault));
+        DG_TRY(handle_fault(t, fault, false));
     } else {
         DG_TRY(take_step(t, samples, &control, &result));
     }
@@ -348,12 +366,14 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 
 static dg_status write_summary(dg_trainer *t, const dg_trainer_summary *s)
 {
-    json_t *root = json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:I, s:I, s:I}", "step", (json_int_t)s->step, "skipped_steps",
-        (json_int_t)s->skipped, "seconds", s->seconds, "samples_per_s", s->samples_per_s, "data_wait_s", s->data_wait_s,
-        "ended_by", end_name(s->end), "weights_sha256", s->weights_sha256, "best_step", (json_int_t)s->best_step,
-        "ranks", t->comm->size, "threads_per_rank", (json_int_t)t->progress.threads, "wire_bytes_per_step",
-        (json_int_t)dg_reducer_wire_bytes(t->reducer), "peak_rss_bytes", (json_int_t)dg_peak_rss_bytes());
+    json_t *root =
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:I, s:I, s:I}", "step", (json_int_t)s->step,
+                  "skipped_steps", (json_int_t)s->skipped, "rollbacks", (json_int_t)s->rollbacks, "val_cases_skipped",
+                  (json_int_t)s->val_skipped, "seconds", s->seconds, "samples_per_s", s->samples_per_s, "data_wait_s",
+                  s->data_wait_s, "ended_by", end_name(s->end), "weights_sha256", s->weights_sha256, "best_step",
+                  (json_int_t)s->best_step, "ranks", t->comm->size, "threads_per_rank", (json_int_t)t->progress.threads,
+                  "wire_bytes_per_step", (json_int_t)dg_reducer_wire_bytes(t->reducer), "peak_rss_bytes",
+                  (json_int_t)dg_peak_rss_bytes());
     json_object_set_new(root, "monitor", s->monitor[0] != '\0' ? json_string(s->monitor) : json_null());
     json_object_set_new(root, "best", number(s->best));
     json_object_set_new(root, "val_mae_gy", number(s->scores.mae_gy));
@@ -368,6 +388,8 @@ static dg_status summarise(dg_trainer *t, int64_t first_step, dg_trainer_end end
     double here = dg_time_s() - t->started_s;
     *out = (dg_trainer_summary){.step = t->progress.step,
                                 .skipped = t->progress.skipped,
+                                .rollbacks = t->progress.rollbacks,
+                                .val_skipped = t->val_lost_count,
                                 .seconds = trainer_elapsed_s(t),
                                 .data_wait_s = dg_loader_waited_s(t->loader),
                                 .scores = judged ? t->scores : (dg_scores){NAN, NAN, NAN},
@@ -387,6 +409,7 @@ static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
     dg_trainer_end end = DG_END_STEPS;
     int64_t first_step = t->progress.step;
     DG_TRY(dg_plan_set_weights(t->plan, t->weights));
+    DG_TRY(trainer_remember(t));
     t->started_s = dg_time_s();
     while (go_on) DG_TRY(turn(t, &go_on, &stopped, &end));
     if (stopped) {

@@ -24,7 +24,8 @@ typedef struct dg_trainer_request {
 typedef enum dg_trainer_end { DG_END_STEPS, DG_END_MINUTES, DG_END_EARLY_STOPPING } dg_trainer_end;
 
 typedef struct dg_trainer_summary {
-    int64_t step, skipped;
+    int64_t step, skipped, rollbacks;
+    int64_t val_skipped; /* validation cases that could not be read */
     double seconds, samples_per_s, data_wait_s;
     dg_scores scores;    /* of the last validation */
     const char *monitor; /* name of what picked best.h5; "" without validation cases */

@@ -17,8 +17,9 @@ typedef struct trainer_progress {
     int64_t seed;
     double elapsed_s; /* training time before this process */
     int64_t skipped;  /* steps without update, because of values that were not finite */
-    int64_t threads;  /* per rank: part of the numerics */
-    double best;      /* of the monitor; INFINITY before the first validation */
+    int64_t rollbacks;
+    int64_t threads; /* per rank: part of the numerics */
+    double best;     /* of the monitor; INFINITY before the first validation */
     int64_t best_step;
     int64_t stale;                  /* validations since */
     char cases_sha256[DG_HASH_HEX]; /* of ids and contents of the training and validation cases */
@@ -58,6 +59,11 @@ struct dg_trainer {
     dg_state_registry registry;
     double started_s; /* when this process began to train */
     int bad_in_a_row;
+    dg_state_registry learned; /* weights and optimiser: what a rollback brings back */
+    dg_state_memory *snapshot; /* of them, at the last checkpoint; NULL unless train.on_nan is rollback */
+    int rolled;                /* rollbacks to it */
+    bool *val_lost;            /* [validation cases] could not be read: left out from then on */
+    int64_t val_lost_count;
     dg_monitor monitor; /* resolved at the first validation */
     dg_scores scores;   /* of the last one */
     int64_t validated_step, saved_step;
@@ -74,6 +80,11 @@ DG_MUST_USE dg_status trainer_save(dg_trainer *t);
 DG_MUST_USE dg_status trainer_save_best(dg_trainer *t);
 /* Loads the newest checkpoint; leaves everything at the start where there is none. @collective yes. */
 DG_MUST_USE dg_status trainer_resume(dg_trainer *t);
+/* Keeps weights and optimiser in memory, where train.on_nan is rollback. @collective yes. */
+DG_MUST_USE dg_status trainer_remember(dg_trainer *t);
+/* Brings back what was kept; the step counter, and with it the samples drawn, goes on. @collective: every rank does the
+ * same. */
+DG_MUST_USE dg_status trainer_roll_back(dg_trainer *t);
 /* Takes over the weights of another run's checkpoint. @collective yes. */
 DG_MUST_USE dg_status trainer_init_from(dg_trainer *t, const char *path);
 DG_MUST_USE dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX]);

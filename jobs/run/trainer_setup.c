@@ -255,6 +255,8 @@ void dg_trainer_destroy(dg_trainer **trainer)
             if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
         }
     }
+    dg_state_memory_destroy(&t->snapshot);
+    dg_free(&t->val_lost);
     dg_free(&t->nothing);
     dg_free(&t->term);
     dg_model_destroy(&t->model);

@@ -48,6 +48,7 @@ static dg_status save_progress(const void *object, const dg_state_sink *sink)
     DG_TRY(dg_state_put_int(sink, "seed", p->seed));
     DG_TRY(dg_state_put_double(sink, "elapsed_s", trainer_elapsed_s(t)));
     DG_TRY(dg_state_put_int(sink, "skipped", p->skipped));
+    DG_TRY(dg_state_put_int(sink, "rollbacks", p->rollbacks));
     DG_TRY(dg_state_put_int(sink, "threads", p->threads));
     DG_TRY(dg_state_put_double(sink, "best", p->best));
     DG_TRY(dg_state_put_int(sink, "best_step", p->best_step));
@@ -55,15 +56,16 @@ static dg_status save_progress(const void *object, const dg_state_sink *sink)
     return dg_state_put_int(sink, "stale", p->stale);
 }
 
+/* Version 1 knew no rollbacks. */
 static dg_status load_progress(void *object, const dg_state_source *source, int version)
 {
-    (void)version;
     dg_trainer *t = object;
-    trainer_progress p;
+    trainer_progress p = {.rollbacks = 0};
     DG_TRY(dg_state_get_int(source, "step", &p.step));
     DG_TRY(dg_state_get_int(source, "seed", &p.seed));
     DG_TRY(dg_state_get_double(source, "elapsed_s", &p.elapsed_s));
     DG_TRY(dg_state_get_int(source, "skipped", &p.skipped));
+    if (version >= 2) DG_TRY(dg_state_get_int(source, "rollbacks", &p.rollbacks));
     DG_TRY(dg_state_get_int(source, "threads", &p.threads));
     DG_TRY(dg_state_get_double(source, "best", &p.best));
     DG_TRY(dg_state_get_int(source, "best_step", &p.best_step));
@@ -91,14 +93,33 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
 
 dg_status trainer_register(dg_trainer *t)
 {
-    DG_TRY(dg_state_register(
-        &t->registry,
-        (dg_state){.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights}));
-    DG_TRY(dg_state_register(&t->registry, dg_optim_state(t->optim)));
+    const dg_state params = {.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights};
+    DG_TRY(dg_state_register(&t->learned, params));
+    DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
+    t->registry = t->learned;
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(
         &t->registry,
-        (dg_state){.name = "run", .version = 1, .object = t, .save = save_progress, .load = load_progress});
+        (dg_state){.name = "run", .version = 2, .object = t, .save = save_progress, .load = load_progress});
+}
+
+dg_status trainer_remember(dg_trainer *t)
+{
+    dg_status status = DG_OK;
+    if (t->config.train.on_nan != DG_NAN_ROLLBACK) return DG_OK;
+    if (t->snapshot == NULL) status = dg_state_memory_create(&t->snapshot);
+    if (status == DG_OK) status = dg_state_memory_save(t->snapshot, &t->learned);
+    t->rolled = 0;
+    return dg_comm_agree(t->comm, status);
+}
+
+dg_status trainer_roll_back(dg_trainer *t)
+{
+    dg_status status = dg_state_memory_load(t->snapshot, &t->learned);
+    if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
+    t->rolled++;
+    t->progress.rollbacks++;
+    return dg_comm_agree(t->comm, status);
 }
 
 const float *trainer_best_weights(const dg_trainer *t)

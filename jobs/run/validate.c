@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES = 3 };
+enum { SCORES = 3, LOST = 2 * SCORES, ROW, REASON = 240 };
 
 const char *trainer_monitor_name(dg_monitor monitor)
 {
@@ -82,8 +82,9 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
     return status == DG_OK ? DG_OK : dg_error_context(status, "validation of case %s", info->id);
 }
 
-/* A case's row: three scores and whether each exists. One rank fills it, so that the sum over ranks is exact. */
-static void fill_row(double row[2 * SCORES], const dg_scores *scores)
+/* A case's row: three scores, whether each exists, and whether the case could not be read. One rank fills it, so that the
+ * sum over ranks is exact. */
+static void fill_row(double row[ROW], const dg_scores *scores)
 {
     const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score};
     for (int k = 0; k < SCORES; k++) {
@@ -98,8 +99,8 @@ static dg_scores average(const double *table, int64_t count)
     for (int k = 0; k < SCORES; k++) {
         double sum = 0, present = 0;
         for (int64_t i = 0; i < count; i++) {
-            sum += table[i * 2 * SCORES + k];
-            present += table[i * 2 * SCORES + SCORES + k];
+            sum += table[i * ROW + k];
+            present += table[i * ROW + SCORES + k];
         }
         mean[k] = present > 0 ? sum / present : NAN;
     }
@@ -145,15 +146,60 @@ static dg_status judge(dg_trainer *t)
     return trainer_save_best(t);
 }
 
-static dg_status score_my_cases(dg_trainer *t, double *table)
+/* What a damaged or unreadable file gives; everything else would stop every case. */
+static bool is_lost(dg_status status)
+{
+    return status == DG_ERR_IO || status == DG_ERR_FORMAT || status == DG_ERR_DATA || status == DG_ERR_MISMATCH;
+}
+
+/* `reason` [cases][REASON]: why a case of this rank was lost. */
+static dg_status score_my_cases(dg_trainer *t, double *table, char (*reason)[REASON])
 {
     DG_TRY(dg_predictor_set_weights(t->predictor, trainer_best_weights(t)));
     for (int64_t i = t->comm->rank; i < t->split.count[DG_PART_VAL]; i += t->comm->size) {
         dg_scores scores;
-        DG_TRY(validate_case(t, t->split.index[DG_PART_VAL][i], &scores));
-        fill_row(table + i * 2 * SCORES, &scores);
+        if (t->val_lost[i]) continue;
+        dg_status status = validate_case(t, t->split.index[DG_PART_VAL][i], &scores);
+        if (is_lost(status)) {
+            table[i * ROW + LOST] = 1;
+            snprintf(reason[i], REASON, "%.239s", dg_error_last()->text);
+            dg_error_clear();
+            continue;
+        }
+        if (status != DG_OK) return status;
+        fill_row(table + i * ROW, &scores);
     }
     return DG_OK;
+}
+
+/* Cases that were lost now are named and left out of all later validations, so that scores stay comparable from here
+ * on. @collective */
+static dg_status leave_out_lost(dg_trainer *t, const double *table, char (*reason)[REASON])
+{
+    int64_t count = t->split.count[DG_PART_VAL], last = -1;
+    for (int64_t i = 0; i < count; i++) {
+        if (table[i * ROW + LOST] == 0) continue;
+        DG_TRY(dg_comm_broadcast(t->comm, reason[i], REASON, (int)(i % t->comm->size)));
+        dg_log_write(t->log, DG_LOG_WARNING, "%s: the case is left out of validation", reason[i]);
+        t->val_lost[i] = true;
+        t->val_lost_count++;
+        last = i;
+    }
+    if (t->val_lost_count < count) return DG_OK;
+    return DG_FAIL(DG_ERR_DATA, "none of the %lld validation cases can be read; the last: %s", (long long)count,
+                   last >= 0 ? reason[last] : "");
+}
+
+static dg_status score_cases(dg_trainer *t, double *table, char (*reason)[REASON], dg_status before)
+{
+    int64_t count = t->split.count[DG_PART_VAL];
+    dg_status status = before == DG_OK ? score_my_cases(t, table, reason) : before;
+    DG_TRY(dg_comm_agree(t->comm, status));
+    DG_TRY(dg_comm_all_reduce(t->comm, table, count * ROW, DG_F64, DG_SUM));
+    DG_TRY(leave_out_lost(t, table, reason));
+    t->scores = average(table, count);
+    t->validated_step = t->progress.step;
+    return judge(t);
 }
 
 dg_status trainer_validate(dg_trainer *t)
@@ -161,17 +207,14 @@ dg_status trainer_validate(dg_trainer *t)
     int64_t count = t->split.count[DG_PART_VAL];
     if (count == 0 || t->validated_step == t->progress.step) return DG_OK;
     double *table = NULL;
+    char(*reason)[REASON] = NULL;
     int64_t range = dg_range_begin(t->trace, "validate");
-    dg_status status = DG_NEW(&table, count * 2 * SCORES, "validation scores");
-    if (status == DG_OK) status = score_my_cases(t, table);
-    status = dg_comm_agree(t->comm, status);
-    if (status == DG_OK) status = dg_comm_all_reduce(t->comm, table, count * 2 * SCORES, DG_F64, DG_SUM);
+    dg_status status = DG_NEW(&table, count * ROW, "validation scores");
+    if (status == DG_OK) status = DG_NEW(&reason, count, "reasons of lost cases");
+    if (status == DG_OK && t->val_lost == NULL) status = DG_NEW(&t->val_lost, count, "lost validation cases");
+    status = score_cases(t, table, reason, status);
     dg_range_end(t->trace, range);
-    if (status == DG_OK) {
-        t->scores = average(table, count);
-        t->validated_step = t->progress.step;
-        status = judge(t);
-    }
+    dg_free(&reason);
     dg_free(&table);
     return status;
 }
