@@ -1,14 +1,42 @@
 /* dg_dvh.c - see dg_dvh.h. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_dvh.h"
 #include "dg_mem.h"
+#include "dvh_impl.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
-static int ascending(const void *a, const void *b)
+static float value_of(uint32_t key)
 {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+    float value;
+    const uint32_t bits = key >> 31 != 0 ? key & 0x7fffffffu : ~key;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Ascending, by three passes over 11 bits each. */
+dg_status dg_dvh_sort(float *values, int64_t count)
+{
+    enum { PASSES = 3, BITS = 11, BINS = 1 << BITS };
+    static const char *const WHAT = "sorted doses";
+    uint32_t *from, *to;
+    DG_TRY(DG_NEW(&from, count, WHAT));
+    dg_status status = DG_NEW(&to, count, WHAT);
+    for (int64_t i = 0; i < count && status == DG_OK; i++) from[i] = dg_float_key(values[i]);
+    for (int pass = 0; pass < PASSES && status == DG_OK; pass++) {
+        int64_t at[BINS + 1] = {0};
+        const int shift = pass * BITS;
+        for (int64_t i = 0; i < count; i++) at[(from[i] >> shift & (BINS - 1)) + 1]++;
+        for (int b = 0; b < BINS; b++) at[b + 1] += at[b];
+        for (int64_t i = 0; i < count; i++) to[at[from[i] >> shift & (BINS - 1)]++] = from[i];
+        uint32_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    for (int64_t i = 0; i < count && status == DG_OK; i++) values[i] = value_of(from[i]);
+    dg_free(&from);
+    dg_free(&to);
+    return status;
 }
 
 dg_status dg_dvh_create(const float *dose_gy, const uint64_t *masks, uint64_t bits, int64_t voxels, double voxel_mm3,
@@ -27,8 +55,9 @@ dg_status dg_dvh_create(const float *dose_gy, const uint64_t *masks, uint64_t bi
         }
         out->dose_gy[out->count++] = dose_gy[i];
     }
-    qsort(out->dose_gy, (size_t)count, sizeof *out->dose_gy, ascending);
-    return DG_OK;
+    dg_status status = dg_dvh_sort(out->dose_gy, count);
+    if (status != DG_OK) dg_dvh_release(out);
+    return status;
 }
 
 void dg_dvh_release(dg_dvh *dvh)
