@@ -1,10 +1,10 @@
 /* evaluation.c - one case: read, compared, measured. See evaluation.h. SPDX-License-Identifier: Apache-2.0 */
-#include "evaluation.h"
+#include "evaluation_impl.h"
 
 #include "dg_distance.h"
 #include "dg_dvh.h"
 #include "dg_mem.h"
-#include "dg_predictions.h"
+#include "dg_trace.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,23 +19,19 @@ const char *dg_dose_statistic_name(dg_dose_statistic statistic)
     return name[statistic];
 }
 
+const char *dg_target_index_name(dg_target_index index)
+{
+    static const char *const name[DG_INDICES] = {"HI", "CI_paddick", "CI_rtog", "R50"};
+    return name[index];
+}
+
 const char *dg_contender_name(dg_contender contender)
 {
     static const char *const name[DG_CONTENDERS] = {"network", "constant", "distance_table"};
     return name[contender];
 }
 
-/* A case in memory. */
-typedef struct loaded {
-    const dg_case_info *info;
-    int64_t voxels;
-    double voxel_mm3;
-    float *dose_gy, *prediction_gy, *sdf_mm[DG_BASELINE_TARGETS];
-    uint64_t *masks, body_bits, possible_bits;
-    uint8_t *scratch;
-} loaded;
-
-static void loaded_release(loaded *l)
+void dg_loaded_release(dg_loaded *l)
 {
     dg_free(&l->dose_gy);
     dg_free(&l->prediction_gy);
@@ -44,7 +40,7 @@ static void loaded_release(loaded *l)
     for (int t = 0; t < DG_BASELINE_TARGETS; t++) dg_free(&l->sdf_mm[t]);
 }
 
-static void find_roles(loaded *l)
+static void find_roles(dg_loaded *l)
 {
     for (int k = 0; k < l->info->structure_count; k++) {
         const uint64_t bit = (uint64_t)1 << k;
@@ -54,7 +50,7 @@ static void find_roles(loaded *l)
 }
 
 /* Dose and masks of a case of the cohort. */
-static dg_status load_case(const dg_cohort *cohort, int64_t index, loaded *l)
+static dg_status load_case(const dg_cohort *cohort, int64_t index, dg_loaded *l)
 {
     dg_case *c = NULL;
     dg_status status;
@@ -72,26 +68,38 @@ static dg_status load_case(const dg_cohort *cohort, int64_t index, loaded *l)
     DG_TRY_GOTO(status, dg_case_open(cohort, index, &c), cleanup);
     DG_TRY_GOTO(status, dg_case_read(c, DG_FIELD_DOSE_GY, 0, &all, l->dose_gy), cleanup);
     DG_TRY_GOTO(status, dg_case_read_mask_bits(c, &all, l->masks), cleanup);
+    dg_forget_outside(l->info, 0, n[0], l->dose_gy);
 cleanup:
     dg_case_close(&c);
     return status;
 }
 
-static dg_status load_prediction(const char *folder, loaded *l)
+bool dg_box_is_grid(const dg_box *box, const dg_grid *grid)
 {
-    dg_grid grid;
-    DG_TRY(dg_prediction_read(folder, l->info->id, &grid, &l->prediction_gy));
+    for (int a = 0; a < 3; a++)
+        if (box->start[a] > 0 || box->start[a] + box->shape[a] < grid->shape[a]) return false;
+    return true;
+}
+
+dg_status dg_evaluation_check_grid(const dg_case_info *info, const dg_grid *grid)
+{
     for (int a = 0; a < 3; a++) {
-        if (grid.shape[a] == l->info->grid.shape[a] &&
-            fabs(grid.spacing_mm[a] - l->info->grid.spacing_mm[a]) <= 1e-4 * l->info->grid.spacing_mm[a])
+        if (grid->shape[a] == info->grid.shape[a] &&
+            fabs(grid->spacing_mm[a] - info->grid.spacing_mm[a]) <= 1e-4 * info->grid.spacing_mm[a])
             continue;
         return DG_FAIL(DG_ERR_MISMATCH,
                        "the prediction has %lld voxels of %g mm along axis %d (z,y,x), the case %lld of %g mm; it "
                        "belongs to another cohort",
-                       (long long)grid.shape[a], grid.spacing_mm[a], a, (long long)l->info->grid.shape[a],
-                       l->info->grid.spacing_mm[a]);
+                       (long long)grid->shape[a], grid->spacing_mm[a], a, (long long)info->grid.shape[a],
+                       info->grid.spacing_mm[a]);
     }
     return DG_OK;
+}
+
+static dg_status load_prediction(const char *folder, dg_loaded *l)
+{
+    DG_TRY(dg_prediction_load(folder, l->info->id, &l->prediction, &l->prediction_gy));
+    return dg_evaluation_check_grid(l->info, &l->prediction.grid);
 }
 
 void dg_target_levels(const dg_cohort *cohort, const int64_t *cases, int64_t count,
@@ -112,7 +120,7 @@ void dg_target_levels(const dg_cohort *cohort, const int64_t *cases, int64_t cou
 }
 
 /* Distances to each level's targets; NULL stays where the case has none. */
-static dg_status measure_distances(const double level_gy[DG_BASELINE_TARGETS], loaded *l)
+static dg_status measure_distances(const double level_gy[DG_BASELINE_TARGETS], dg_loaded *l)
 {
     for (int t = 0; t < DG_BASELINE_TARGETS; t++) {
         uint64_t bits = 0;
@@ -130,7 +138,7 @@ static dg_status measure_distances(const double level_gy[DG_BASELINE_TARGETS], l
 }
 
 /* The voxels a baseline learns and fills; l->scratch holds them. */
-static dg_baseline_case baseline_case(loaded *l)
+static dg_baseline_case baseline_case(dg_loaded *l)
 {
     const uint64_t bits = l->possible_bits != 0 ? l->possible_bits : l->body_bits;
     dg_baseline_case c = {.voxels = l->voxels, .dose_gy = l->dose_gy};
@@ -143,21 +151,22 @@ static dg_baseline_case baseline_case(loaded *l)
 dg_status dg_evaluation_learn(const dg_cohort *cohort, int64_t index, const double level_gy[DG_BASELINE_TARGETS],
                               dg_baseline *baseline)
 {
-    loaded l = {0};
+    dg_loaded l = {0};
     dg_status status;
     DG_TRY_GOTO(status, load_case(cohort, index, &l), cleanup);
     DG_TRY_GOTO(status, measure_distances(level_gy, &l), cleanup);
     dg_baseline_case c = baseline_case(&l);
     DG_TRY_GOTO(status, dg_baseline_add(baseline, &c), cleanup);
 cleanup:
-    loaded_release(&l);
+    dg_loaded_release(&l);
     return status == DG_OK
                ? DG_OK
                : dg_error_context(status, "training case %s of the baselines", dg_cohort_case(cohort, index)->id);
 }
 
-/* Errors and OpenKBP numbers of one dose. */
-static dg_status score_dose(const loaded *l, const float *dose_gy, dg_contender who, dg_case_result *out)
+/* ---- one dose ----------------------------------------------------------------------------------------------------- */
+
+static dg_dose_pair dose_pair(const dg_loaded *l, const float *dose_gy)
 {
     dg_dose_pair pair = {.reference_gy = l->dose_gy,
                          .prediction_gy = dose_gy,
@@ -168,8 +177,11 @@ static dg_status score_dose(const loaded *l, const float *dose_gy, dg_contender 
                          .threshold_gy = 0.1 * l->info->prescription_gy};
     memcpy(pair.shape, l->info->grid.shape, sizeof pair.shape);
     if (!(l->info->prescription_gy > 0)) pair.threshold_gy = INFINITY; /* a tenth of nothing known: no such region */
-    DG_TRY(dg_dose_errors_add(&out->errors[who], &pair));
-    if (!out->has_openkbp) return DG_OK;
+    return pair;
+}
+
+static dg_status score_openkbp(const dg_loaded *l, const float *dose_gy, dg_openkbp_result *out)
+{
     dg_openkbp_case c = {.reference_gy = l->dose_gy,
                          .prediction_gy = dose_gy,
                          .masks = l->masks,
@@ -180,8 +192,44 @@ static dg_status score_dose(const loaded *l, const float *dose_gy, dg_contender 
         int k = dg_case_info_structure(l->info, dg_openkbp_roi_name(roi));
         c.roi_bits[roi] = k < 0 ? 0 : (uint64_t)1 << k;
     }
-    DG_TRY(dg_openkbp_evaluate(&c, &out->openkbp[who]));
-    return DG_OK;
+    return dg_openkbp_evaluate(&c, out);
+}
+
+/* Sums follow the order of the voxels: the same bits wherever they are added up. */
+static dg_overall_errors overall_errors(const dg_loaded *l)
+{
+    const int64_t *n = l->info->grid.shape;
+    const dg_box *known = &l->info->dose_box;
+    double squares = 0, sum = 0, largest = 0;
+    int64_t count = 0;
+    for (int64_t z = known->start[0]; z < known->start[0] + known->shape[0]; z++)
+        for (int64_t y = known->start[1]; y < known->start[1] + known->shape[1]; y++)
+            for (int64_t x = known->start[2]; x < known->start[2] + known->shape[2]; x++) {
+                const int64_t i = (z * n[1] + y) * n[2] + x;
+                const double error = (double)l->prediction_gy[i] - (double)l->dose_gy[i];
+                squares += error * error;
+                sum += error;
+                largest = fabs(error) > largest ? fabs(error) : largest;
+                count++;
+            }
+    if (count == 0) return (dg_overall_errors){NAN, NAN, NAN};
+    return (dg_overall_errors){sqrt(squares / (double)count), largest, sum / (double)count};
+}
+
+/* ---- structures --------------------------------------------------------------------------------------------------- */
+
+static void target_indices(const dg_dvh *dvh, const dg_dvh *body, const dg_structure *s,
+                           const dg_evaluation_config *config, double index[DG_INDICES])
+{
+    static const dg_metric metric[DG_INDICES] = {
+        {.kind = DG_METRIC_HI}, {.kind = DG_METRIC_CI_PADDICK}, {.kind = DG_METRIC_CI_RTOG}, {.kind = DG_METRIC_R50}};
+    const dg_metric_input input = {
+        .dvh = dvh, .body = body, .prescription_gy = s->prescription_gy, .rule = config->rule};
+    char reason[96];
+    for (int k = 0; k < DG_INDICES; k++) {
+        index[k] = NAN;
+        if (s->role == DG_ROLE_TARGET && dvh->count > 0) index[k] = dg_metric_evaluate(&metric[k], &input, reason);
+    }
 }
 
 static void structure_statistics(const dg_dvh *dvh, const dg_evaluation_config *config, double prescription_gy,
@@ -189,7 +237,7 @@ static void structure_statistics(const dg_dvh *dvh, const dg_evaluation_config *
 {
     static const double percent[] = {99, 98, 95, 50, 2, 1};
     double *gy = out->gy[which];
-    for (int k = 0; k < 6; k++) gy[DG_STAT_D99 + k] = dg_dvh_dose_at_percent(dvh, percent[k], DG_DVH_ICRU);
+    for (int k = 0; k < 6; k++) gy[DG_STAT_D99 + k] = dg_dvh_dose_at_percent(dvh, percent[k], config->rule);
     gy[DG_STAT_D01CC] = dg_dvh_dose_at_cc(dvh, 0.1);
     gy[DG_STAT_MEAN] = dg_dvh_mean(dvh);
     gy[DG_STAT_MIN] = dg_dvh_min(dvh);
@@ -198,23 +246,24 @@ static void structure_statistics(const dg_dvh *dvh, const dg_evaluation_config *
     out->v95_percent[which] = prescription_gy > 0 ? dg_dvh_volume_percent(dvh, 0.95 * prescription_gy) : NAN;
 }
 
-static double structure_mae_gy(const loaded *l, uint64_t bits)
+static double structure_mae_gy(const dg_loaded *l, uint64_t bits, int64_t *voxels)
 {
     double sum = 0;
-    int64_t count = 0;
+    *voxels = 0;
     for (int64_t i = 0; i < l->voxels; i++) {
         if ((l->masks[i] & bits) == 0) continue;
         sum += fabs((double)l->prediction_gy[i] - (double)l->dose_gy[i]);
-        count++;
+        ++*voxels;
     }
-    return count == 0 ? NAN : sum / (double)count;
+    return *voxels == 0 ? NAN : sum / (double)*voxels;
 }
 
 /* The statistics hold for the part of a structure where the dose is known; masks elsewhere are taken away first. */
-static void forget_unknown(loaded *l)
+static void forget_unknown(dg_loaded *l)
 {
     const int64_t *n = l->info->grid.shape;
     const dg_box *box = &l->info->dose_box;
+    if (dg_box_is_grid(box, &l->info->grid)) return;
     for (int64_t i = 0; i < l->voxels; i++) {
         const int64_t at[3] = {i / n[2] / n[1], i / n[2] % n[1], i % n[2]};
         for (int a = 0; a < 3; a++)
@@ -222,71 +271,198 @@ static void forget_unknown(loaded *l)
     }
 }
 
-static dg_status measure_structures(const loaded *l, const dg_evaluation_config *config, dg_case_result *out)
+/* The body counts by whole voxels: its surface decides nothing, and its partial volumes would fill the memory. */
+static dg_status create_dvh(dg_loaded *l, int k, int which, const dg_evaluation_config *config, dg_dvh *out)
 {
-    for (int k = 0; k < l->info->structure_count; k++) {
-        const dg_structure *s = &l->info->structure[k];
-        const uint64_t bit = (uint64_t)1 << k;
-        dg_structure_result *r = &out->structure[out->structure_count];
-        if (s->role == DG_ROLE_POSSIBLE_DOSE || s->role == DG_ROLE_SUPPORT) continue;
-        for (int which = 0; which < 2; which++) {
-            dg_dvh dvh;
-            DG_TRY(dg_dvh_create(which == 0 ? l->dose_gy : l->prediction_gy, l->masks, bit, l->voxels, l->voxel_mm3,
-                                 &dvh));
-            structure_statistics(&dvh, config, s->role == DG_ROLE_TARGET ? s->prescription_gy : 0, which, r);
-            r->voxels = dvh.count;
-            r->volume_cc = dg_dvh_total_cc(&dvh);
-            dg_dvh_release(&dvh);
-        }
-        snprintf(r->name, sizeof r->name, "%s", s->name);
-        r->role = s->role;
-        r->mae_gy = structure_mae_gy(l, bit);
-        out->structure_count++;
+    const uint64_t bit = (uint64_t)1 << k;
+    const float *dose_gy = which == 0 ? l->dose_gy : l->prediction_gy;
+    if (config->supersample == 1 || l->info->structure[k].role == DG_ROLE_BODY)
+        return dg_dvh_create(dose_gy, l->masks, bit, l->voxels, l->voxel_mm3, out);
+    for (int64_t i = 0; i < l->voxels; i++) l->scratch[i] = (l->masks[i] & bit) != 0;
+    const dg_dvh_structure structure = {.dose_gy = dose_gy,
+                                        .member = l->scratch,
+                                        .grid = &l->info->grid,
+                                        .box = l->info->dose_box,
+                                        .supersample = config->supersample,
+                                        .threads = config->threads};
+    return dg_dvh_create_structure(&structure, out);
+}
+
+static dg_status measure_structure(dg_loaded *l, int k, const dg_dvh body[2], const dg_evaluation_config *config,
+                                   dg_structure_result *r)
+{
+    const dg_structure *s = &l->info->structure[k];
+    for (int which = 0; which < 2; which++) {
+        dg_dvh dvh;
+        DG_TRY(create_dvh(l, k, which, config, &dvh));
+        structure_statistics(&dvh, config, s->role == DG_ROLE_TARGET ? s->prescription_gy : 0, which, r);
+        target_indices(&dvh, l->body_bits != 0 ? &body[which] : NULL, s, config, r->index[which]);
+        r->volume_cc = dg_dvh_total_cc(&dvh);
+        dg_dvh_release(&dvh);
     }
+    snprintf(r->name, sizeof r->name, "%s", s->name);
+    r->role = s->role;
+    r->mae_gy = structure_mae_gy(l, (uint64_t)1 << k, &r->voxels);
     return DG_OK;
 }
 
-static dg_status score_baselines(loaded *l, const dg_evaluation_config *config, dg_case_result *out)
+static dg_status measure_structures(dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head,
+                                    dg_structure_result *structure)
 {
+    dg_dvh body[2] = {{0}};
+    dg_status status = DG_OK;
+    for (int which = 0; which < 2 && l->body_bits != 0 && status == DG_OK; which++)
+        status = dg_dvh_create(which == 0 ? l->dose_gy : l->prediction_gy, l->masks, l->body_bits, l->voxels,
+                               l->voxel_mm3, &body[which]);
+    for (int k = 0; k < l->info->structure_count && status == DG_OK; k++) {
+        const dg_role role = l->info->structure[k].role;
+        if (role == DG_ROLE_POSSIBLE_DOSE || role == DG_ROLE_SUPPORT) continue;
+        status = measure_structure(l, k, body, config, &structure[head->structure_count++]);
+    }
+    for (int which = 0; which < 2; which++) dg_dvh_release(&body[which]);
+    return status;
+}
+
+static dg_status judge_constraints(const dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head,
+                                   dg_constraint_result *out)
+{
+    if (config->table == NULL) return DG_OK;
+    const dg_constraints_input input = {.grid = &l->info->grid,
+                                        .dose_gy = {l->dose_gy, l->prediction_gy},
+                                        .masks = l->masks,
+                                        .structure = l->info->structure,
+                                        .structure_count = l->info->structure_count,
+                                        .known = l->info->dose_box,
+                                        .prescription_gy = l->info->prescription_gy,
+                                        .fractions = l->info->fractions,
+                                        .supersample = config->supersample,
+                                        .rule = config->rule,
+                                        .threads = config->threads};
+    head->constraint_count = dg_constraint_table_rows(config->table);
+    return dg_constraints_evaluate(config->table, &input, out);
+}
+
+/* ---- a case ------------------------------------------------------------------------------------------------------- */
+
+static dg_status score_baseline(const dg_loaded *l, const float *dose_gy, dg_contender who, dg_case_result *head)
+{
+    const dg_dose_pair pair = dose_pair(l, dose_gy);
+    DG_TRY(dg_dose_errors_add(&head->errors[who], &pair));
+    if (head->has_openkbp) DG_TRY(score_openkbp(l, dose_gy, &head->openkbp[who]));
+    return DG_OK;
+}
+
+static dg_status score_baselines(dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head)
+{
+    if (config->baseline == NULL) return DG_OK;
     DG_TRY(measure_distances(config->level_gy, l));
     dg_baseline_case c = baseline_case(l);
     float *dose_gy = l->prediction_gy; /* the network's dose was measured before */
     DG_TRY(dg_baseline_predict_constant(config->baseline, &c, dose_gy));
-    DG_TRY(score_dose(l, dose_gy, DG_CONSTANT, out));
+    DG_TRY(score_baseline(l, dose_gy, DG_CONSTANT, head));
     DG_TRY(dg_baseline_predict_table(config->baseline, &c, dose_gy));
-    DG_TRY(score_dose(l, dose_gy, DG_DISTANCE_TABLE, out));
-    out->has_baselines = true;
+    DG_TRY(score_baseline(l, dose_gy, DG_DISTANCE_TABLE, head));
+    head->has_baselines = true;
     return DG_OK;
 }
 
-static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config, loaded *l,
-                         dg_case_result *out)
+/* A result on its way. */
+typedef struct draft {
+    dg_case_result head;
+    dg_structure_result structure[DG_STRUCTURES_MAX];
+    dg_constraint_result constraint[DG_CONSTRAINT_ROWS_MAX];
+    dg_slab_result *slab; /* of a case that is one task */
+} draft;
+
+static void describe(const dg_loaded *l, dg_case_result *head)
 {
+    snprintf(head->group, sizeof head->group, "%s", l->info->group);
+    snprintf(head->case_sha256, sizeof head->case_sha256, "%s", l->info->content_sha256);
+    snprintf(head->prediction_sha256, sizeof head->prediction_sha256, "%s", l->prediction.content_sha256);
+    snprintf(head->model_sha256, sizeof head->model_sha256, "%s", l->prediction.model_sha256);
+    memcpy(head->spacing_mm, l->info->grid.spacing_mm, sizeof head->spacing_mm);
+    head->prescription_gy = l->info->prescription_gy;
+    head->fractions = l->info->fractions;
+    head->has_openkbp = l->possible_bits != 0;
+}
+
+static dg_status measure_slab(const dg_loaded *l, const dg_evaluation_config *config, dg_slab_result **out)
+{
+    const int64_t depth = l->info->grid.shape[0];
+    const dg_slab_view view = {
+        .info = l->info,
+        .planes = depth,
+        .own = depth,
+        .dose_gy = l->dose_gy,
+        .prediction_gy = l->prediction_gy,
+        .masks = l->masks,
+        .norm_gy = dg_evaluation_norm_gy(config, l->info, dg_largest_known_gy(l->info, l->dose_gy, 0, depth))};
+    return dg_slab_measure(&view, config, out);
+}
+
+/* Constraints, regions and gamma want the masks as they are; the statistics those of known dose; the baselines overwrite
+ * the prediction. */
+static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config, bool with_slab,
+                         dg_loaded *l, draft *d)
+{
+    dg_case_result *head = &d->head;
+    const double start = dg_time_s();
     if (index < 0) return DG_FAIL(DG_ERR_DATA, "the cohort has no such case; the predictions belong to another cohort");
     DG_TRY(load_case(cohort, index, l));
     DG_TRY(load_prediction(config->predictions, l));
+    l->read_s = dg_time_s() - start;
+    describe(l, head);
+    const dg_dose_pair pair = dose_pair(l, l->prediction_gy);
+    DG_TRY(dg_dose_errors_add(&head->errors[DG_NETWORK], &pair));
+    head->overall = overall_errors(l);
+    DG_TRY(judge_constraints(l, config, head, d->constraint));
+    if (with_slab) DG_TRY(measure_slab(l, config, &d->slab));
     forget_unknown(l);
-    memcpy(out->spacing_mm, l->info->grid.spacing_mm, sizeof out->spacing_mm);
-    out->prescription_gy = l->info->prescription_gy;
-    out->has_openkbp = l->possible_bits != 0;
-    DG_TRY(score_dose(l, l->prediction_gy, DG_NETWORK, out));
-    DG_TRY(measure_structures(l, config, out));
-    if (config->baseline != NULL) DG_TRY(score_baselines(l, config, out));
-    return DG_OK;
+    if (head->has_openkbp) DG_TRY(score_openkbp(l, l->prediction_gy, &head->openkbp[DG_NETWORK]));
+    DG_TRY(measure_structures(l, config, head, d->structure));
+    return score_baselines(l, config, head);
+}
+
+static dg_status finish(const draft *d, dg_case_result **out)
+{
+    dg_case_result *volume = NULL;
+    const dg_result_parts parts = {.structure = d->structure, .constraint = d->constraint};
+    if (d->slab == NULL) return dg_case_result_assemble(&d->head, &parts, out);
+    const dg_slab_result *const slabs[] = {d->slab};
+    DG_TRY(dg_case_result_assemble(&d->head, &parts, &volume));
+    dg_status status = dg_evaluation_merge(volume, slabs, 1, out);
+    dg_free(&volume);
+    return status;
+}
+
+static dg_status run_case(const dg_cohort *cohort, int64_t index, const char *id, const dg_evaluation_config *config,
+                          bool with_slab, dg_evaluation_time *time, dg_case_result **out)
+{
+    draft *d = NULL;
+    dg_loaded l = {0};
+    const double start = dg_time_s();
+    *out = NULL;
+    DG_TRY(DG_NEW(&d, 1, "result of a case"));
+    snprintf(d->head.id, sizeof d->head.id, "%s", id);
+    dg_status status = measure(cohort, index, config, with_slab, &l, d);
+    if (status == DG_OK) status = finish(d, out);
+    if (status != DG_OK && status != DG_ERR_MEMORY) status = dg_evaluation_fail(id, dg_error_last()->text, out);
+    time->read_s = l.read_s;
+    time->compute_s = dg_time_s() - start - l.read_s;
+    dg_loaded_release(&l);
+    dg_free(&d->slab);
+    dg_free(&d);
+    return status;
 }
 
 dg_status dg_evaluation_case(const dg_cohort *cohort, int64_t index, const char *id, const dg_evaluation_config *config,
-                             dg_case_result *out)
+                             dg_evaluation_time *time, dg_case_result **out)
 {
-    loaded l = {0};
-    memset(out, 0, sizeof *out);
-    dg_status status = measure(cohort, index, config, &l, out);
-    loaded_release(&l);
-    if (status != DG_OK) {
-        memset(out, 0, sizeof *out);
-        out->failed = true;
-        snprintf(out->reason, sizeof out->reason, "%.511s", dg_error_last()->text);
-    }
-    snprintf(out->id, sizeof out->id, "%s", id);
-    return status == DG_ERR_MEMORY ? status : DG_OK;
+    return run_case(cohort, index, id, config, true, time, out);
+}
+
+dg_status dg_evaluation_volume(const dg_cohort *cohort, int64_t index, const char *id,
+                               const dg_evaluation_config *config, dg_evaluation_time *time, dg_case_result **out)
+{
+    return run_case(cohort, index, id, config, false, time, out);
 }

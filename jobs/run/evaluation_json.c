@@ -1,105 +1,18 @@
-/* evaluation_json.c - scores over cases, and the results file. Cases come in one order whatever rank measured them, and
- * sums follow that order: the file is the same byte for byte on any number of ranks. SPDX-License-Identifier: Apache-2.0 */
-#include "evaluation.h"
+/* evaluation_json.c - the results file (doc/results.md): the same byte for byte on any number of ranks. SPDX-License-Identifier: Apache-2.0 */
+#include "evaluation_impl.h"
 
 #include "dg_mem.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-static const double interval_level = 0.95;
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-/* ---- scores ------------------------------------------------------------------------------------------------------- */
-
-static bool counts(const dg_case_result *r, dg_contender who)
-{
-    return !r->failed && (who == DG_NETWORK || r->has_baselines);
-}
-
-static void mean_and_std(const dg_case_result *const *results, int64_t count, dg_contender who, int region,
-                         dg_scoreboard *out)
-{
-    double sum = 0, squares = 0;
-    int64_t n = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < count; i++) {
-            double mae = counts(results[i], who) ? dg_dose_errors_mae_gy(&results[i]->errors[who], region) : NAN;
-            if (isnan(mae)) continue;
-            if (pass == 0) {
-                sum += mae;
-                n++;
-            } else {
-                squares += (mae - sum / (double)n) * (mae - sum / (double)n);
-            }
-        }
-    out->mae_gy[region] = n > 0 ? sum / (double)n : NAN;
-    out->mae_std_gy[region] = n > 1 ? sqrt(squares / (double)(n - 1)) : NAN;
-}
-
-static dg_status intervals(const dg_case_result *const *results, int64_t count, dg_contender who,
-                           const dg_evaluation_config *config, dg_scoreboard *out)
-{
-    double *column = NULL;
-    int64_t n = 0;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&column, 4 * count, "bootstrap columns"), cleanup);
-    double *dose = column, *one = column + count, *dvh = one + count, *metrics = dvh + count;
-    for (int64_t i = 0; i < count; i++) {
-        if (!counts(results[i], who) || !results[i]->has_openkbp) continue;
-        dose[n] = results[i]->openkbp[who].dose_error_gy;
-        one[n] = 1;
-        dvh[n] = results[i]->openkbp[who].dvh_error_sum_gy;
-        metrics[n++] = (double)results[i]->openkbp[who].dvh_errors;
-    }
-    DG_TRY_GOTO(status,
-                dg_bootstrap_ratio(dose, one, n, config->resamples, config->seed, interval_level, &out->dose_score),
-                cleanup);
-    DG_TRY_GOTO(status,
-                dg_bootstrap_ratio(dvh, metrics, n, config->resamples, config->seed, interval_level, &out->dvh_score),
-                cleanup);
-cleanup:
-    dg_free(&column);
-    return status;
-}
-
-dg_status dg_scoreboard_make(const dg_case_result *const *results, int64_t count, dg_contender contender,
-                             const dg_evaluation_config *config, dg_scoreboard *out)
-{
-    memset(out, 0, sizeof *out);
-    for (int64_t i = 0; i < count; i++) {
-        if (!counts(results[i], contender)) continue;
-        out->cases++;
-        if (results[i]->has_openkbp) dg_openkbp_score_add(&out->openkbp, &results[i]->openkbp[contender]);
-    }
-    for (int region = 0; region < DG_DOSE_REGIONS; region++) mean_and_std(results, count, contender, region, out);
-    return intervals(results, count, contender, config, out);
-}
-
-static const dg_structure_result *find_structure(const dg_case_result *r, const char *name)
-{
-    for (int64_t k = 0; k < r->structure_count; k++)
-        if (strcmp(r->structure[k].name, name) == 0) return &r->structure[k];
-    return NULL;
-}
-
-double dg_evaluation_mean_error(const dg_case_result *const *results, int64_t count, const char *structure,
-                                dg_dose_statistic statistic, int64_t *cases)
-{
-    double sum = 0;
-    *cases = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const dg_structure_result *s = results[i]->failed ? NULL : find_structure(results[i], structure);
-        if (s == NULL || isnan(s->gy[0][statistic])) continue;
-        sum += fabs(s->gy[1][statistic] - s->gy[0][statistic]);
-        ++*cases;
-    }
-    return *cases > 0 ? sum / (double)*cases : NAN;
-}
-
 /* ---- one case ----------------------------------------------------------------------------------------------------- */
+
+static const char *const overall_name[DG_OVERALL_ERRORS] = {"rmse_gy", "max_error_gy", "mean_error_gy"};
 
 static json_t *errors_json(const dg_dose_errors *errors)
 {
@@ -109,15 +22,67 @@ static json_t *errors_json(const dg_dose_errors *errors)
     return object;
 }
 
-/* "target_NAME", "pred_NAME" and "NAME_error" as in the reference's results, with the unit behind. */
+static json_t *dose_json(const dg_case_result *r)
+{
+    char key[128];
+    json_t *object = errors_json(&r->errors[DG_NETWORK]);
+    const dg_region_result *region = dg_case_regions(r);
+    for (int64_t k = 0; k < r->region_count; k++) {
+        snprintf(key, sizeof key, "mae_%s_gy", region[k].name);
+        json_object_set_new(object, key, number(dg_region_mae_gy(&region[k])));
+    }
+    for (int which = 0; which < DG_OVERALL_ERRORS; which++)
+        json_object_set_new(object, overall_name[which], number(dg_overall_error(&r->overall, which)));
+    return object;
+}
+
+/* ---- gamma -------------------------------------------------------------------------------------------------------- */
+
+static void gamma_key(char key[160], const char *region, const dg_criterion *criterion)
+{
+    char name[48];
+    dg_criterion_name(criterion, name);
+    snprintf(key, 160, "%s_%s", region, name);
+}
+
+static json_t *gamma_result_json(const dg_gamma_result *g, const dg_region_result *region, double norm_gy)
+{
+    json_t *object =
+        json_pack("{s:o, s:o, s:o, s:o, s:I, s:I}", "gamma_pass_rate", number(dg_gamma_pass_percent(g)), "gamma_mean",
+                  number(g->mean), "gamma_median", number(g->median), "gamma_max", number(g->max), "voxels_evaluated",
+                  (json_int_t)g->evaluated, "voxels_passed", (json_int_t)g->passed);
+    if (g->evaluated > 0) return object;
+    const char *why = region->voxels == 0 ? region->reason : "no voxel of the region reaches the cutoff dose";
+    if (!(norm_gy > 0)) why = "there is no dose that percentages could refer to";
+    json_object_set_new(object, "error", json_string(why));
+    return object;
+}
+
+static json_t *gamma_json(const dg_case_result *r, const dg_evaluation_config *config)
+{
+    json_t *object = json_pack("{s:o}", "norm_gy", number(r->norm_gy > 0 ? r->norm_gy : NAN));
+    const dg_region_result *region = dg_case_regions(r);
+    for (int64_t k = 0; k < r->region_count; k++)
+        for (int64_t c = 0; c < r->criteria; c++) {
+            char key[160];
+            gamma_key(key, region[k].name, &config->criterion[c]);
+            json_object_set_new(object, key,
+                                gamma_result_json(&dg_case_gamma(r)[k * r->criteria + c], &region[k], r->norm_gy));
+        }
+    return object;
+}
+
+/* ---- DVH ---------------------------------------------------------------------------------------------------------- */
+
+/* "target_NAME", "pred_NAME" and "NAME_error" as in the reference's results, with "_unit" behind. */
 static void put_triple(json_t *object, const char *name, const char *unit, const double value[2])
 {
     char key[64];
-    snprintf(key, sizeof key, "target_%s_%s", name, unit);
+    snprintf(key, sizeof key, "target_%s%s", name, unit);
     json_object_set_new(object, key, number(value[0]));
-    snprintf(key, sizeof key, "pred_%s_%s", name, unit);
+    snprintf(key, sizeof key, "pred_%s%s", name, unit);
     json_object_set_new(object, key, number(value[1]));
-    snprintf(key, sizeof key, "%s_error_%s", name, unit);
+    snprintf(key, sizeof key, "%s_error%s", name, unit);
     json_object_set_new(object, key, number(value[1] - value[0]));
 }
 
@@ -131,14 +96,19 @@ static json_t *structure_json(const dg_structure_result *s, const dg_evaluation_
     json_object_set_new(object, "mae_gy", number(s->mae_gy));
     for (int k = 0; k < DG_STATS; k++) {
         const double value[2] = {s->gy[0][k], s->gy[1][k]};
-        put_triple(object, dg_dose_statistic_name(k), "gy", value);
+        put_triple(object, dg_dose_statistic_name(k), "_gy", value);
     }
     for (int k = 0; k < config->vx_count; k++) {
         const double value[2] = {s->vx_percent[0][k], s->vx_percent[1][k]};
         snprintf(name, sizeof name, "V%gGy", config->vx_gy[k]);
-        put_triple(object, name, "percent", value);
+        put_triple(object, name, "_percent", value);
     }
-    if (s->role == DG_ROLE_TARGET) put_triple(object, "V95%", "percent", s->v95_percent);
+    if (s->role != DG_ROLE_TARGET) return object;
+    put_triple(object, "V95%", "_percent", s->v95_percent);
+    for (int k = 0; k < DG_INDICES; k++) {
+        const double value[2] = {s->index[0][k], s->index[1][k]};
+        put_triple(object, dg_target_index_name(k), "", value);
+    }
     return object;
 }
 
@@ -170,14 +140,22 @@ static json_t *baseline_json(const dg_case_result *r, dg_contender who)
 static json_t *case_json(const dg_case_result *r, const dg_evaluation_config *config)
 {
     json_t *object = json_object(), *dvh = json_object(), *baselines;
+    const dg_structure_result *structure = dg_case_structures(r);
     json_object_set_new(object, "case_id", json_string(r->id));
+    json_object_set_new(object, "group", r->group[0] != '\0' ? json_string(r->group) : json_null());
     json_object_set_new(object, "spacing_mm_zyx",
                         json_pack("[f, f, f]", r->spacing_mm[0], r->spacing_mm[1], r->spacing_mm[2]));
     json_object_set_new(object, "prescription_gy", number(r->prescription_gy));
-    json_object_set_new(object, "dose_metrics", errors_json(&r->errors[DG_NETWORK]));
+    json_object_set_new(object, "fractions", r->fractions > 0 ? json_integer(r->fractions) : json_null());
+    json_object_set_new(object, "case_sha256", json_string(r->case_sha256));
+    json_object_set_new(object, "dose_metrics", dose_json(r));
+    json_object_set_new(object, "gamma", gamma_json(r, config));
     for (int64_t k = 0; k < r->structure_count; k++)
-        json_object_set_new(dvh, r->structure[k].name, structure_json(&r->structure[k], config));
+        json_object_set_new(dvh, structure[k].name, structure_json(&structure[k], config));
     json_object_set_new(object, "dvh_metrics", dvh);
+    if (config->table != NULL)
+        json_object_set_new(object, "clinical_constraints",
+                            dg_constraints_to_json(config->table, dg_case_constraints(r)));
     if (r->has_openkbp) json_object_set_new(object, "openkbp", openkbp_json(&r->openkbp[DG_NETWORK]));
     if (!r->has_baselines) return object;
     baselines = json_object();
@@ -224,7 +202,7 @@ static json_t *dvh_errors_json(const dg_case_result *const *results, int64_t cou
     json_t *all = json_object();
     for (int64_t i = 0; i < count; i++) {
         for (int64_t s = 0; s < results[i]->structure_count; s++) {
-            const char *name = results[i]->structure[s].name;
+            const char *name = dg_case_structures(results[i])[s].name;
             if (json_object_get(all, name) != NULL) continue;
             json_t *one = json_object();
             char key[64];
@@ -249,10 +227,98 @@ static json_t *baselines_json(const dg_evaluation_config *config, const dg_score
                      constant, dg_contender_name(DG_DISTANCE_TABLE), table);
 }
 
+/* Mean and spread of what belongs to the prediction alone. */
+static void put_spread(json_t *object, const char *name, dg_spread spread)
+{
+    char key[192];
+    snprintf(key, sizeof key, "%s_mean", name);
+    json_object_set_new(object, key, number(spread.mean));
+    snprintf(key, sizeof key, "%s_std", name);
+    json_object_set_new(object, key, number(spread.std));
+}
+
+static json_t *region_aggregate_json(const dg_case_result *const *results, int64_t count,
+                                     const dg_evaluation_config *config, json_t *aggregate)
+{
+    const char *names[4 * DG_REGIONS_MAX];
+    json_t *gamma = json_object();
+    const int64_t regions = dg_evaluation_region_names(results, count, names, sizeof names / sizeof *names);
+    for (int64_t k = 0; k < regions; k++) {
+        char key[160];
+        snprintf(key, sizeof key, "mae_%s_gy", names[k]);
+        put_spread(aggregate, key, dg_evaluation_region_mae(results, count, names[k]));
+        for (int c = 0; c < config->criteria; c++) {
+            const dg_spread spread = dg_evaluation_pass_rate(results, count, names[k], c);
+            json_t *one = json_object();
+            put_spread(one, "gamma_pass_rate", spread);
+            json_object_set_new(one, "n_cases", json_integer(spread.cases));
+            gamma_key(key, names[k], &config->criterion[c]);
+            json_object_set_new(gamma, key, one);
+        }
+    }
+    return gamma;
+}
+
+static json_t *constraint_aggregate_json(const dg_case_result *const *results, int64_t count,
+                                         const dg_evaluation_config *config)
+{
+    const dg_constraint_result **rows = NULL;
+    int64_t cases = 0;
+    if (DG_NEW(&rows, count + 1, "constraints of cases") != DG_OK) return NULL;
+    for (int64_t i = 0; i < count; i++)
+        if (!results[i]->failed) rows[cases++] = dg_case_constraints(results[i]);
+    json_t *object = dg_constraints_cohort_json(config->table, rows, cases);
+    dg_free(&rows);
+    return object;
+}
+
+static json_t *aggregate_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config,
+                              const dg_scoreboard board[DG_CONTENDERS])
+{
+    json_t *object = board_json(&board[DG_NETWORK]);
+    for (int which = 0; which < DG_OVERALL_ERRORS; which++)
+        put_spread(object, overall_name[which], dg_evaluation_overall(results, count, which));
+    json_t *gamma = region_aggregate_json(results, count, config, object);
+    json_object_set_new(object, "gamma", gamma);
+    json_object_set_new(object, "dvh_metrics", dvh_errors_json(results, count));
+    if (config->table != NULL)
+        json_object_set_new(object, "clinical_constraints", constraint_aggregate_json(results, count, config));
+    if (config->baseline != NULL) json_object_set_new(object, "baselines", baselines_json(config, board));
+    return object;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Who made the predictions, each once, sorted. */
+static json_t *weights_json(const dg_case_result *const *results, int64_t count)
+{
+    const char **all = NULL;
+    json_t *list = json_array();
+    int64_t n = 0;
+    if (DG_NEW(&all, count + 1, "weights of predictions") != DG_OK) return list;
+    for (int64_t i = 0; i < count; i++)
+        if (!results[i]->failed) all[n++] = results[i]->model_sha256;
+    if (n > 0) qsort(all, (size_t)n, sizeof *all, by_text);
+    for (int64_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(all[i], all[i - 1]) != 0) json_array_append_new(list, json_string(all[i]));
+    dg_free(&all);
+    return list;
+}
+
+static json_t *text_or_null(const char *text) { return text[0] != '\0' ? json_string(text) : json_null(); }
+
+static json_t *run_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config)
+{
+    return json_pack("{s:o, s:o, s:o, s:o}", "name", text_or_null(config->run.name), "condition",
+                     text_or_null(config->run.condition), "seed",
+                     config->run.seed >= 0 ? json_integer(config->run.seed) : json_null(), "weights_sha256",
+                     weights_json(results, count));
+}
+
 json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config,
                               const dg_scoreboard board[DG_CONTENDERS])
 {
-    json_t *cases = json_array(), *failed = json_array(), *aggregate = board_json(&board[DG_NETWORK]);
+    json_t *cases = json_array(), *failed = json_array();
     for (int64_t i = 0; i < count; i++) {
         if (results[i]->failed)
             json_array_append_new(failed,
@@ -260,9 +326,9 @@ json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t coun
         else
             json_array_append_new(cases, case_json(results[i], config));
     }
-    json_object_set_new(aggregate, "dvh_metrics", dvh_errors_json(results, count));
-    if (config->baseline != NULL) json_object_set_new(aggregate, "baselines", baselines_json(config, board));
-    return json_pack("{s:s, s:i, s:I, s:I, s:o, s:o, s:o}", "format", "dosegrid-evaluation", "version", 1, "n_cases",
-                     (json_int_t)json_array_size(cases), "n_failed", (json_int_t)json_array_size(failed), "aggregate",
-                     aggregate, "failed", failed, "per_case_results", cases);
+    return json_pack("{s:s, s:i, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "format", "dosegrid-evaluation", "version", 2,
+                     "settings", dg_evaluation_settings_json(config), "run", run_json(results, count, config),
+                     "n_cases", (json_int_t)json_array_size(cases), "n_failed", (json_int_t)json_array_size(failed),
+                     "aggregate", aggregate_json(results, count, config, board), "failed", failed, "per_case_results",
+                     cases);
 }

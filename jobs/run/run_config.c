@@ -41,6 +41,11 @@ static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
+static const char *const word_none[] = {"none", NULL};
+static const char *const word_all[] = {"all", NULL};
+static const char *const compat_names[] = {"corrected", "upstream", NULL};
+static const char *const gamma_names[] = {"continuous", "pymedphys", NULL};
+static const char *const rule_names[] = {"icru", "lower", "linear", NULL};
 
 static const dg_option rows[] = {
     TEXT("run.name", run.name, "run", "name of the run: its folder under run.dir"),
@@ -123,6 +128,27 @@ static const dg_option rows[] = {
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),
     FLAG("predict.flips", predict.flips, "false", "averages the prediction with that of the mirrored case"),
     WORD("predict.dtype", predict.dtype, dtype_names, "bf16", "type of activations"),
+
+    WORD("evaluate.compat", evaluate.compat, compat_names, "corrected", "upstream: the reference tool's regions, statistics and layout"),
+    LIST(DG_OPT_STRING_LIST, "evaluate.gamma", evaluate.gamma, 0, 0, 1, 16, word_none, "[3/3, 3/2, 2/2]", "% / mm",
+         "gamma criteria, dose difference in % / distance in mm; none: no gamma"),
+    REAL("evaluate.cutoff_percent", evaluate.cutoff_percent, 0, 100, "10", "%", "gamma is worked out where the reference dose is at least this share of the norm"),
+    REAL("evaluate.max_gamma", evaluate.max_gamma, 1, 100, "2", "", "search limit: larger gammas count as this"),
+    TEXT("evaluate.norm", evaluate.norm, "max", "dose that gamma percentages refer to: max (of the reference), prescription, or Gy"),
+    WORD("evaluate.gamma_method", evaluate.gamma_method, gamma_names, "continuous", "true minimum over the interpolated dose, or pymedphys' sample points"),
+    FLAG("evaluate.local", evaluate.local, "false", "dose differences in % of the voxel's own reference dose"),
+    REAL("evaluate.interp_fraction", evaluate.interp_fraction, 1, 1000, "10", "", "gamma_method pymedphys: samples per distance criterion"),
+    WHOLE("evaluate.subsample", evaluate.subsample, 1, 16, "1", "voxels", "compat upstream: gamma on every n-th voxel of each axis"),
+    LIST(DG_OPT_STRING_LIST, "evaluate.regions", evaluate.regions, 0, 0, 1, DG_OPT_STRINGS_MAX, word_all, "all", "",
+         "regions of errors and gamma: global, ptv_region, low_dose, mid_dose, high_dose, no_mans_land, oar, oar_NAME"),
+    REAL("evaluate.margin_mm", evaluate.margin_mm, 0, 100, "5", "mm", "margin around the targets in ptv_region and no_mans_land"),
+    TEXT("evaluate.constraint_table", evaluate.constraint_table, "auto", "clinical constraints: none, upstream_prostate, quantec_prostate, openkbp_hn, a file, or auto: by what the cases are"),
+    WHOLE("evaluate.supersample", evaluate.supersample, 1, 8, "1", "", "partial volumes of n^3 points a voxel in DVH and constraints; 1: a voxel counts wholly"),
+    WORD("evaluate.dvh_rule", evaluate.dvh_rule, rule_names, "icru", "dose to x % of the volume: icru, or the reference tool's lower, or linear as in OpenKBP"),
+    LIST(DG_OPT_DOUBLE_LIST, "evaluate.vx_gy", evaluate.vx_gy, 0, 1000, 1, DG_OPT_LIST_MAX, NULL, "[5, 20, 40, 60]", "Gy",
+         "doses of the V_x statistics: the share of a structure that receives at least x"),
+    WHOLE("evaluate.resamples", evaluate.resamples, 100, 1000000, "10000", "", "bootstrap resamples of the patients"),
+    WHOLE("evaluate.seed", evaluate.seed, 0, 9007199254740992, "42", "", "seed of the bootstrap"),
 };
 /* clang-format on */
 

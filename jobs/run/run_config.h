@@ -63,6 +63,24 @@ typedef struct dg_train_config {
     int on_nan;               /* dg_nan_policy */
 } dg_train_config;
 
+/* How an evaluation measures; jobs/run/evaluation.h resolves it. `evaluate` has the same keys as flags. */
+typedef struct dg_evaluate_config {
+    int compat;           /* dg_evaluation_compat */
+    dg_string_list gamma; /* criteria as "percent/mm"; count 0: no gamma */
+    double cutoff_percent, max_gamma, interp_fraction;
+    char norm[DG_OPT_TEXT]; /* max, prescription, or Gy */
+    int gamma_method;       /* dg_gamma_method */
+    bool local;
+    int64_t subsample;      /* of compat upstream */
+    dg_string_list regions; /* count 0: all */
+    double margin_mm;
+    char constraint_table[DG_OPT_TEXT]; /* auto, none, a name or a file */
+    int64_t supersample;
+    int dvh_rule; /* dg_dvh_rule */
+    dg_double_list vx_gy;
+    int64_t resamples, seed;
+} dg_evaluate_config;
+
 typedef struct dg_run_config {
     struct {
         char name[DG_OPT_TEXT], dir[DG_OPT_TEXT];
@@ -94,6 +112,7 @@ typedef struct dg_run_config {
         bool flips;
         int dtype; /* dg_run_type */
     } predict;
+    dg_evaluate_config evaluate;
 } dg_run_config;
 
 enum { DG_RUN_STEPS = 10000 }; /* length of a run that names no limit */

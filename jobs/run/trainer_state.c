@@ -203,7 +203,7 @@ static bool may_change(const char *key)
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }
-    return strncmp(key, "predict.", 8) == 0;
+    return strncmp(key, "predict.", 8) == 0 || strncmp(key, "evaluate.", 9) == 0;
 }
 
 /* Refuses a checkpoint of other settings; every key that differs is named with both values. */
