@@ -43,6 +43,9 @@ dg_status dg_case_info_check(const dg_case_info *info)
     if (info->constraint_count < 0 || info->constraint_count > DG_CONSTRAINTS_MAX)
         return DG_FAIL(DG_ERR_DATA, "case %s: %d constraints, at most %d are possible", info->id,
                        info->constraint_count, DG_CONSTRAINTS_MAX);
+    for (int k = 0; k < info->constraint_count; k++)
+        if (!isfinite(info->constraint[k]))
+            return DG_FAIL(DG_ERR_DATA, "case %s: constraint %.63s is not finite", info->id, info->constraint_name[k]);
     if (!isfinite(info->prescription_gy) || info->prescription_gy < 0 || info->fractions < 0)
         return DG_FAIL(DG_ERR_DATA, "case %s: prescription %g Gy in %lld fractions is impossible", info->id,
                        info->prescription_gy, (long long)info->fractions);

@@ -128,6 +128,9 @@ static void check_refusals(const char *folder, t5_case *c)
     snprintf(bad.info.structure[1].name, DG_STRUCTURE_NAME, "PTV70");
     DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA, "must be unique");
     bad = c->data;
+    bad.info.constraint[1] = NAN;
+    DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA, "constraint parotid_mean is not finite");
+    bad = c->data;
     bad.info.dose_box.shape[2] = 1000;
     DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA, "leaves the grid on axis 2");
     DG_CHECK(dg_file_exists(t5_path(folder, "cases/b.h5")));

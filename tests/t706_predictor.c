@@ -170,11 +170,43 @@ static void test_lacking(const t7_cohort *t)
     DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
     DG_CHECK_OK(dg_source_pin(b.source, 0));
     DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_NUMERIC,
-                   "case case-00: the network gave a dose");
+                   "case case-00: the network gave a dose that is not finite in the window at voxel (0, 0, 0)");
     dg_source_unpin(b.source, 0);
     dg_predictor_destroy(&predictor);
     t7_release(&m);
     close_bench(&b);
+}
+
+/* A voxel that is no number, in the last window alone: case and window are named. */
+static void test_bad_input(void)
+{
+    const dg_predictor_config config = {.dtype = DG_F32, .overlap = 0};
+    dg_predictor *predictor;
+    dg_predictor_note note;
+    bench b;
+    t7_cohort m;
+    float ct[VOXELS], dose[VOXELS];
+    t7_create(&m, 2, shape);
+    for (int i = 0; i < VOXELS; i++) ct[i] = m.ct[0][i];
+    ct[VOXELS - 1] = NAN;
+    m.data[0].ct_hu = NULL;
+    m.data[0].ct_hu_f32 = ct;
+    dg_cohort_close(&m.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(m.data, 2, &m.cohort));
+    open_bench(&m, "{data: {channels: [ct, mask.Left, mask.Right], patch: [4, 4, 4]}, model: {base: 4, levels: 2}}", 0,
+               &b);
+    DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
+    DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
+    DG_CHECK_OK(dg_source_pin(b.source, 0));
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_NUMERIC,
+                   "case case-00: its CT or distances hold a value that is not finite in the window at voxel "
+                   "(3, 5, 6); import the case again");
+    dg_source_unpin(b.source, 0);
+    dg_predictor_destroy(&predictor);
+    close_bench(&b);
+    m.data[0].ct_hu_f32 = NULL;
+    m.data[0].ct_hu = m.ct[0];
+    t7_release(&m);
 }
 
 int main(void)
@@ -182,6 +214,7 @@ int main(void)
     t7_cohort t;
     t7_create(&t, 2, shape);
     test_limits(&t);
+    test_bad_input();
     test_mirror(whole);
     test_mirror(
         "{data: {channels: [ct, mask.Left, mask.Right], patch: auto, coarsen: [1, 1, 5], ct_range: [-300, 300]}, "

@@ -140,12 +140,23 @@ static dg_status run_network(dg_predictor *p, const dg_case_info *info, bool mir
     return DG_OK;
 }
 
+static dg_status check_window(const dg_case_info *info, const dg_box *box, const float *values, int64_t count,
+                              const char *what, const char *remedy)
+{
+    if (dg_all_finite(values, count)) return DG_OK;
+    return DG_FAIL(DG_ERR_NUMERIC, "case %s: %s that is not finite in the window at voxel (%lld, %lld, %lld); %s",
+                   info->id, what, (long long)box->start[0], (long long)box->start[1], (long long)box->start[2],
+                   remedy);
+}
+
 static dg_status run_window(dg_predictor *p, int64_t index, const dg_box *box, dg_blend *blend, dg_predictor_note *note)
 {
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(p->source), index);
     double start = dg_time_s();
     dg_source_buffers buffers = {.channels = p->channels};
     DG_TRY(dg_source_read(p->source, index, box, &buffers));
+    DG_TRY(check_window(info, box, p->channels, p->size.voxels * p->size.channels, "its CT or distances hold a value",
+                        "import the case again or leave it out"));
     double read = dg_time_s();
     DG_TRY(run_network(p, info, false, p->ordered));
     if (p->config.flips) {
@@ -153,6 +164,8 @@ static dg_status run_window(dg_predictor *p, int64_t index, const dg_box *box, d
         DG_TRY(run_network(p, info, true, mirrored));
         for (int64_t i = 0; i < p->size.outputs; i++) p->ordered[i] = 0.5f * (p->ordered[i] + mirrored[i]);
     }
+    DG_TRY(check_window(info, box, p->ordered, p->size.outputs, "the network gave a dose",
+                        "check its CT, or train again with a lower learning rate"));
     dg_box fine;
     for (int axis = 0; axis < 3; axis++) {
         fine.start[axis] = box->start[axis] * p->size.sub[axis];
@@ -195,16 +208,8 @@ static dg_status to_native(const dg_recipe *recipe, const dg_case_info *info, co
         }
     }
     int64_t voxels = dg_grid_voxels(&info->grid);
-    float sum = 0;
-    for (int64_t i = 0; i < voxels; i++) {
-        dose_gy[i] *= (float)scale_gy;
-        sum += dose_gy[i] * 0.0f;
-    }
-    if (sum == 0.0f) return DG_OK;
-    return DG_FAIL(DG_ERR_NUMERIC,
-                   "case %s: the network gave a dose that is not finite; check its CT, or train again "
-                   "with a lower learning rate",
-                   info->id);
+    for (int64_t i = 0; i < voxels; i++) dose_gy[i] *= (float)scale_gy;
+    return DG_OK;
 }
 
 /* Zeroes what lies outside the region where dose is possible, else outside the body. */

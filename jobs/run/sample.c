@@ -214,7 +214,7 @@ static void vary(const dg_recipe *recipe, const dg_case_info *info, const dg_sam
     move_counted(&fine, fine_shape, fine_spacing, work->counted, work->spare);
 }
 
-static bool all_finite(const float *values, int64_t count)
+bool dg_all_finite(const float *values, int64_t count)
 {
     /* a sum of products with 0 is NaN exactly when a value is not finite, and the loop vectorises */
     float sum = 0;
@@ -229,7 +229,7 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), draw->index);
     dg_source_buffers buffers = {.channels = work->channels, .dose = work->dose, .counted = work->counted};
     DG_TRY(dg_source_read(source, draw->index, &draw->box, &buffers));
-    if (!all_finite(work->channels, size->voxels * size->channels) || !all_finite(work->dose, size->outputs)) {
+    if (!dg_all_finite(work->channels, size->voxels * size->channels) || !dg_all_finite(work->dose, size->outputs)) {
         return DG_FAIL(DG_ERR_DATA,
                        "case %s: its CT, distances or dose hold a value that is not finite in the patch at voxel "
                        "(%lld, %lld, %lld); import the case again or leave it out",

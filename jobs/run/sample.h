@@ -63,6 +63,7 @@ void dg_sample_work_release(dg_sample_work *work);
 DG_MUST_USE dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,
                                      dg_sample_work *work, dg_sample *out);
 
+bool dg_all_finite(const float *values, int64_t count);
 /* Channels [c,z,y,x] to network input [z,y,x,c] of a type; mirrored: x reversed and left/right channels exchanged. */
 void dg_sample_interleave(const dg_recipe *recipe, const dg_sample_size *size, bool mirrored, const float *channels,
                           void *input);

@@ -49,6 +49,9 @@ static void prescriptions(const dg_case_info *info, double scale_gy, const uint6
     }
 }
 
+/* To -1 .. 1; what is not a number stays so, to be found and named later. */
+static inline float clip(float value) { return value < -1 ? -1 : value > 1 ? 1 : value; }
+
 /* One channel of a box of the native grid. `bits` may be NULL for CT and distances. */
 static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, const dg_box *box, const uint64_t *bits,
                               float *out)
@@ -62,7 +65,7 @@ static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, co
     case DG_CHANNEL_CT: {
         DG_TRY(dg_case_read(c, DG_FIELD_CT_HU, 0, box, out));
         float low = (float)recipe->ct_low_hu, factor = (float)(2 / (recipe->ct_high_hu - recipe->ct_low_hu));
-        for (int64_t i = 0; i < count; i++) out[i] = fminf(1, fmaxf(-1, (out[i] - low) * factor - 1));
+        for (int64_t i = 0; i < count; i++) out[i] = clip((out[i] - low) * factor - 1);
         return DG_OK;
     }
     case DG_CHANNEL_SDF:
@@ -71,7 +74,7 @@ static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, co
             return DG_OK;
         }
         DG_TRY(dg_case_read(c, DG_FIELD_SDF_MM, row, box, out));
-        for (int64_t i = 0; i < count; i++) out[i] = fminf(1, fmaxf(-1, out[i] * (1.0f / DG_SDF_CLIP_MM)));
+        for (int64_t i = 0; i < count; i++) out[i] = clip(out[i] * (1.0f / DG_SDF_CLIP_MM));
         return DG_OK;
     case DG_CHANNEL_MASK: mark(bits, row < 0 ? 0 : UINT64_C(1) << row, count, out); return DG_OK;
     case DG_CHANNEL_RX:
