@@ -10,6 +10,7 @@
 #include "dg_mpi.h"
 #include "dg_rng.h"
 #include "dg_trace.h"
+#include "launcher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { FINDINGS_MAX = 32, FINDING_TEXT = 512, BLOCK_BYTES = 4 << 20 };
+enum { FINDINGS_MAX = 32, FINDING_TEXT = 1024, BLOCK_BYTES = 4 << 20 };
 
 typedef struct settings {
     bool json;
@@ -106,12 +107,11 @@ static dg_status look_at_ranks(dg_comm *comm, findings *f)
         if (all[i].warning[0] != '\0') add(f, "affinity", WARNING, "rank %d: %s", i, all[i].warning);
         if (first && all[i].shm_bytes < 64 << 20)
             add(f, "shared memory", WARNING,
-                "%s: /dev/shm has %lld MB free; MPI inside a node and page caches want more "
+                "%s: %lld bytes free in /dev/shm; MPI inside a node and page caches want 64 MB or more "
                 "(containers: --shm-size)",
-                all[i].host, (long long)(all[i].shm_bytes >> 20));
+                all[i].host, (long long)all[i].shm_bytes);
         else if (first)
-            add(f, "shared memory", FINE, "%s: %lld MB free in /dev/shm", all[i].host,
-                (long long)(all[i].shm_bytes >> 20));
+            add(f, "shared memory", FINE, "%s: %lld bytes free in /dev/shm", all[i].host, (long long)all[i].shm_bytes);
     }
     add(f, "ranks", FINE, "%d on %d host%s, communicator %s; rank 0 on %s: %d cores allowed, %d threads", comm->size,
         hosts, hosts == 1 ? "" : "s", comm->ops->name, mine.host, mine.cores, mine.threads);
@@ -246,6 +246,25 @@ static void look_at_system(const char *folder, findings *f)
     if (driver != NULL) fclose(driver);
 }
 
+static void look_at_launcher(const dg_comm *comm, findings *f)
+{
+    char list[FINDING_TEXT / 2] = "";
+    const char *name;
+    json_t *value, *launcher = dg_launcher_json(), *set = json_object_get(launcher, "variables");
+    json_object_foreach(set, name, value)
+    {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s=%s", used == 0 ? ": " : ", ", name, json_string_value(value));
+    }
+    bool stranded = comm->size == 1 && json_object_get(set, "SLURM_JOB_ID") != NULL &&
+                    json_object_get(set, "SLURM_STEP_ID") == NULL && !dg_mpi_launched();
+    add(f, "launcher", stranded ? WARNING : FINE, "started by %s, process manager %s%s%s",
+        json_string_value(json_object_get(launcher, "started_by")),
+        json_string_value(json_object_get(launcher, "process_manager")),
+        stranded ? "; inside a Slurm job ranks are started with srun or mpirun" : "", list);
+    json_decref(launcher);
+}
+
 static void look_at_libraries(findings *f)
 {
     char library[MPI_MAX_LIBRARY_VERSION_STRING] = "", list[FINDING_TEXT] = "";
@@ -282,8 +301,9 @@ static dg_status answer(const dg_job_env *env, const settings *s, const findings
     }
     dg_status status = DG_OK;
     if (s->json)
-        status = dg_job_print_json(env, json_pack("{s:b, s:i, s:O, s:o}", "ok", good, "ranks", env->comm->size,
-                                                  "checks", checks, "build", dg_build_info()));
+        status = dg_job_print_json(env, json_pack("{s:b, s:i, s:O, s:o, s:o}", "ok", good, "ranks", env->comm->size,
+                                                  "checks", checks, "build", dg_build_info(), "launcher",
+                                                  dg_launcher_json()));
     json_decref(checks);
     return status;
 }
@@ -305,6 +325,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     DG_TRY_GOTO(status, look_at_ranks(env->comm, f), cleanup);
     DG_TRY_GOTO(status, look_at_files(env->comm, s.folder, f), cleanup);
     if (env->comm->rank == 0) {
+        look_at_launcher(env->comm, f);
         look_at_locks(s.folder, f);
         look_at_system(s.folder, f);
         look_at_libraries(f);

@@ -126,6 +126,14 @@ static void test_state(const t7_cohort *t)
     DG_CHECK(empty.channel[3].mirror == 4 && empty.loss_mask == DG_MASK_BODY);
     json_decref(a);
     json_decref(b);
+    json_t *told = dg_recipe_describe(&recipe), *list = json_object_get(told, "channels");
+    DG_CHECK(strcmp(json_string_value(json_object_get(told, "loss_mask")), "body") == 0);
+    DG_CHECK(strcmp(json_string_value(json_object_get(json_array_get(list, 0), "channel")), "ct") == 0);
+    DG_CHECK(json_object_get(json_array_get(list, 0), "mirror") == NULL);
+    DG_CHECK(strcmp(json_string_value(json_object_get(json_array_get(list, 3), "mirror")),
+                    json_string_value(json_object_get(json_array_get(list, 4), "channel"))) == 0);
+    DG_CHECK(strncmp(json_string_value(json_object_get(json_array_get(list, 3), "channel")), "sdf.", 4) == 0);
+    json_decref(told);
     DG_CHECK_OK(dg_state_memory_load(memory, &loaded)); /* compares with what it adopted */
     other = recipe;
     other.ct_high_hu = 1000;

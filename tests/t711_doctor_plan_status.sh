@@ -17,6 +17,14 @@ print(d)' "$1" "$2"; }
 ASAN_OPTIONS=detect_leaks=0 mpirun -np 2 --oversubscribe "$program" doctor --json >doctor2.json 2>/dev/null || bad "doctor on two ranks"
 [ "$(value doctor2.json ranks)" = 2 ] || bad "doctor sees other than two ranks"
 grep -q 'MPI-IO' doctor2.json || bad "doctor tried no MPI-IO on two ranks"
+grep -q 'bytes free in /dev/shm' doctor.json && grep -q 'grants a lock once' doctor.json || bad "shared memory and locks"
+[ "$(value doctor2.json launcher.started_by)" = "mpirun (Open MPI)" ] || bad "launcher of two ranks: $(cat doctor2.json)"
+[ "$(value doctor2.json launcher.variables.OMPI_COMM_WORLD_SIZE)" = 2 ] || bad "variables of two ranks"
+value doctor2.json launcher.process_manager | grep -q '^PMIx [0-9]' || bad "process manager of two ranks"
+clean() { env -u OMPI_COMM_WORLD_SIZE -u PMIX_RANK -u PMIX_VERSION -u PMI_RANK "$@"; }
+clean "$program" doctor | grep -q '^ok *launcher *started by nothing, process manager none' || bad "no launcher"
+clean env SLURM_JOB_ID=7 SLURM_NTASKS=1 SLURM_MPI_TYPE=pmix_v4 "$program" doctor >slurm.out.json || bad "doctor inside a Slurm job"
+grep -q '^warning *launcher .*Slurm job ranks are started with srun.*SLURM_MPI_TYPE=pmix_v4' slurm.out.json || bad "$(cat slurm.out.json)"
 out=$("$program" doctor --folder /nowhere 2>&1); code=$?
 [ $code = 1 ] && grep -q '^failed *files .*/nowhere' <<<"$out" || bad "doctor of a missing folder: $code $out"
 [ -z "$(ls -A | grep -v json)" ] || bad "doctor leaves files: $(ls -A)"

@@ -68,6 +68,8 @@ float dg_channel_outside(const dg_recipe *recipe, int channel);
 
 /* Everything above as JSON; the caller's. NULL: no memory. */
 json_t *dg_recipe_to_json(const dg_recipe *recipe);
+/* The same for people: kinds of channels and the loss mask as the words of the settings, mirror partners as channels. */
+json_t *dg_recipe_describe(const dg_recipe *recipe);
 /* State "data". An empty recipe (count 0) adopts what is stored; another one must equal it: DG_ERR_MISMATCH names the
  * first key that differs, with both values. */
 dg_state dg_recipe_state(dg_recipe *recipe);

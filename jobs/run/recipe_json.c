@@ -42,6 +42,30 @@ json_t *dg_recipe_to_json(const dg_recipe *recipe)
                      "seen_high_mm", reals(recipe->seen_high_mm));
 }
 
+static json_t *channel_name(const dg_channel *channel)
+{
+    static const char *const kinds[] = {"ct", "sdf", "mask", "rx", "possible_dose", "body"};
+    const char *kind = kinds[channel->kind];
+    return channel->structure[0] != '\0' ? json_sprintf("%s.%s", kind, channel->structure) : json_string(kind);
+}
+
+json_t *dg_recipe_describe(const dg_recipe *recipe)
+{
+    static const char *const masks[] = {"none", "body", "possible_dose"};
+    json_t *root = dg_recipe_to_json(recipe), *list = json_array();
+    for (int c = 0; c < recipe->count; c++) {
+        const dg_channel *channel = &recipe->channel[c];
+        json_t *item = json_pack("{s:o, s:b}", "channel", channel_name(channel), "required", channel->required);
+        if (channel->mirror != c) json_object_set_new(item, "mirror", channel_name(&recipe->channel[channel->mirror]));
+        json_array_append_new(list, item);
+    }
+    if (root == NULL) json_decref(list);
+    if (root == NULL) return NULL;
+    json_object_set_new(root, "channels", list);
+    json_object_set_new(root, "loss_mask", json_string(masks[recipe->loss_mask]));
+    return root;
+}
+
 static dg_status recipe_save(const void *object, const dg_state_sink *sink)
 {
     json_t *json = dg_recipe_to_json(object);

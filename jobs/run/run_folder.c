@@ -4,6 +4,7 @@
 #include "build_info.h"
 #include "dg_mem.h"
 #include "dg_sched.h"
+#include "launcher.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -193,6 +194,7 @@ json_t *dg_environment_json(const dg_comm *comm)
     if (root != NULL) {
         json_object_set_new(root, "mpi", json_string(library));
         json_object_set_new(root, "scheduler", json_string(sched->ops->name));
+        json_object_set_new(root, "launcher", dg_launcher_json());
     }
     dg_sched_destroy(&sched);
     if (root == NULL) return NULL;
