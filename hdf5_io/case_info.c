@@ -20,8 +20,10 @@ int dg_case_info_structure(const dg_case_info *info, const char *name)
 static dg_status check_structures(const dg_case_info *info)
 {
     if (info->structure_count < 0 || info->structure_count > DG_STRUCTURES_MAX)
-        return DG_FAIL(DG_ERR_DATA, "case %s: %d structures, at most %d are possible", info->id, info->structure_count,
-                       DG_STRUCTURES_MAX);
+        return DG_FAIL(DG_ERR_DATA,
+                       "case %s: %d structures, at most %d fit (one bit of a voxel's mask each); import it with a "
+                       "mapping that leaves some out",
+                       info->id, info->structure_count, DG_STRUCTURES_MAX);
     for (int k = 0; k < info->structure_count; k++) {
         const dg_structure *s = &info->structure[k];
         if (s->name[0] == '\0' || dg_case_info_structure(info, s->name) != k)
@@ -139,7 +141,9 @@ static dg_status count_rows(hid_t group, const char *name, int limit, int *count
     DG_TRY(dg_h5_open_dataset(group, name, role, &shape, &dataset));
     dg_h5_close(dataset);
     if (shape.rank < 1 || shape.shape[0] > limit)
-        return DG_FAIL(DG_ERR_FORMAT, "%s: dataset %s has more than %d rows", role, name, limit);
+        return DG_FAIL(DG_ERR_FORMAT,
+                       "%s: dataset %s has %lld rows, at most %d are possible; import the case again with fewer", role,
+                       name, (long long)shape.shape[0], limit);
     *count = (int)shape.shape[0];
     return DG_OK;
 }

@@ -128,6 +128,10 @@ static void check_refusals(const char *folder, t5_case *c)
     snprintf(bad.info.structure[1].name, DG_STRUCTURE_NAME, "PTV70");
     DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA, "must be unique");
     bad = c->data;
+    bad.info.structure_count = 65;
+    DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA,
+                   "65 structures, at most 64 fit (one bit of a voxel's mask each); import it with a mapping");
+    bad = c->data;
     bad.info.constraint[1] = NAN;
     DG_CHECK_FAILS(dg_case_write(folder, &bad), DG_ERR_DATA, "constraint parotid_mean is not finite");
     bad = c->data;

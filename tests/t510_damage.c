@@ -2,7 +2,7 @@
  * leaks=off: HDF5 1.10.8 loses the buffer of a chunk whose filters refuse it, and reading damaged chunks is all this does. */
 /* t510: a case file cut short or with one bit flipped, anywhere: an error that names the case (and the dataset, where the
  * bit is in one), or bits that carry no meaning. Never a crash, never another value. SPDX-License-Identifier: Apache-2.0 */
-#include "h5_impl.h"
+#include "case_impl.h"
 #include "t5_cases.h"
 
 static float good[DG_FIELD_LABEL + 1][3][5 * 6 * 7];
@@ -162,6 +162,16 @@ static void check_edits(const char *folder, const char *path, const char *bytes,
     H5Fclose(file);
     DG_CHECK(open_and_use(folder) != DG_OK);
     DG_CHECK(strstr(dg_error_last()->text, "case a") != NULL);
+
+    static dg_structure many[70]; /* more than the bits of a mask */
+    static dg_case_info info;
+    file = reopen(path, bytes, length);
+    H5Ldelete(file, "structures", H5P_DEFAULT);
+    for (int k = 0; k < 70; k++) snprintf(many[k].name, sizeof many[k].name, "s%d", k);
+    DG_CHECK_OK(dg_structures_write(file, many, 70, "edit"));
+    DG_CHECK_FAILS(dg_case_info_read(file, &info, "case a"), DG_ERR_FORMAT,
+                   "case a: dataset structures has 70 rows, at most 64 are possible");
+    H5Fclose(file);
 
     file = reopen(path, bytes, length); /* a chunk that was never written would read as the fill value */
     H5Ldelete(file, "ct", H5P_DEFAULT);
