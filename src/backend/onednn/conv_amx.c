@@ -5,9 +5,10 @@
  * voxel x - 1 on, and rows are one voxel apart. The inner dimension is rounded up to whole tiles; what lies there of the
  * next voxel meets weights of zero.
  * Zeros around the grid come from a copy: four planes (a ring along z) of some lines with a voxel of zeros at both ends.
- * The lines are few enough that the ring stays in the second-level cache; its next plane is copied line by line between
- * the products. Six tiles hold the sums of 2 x 16 voxels and 3 x 16 outputs; while they fill, the ones before are rounded
- * and stored. SPDX-License-Identifier: Apache-2.0 */
+ * The lines are few enough that the ring stays in the second-level cache. Six tiles hold the sums of 2 x 16 voxels and
+ * 3 x 16 outputs. With every step of the products a row of the sums before is rounded and stored and a vector of the
+ * ring's next plane is copied: the processor looks only a few tile instructions ahead, so that longer pieces of other
+ * work would keep the tile unit waiting. SPDX-License-Identifier: Apache-2.0 */
 #include "conv_amx.h"
 
 #include "tiles.h"
@@ -27,8 +28,19 @@ enum {
     MOST_LINES = 16,
     LEAST_LINES = 4,
     RING_BYTES = 1 << 20,
-    SUMS = 2 * TILE * BLOCK /* f32 of one set of sums */
+    SUMS = 2 * TILE * BLOCK, /* f32 of one set of sums */
+    VECTOR = 32,             /* bf16 that are copied at a time */
+    AHEAD = 8,               /* vectors from the one copied to the one asked for */
+    FEWEST_STEPS = 3,        /* see convolve */
+    MOST_STEPS = 12
 };
+
+/* A thread's small things, in front of its padded bias and its ring. */
+typedef struct desk {
+    float sum[2][SUMS];
+    uint16_t unread[TILE_ELEMENTS]; /* see convolve */
+    uint16_t zeros[VECTOR];
+} desk;
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -56,7 +68,8 @@ void dg_conv_amx_plan_make(int64_t n, int64_t z, int64_t y, int64_t x, int64_t c
     p->plane_elements = (p->lines + 2) * p->line_elements;
     /* The last rows of the last tile end behind the ring. */
     const int64_t elements = PLANES * p->plane_elements + TILE * cin + STEP * p->steps;
-    p->slab_bytes = ceil_div(elements * 2, 64) * 64 + 2 * SUMS * (int64_t)sizeof(float);
+    p->slab_bytes =
+        (int64_t)sizeof(desk) + p->blocks * BLOCK * (int64_t)sizeof(float) + ceil_div(elements * 2, 64) * 64;
     p->scratch_bytes = threads * p->slab_bytes;
     p->weight_bytes = p->blocks * TAPS * p->steps * WIDTH * TILE_ELEMENTS * 2;
 }
@@ -81,23 +94,35 @@ int64_t dg_conv_amx_output(const dg_conv_amx_plan *p, int64_t output)
     return output / BLOCK * dg_conv_amx_plane(p, TAPS) + output % BLOCK / TILE * TILE_ELEMENTS + output % TILE * 2;
 }
 
-/* Sums on their way to y: two segments of up to 16 voxels. */
+/* Sums on their way to y: two segments of up to 16 voxels, the second behind the first. */
 typedef struct pending {
-    const float *sum;
-    uint16_t *to[2];
-    int64_t voxels[2];
-    int64_t output; /* first of the block */
+    const float *sum, *next_sum, *bias;
+    uint16_t *to, *next_to;
+    int64_t voxels, next_voxels; /* still to be stored */
+    int64_t outputs;             /* of 48 */
 } pending;
+
+/* Copying of plane z into the ring. */
+typedef struct feed {
+    const uint16_t *from;
+    uint16_t *to;
+    int64_t step, left; /* of the line; step 0: zeros */
+    int64_t z, row, rows;
+    int64_t rate; /* vectors with every step */
+} feed;
 
 /* One thread's view of one item: lines [y0, y0 + lines) of planes [z0, z1) of sample n. */
 typedef struct walker {
     const dg_conv_amx_plan *plan;
     const uint16_t *x, *weights;
-    const float *bias;
     uint16_t *y, *ring;
-    float *sum; /* two sets */
+    desk *desk;
+    float *bias; /* padded to whole blocks */
     int64_t n, y0, lines, z0, z1;
+    int64_t rate; /* rows stored with every step */
+    int turn;     /* which sums are filled next */
     pending before;
+    feed feed;
 } walker;
 
 static uint16_t *ring_plane(const walker *w, int64_t z)
@@ -105,52 +130,92 @@ static uint16_t *ring_plane(const walker *w, int64_t z)
     return w->ring + (z + PLANES) % PLANES * w->plan->plane_elements;
 }
 
-/* Line `row` (0: the one above the first) of plane z into the ring. */
-static void copy_line(const walker *w, int64_t z, int64_t row)
+/* On to the next line; row 0 is the one above the first. */
+static void feed_line(walker *w)
 {
     const dg_conv_amx_plan *p = w->plan;
-    uint16_t *to = ring_plane(w, z) + row * p->line_elements;
-    const int64_t y = w->y0 - 1 + row, elements = p->x * p->cin;
-    if (z < 0 || z >= p->z || y < 0 || y >= p->y)
-        memset(to + p->cin, 0, (size_t)elements * 2);
-    else
-        memcpy(to + p->cin, w->x + ((w->n * p->z + z) * p->y + y) * elements, (size_t)elements * 2);
+    feed *f = &w->feed;
+    const int64_t row = f->row++, y = w->y0 - 1 + row;
+    const bool inside = f->z >= 0 && f->z < p->z && y >= 0 && y < p->y;
+    f->left = p->x * p->cin;
+    f->from = inside ? w->x + ((w->n * p->z + f->z) * p->y + y) * f->left : w->desk->zeros;
+    f->step = inside ? VECTOR : 0;
+    f->to = ring_plane(w, f->z) + row * p->line_elements + p->cin;
 }
 
-/* Rows [row, row + 4) of the sums before: bias, rounding, y. */
-static inline void store_rows(const walker *w, int64_t row)
+static inline __attribute__((always_inline)) void feed_vector(walker *w)
 {
-    const int64_t segment = row / TILE, first = row % TILE, cout = w->plan->cout;
-    const int64_t last = smaller(first + 4, w->before.voxels[segment]);
-    if (first >= last) return;
-    const float *sum = w->before.sum + segment * TILE * BLOCK;
-    for (int j = 0; j < WIDTH; j++) {
-        const int64_t output = w->before.output + j * TILE, left = cout - output;
-        if (left <= 0) break;
-        const __mmask16 mask = left >= TILE ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
-        const __m512 bias = w->bias != NULL ? _mm512_maskz_loadu_ps(mask, w->bias + output) : _mm512_setzero_ps();
-        for (int64_t r = first; r < last; r++) {
-            uint16_t *to = w->before.to[segment] + r * cout + j * TILE;
-            __m512 v = _mm512_add_ps(_mm512_load_ps(sum + r * BLOCK + j * TILE), bias);
-            if (w->plan->accumulate)
-                v = _mm512_add_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(
-                                         _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, to)), 16)));
-            _mm256_mask_storeu_epi16(to, mask, (__m256i)_mm512_cvtneps_pbh(v));
-        }
+    feed *f = &w->feed;
+    if (f->left <= 0) {
+        if (f->row >= f->rows) return;
+        feed_line(w);
     }
+    if (f->left >= VECTOR) {
+        _mm_prefetch((const char *)(f->from + AHEAD * f->step), _MM_HINT_T0);
+        _mm512_storeu_si512(f->to, _mm512_loadu_si512(f->from));
+    } else {
+        const __mmask32 mask = ((__mmask32)1 << f->left) - 1;
+        _mm512_mask_storeu_epi16(f->to, mask, _mm512_maskz_loadu_epi16(mask, f->from));
+    }
+    f->from += f->step;
+    f->to += VECTOR;
+    f->left -= VECTOR;
+}
+
+static void feed_rest(walker *w)
+{
+    while (w->feed.left > 0 || w->feed.row < w->feed.rows) feed_vector(w);
+}
+
+/* A row where it is not simply 48 new outputs. */
+static __attribute__((noinline)) void store_odd_row(const pending *b, bool accumulate)
+{
+    for (int64_t j = 0; j < b->outputs; j += TILE) {
+        const __mmask16 mask = (__mmask16)((1u << smaller(TILE, b->outputs - j)) - 1u);
+        __m512 v = _mm512_add_ps(_mm512_load_ps(b->sum + j), _mm512_load_ps(b->bias + j));
+        if (accumulate)
+            v = _mm512_add_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(
+                                     _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, b->to + j)), 16)));
+        _mm256_mask_storeu_epi16(b->to + j, mask, (__m256i)_mm512_cvtneps_pbh(v));
+    }
+}
+
+/* The next row of the sums before: bias, rounding, y. */
+static inline __attribute__((always_inline)) void store_row(walker *w)
+{
+    pending *b = &w->before;
+    if (b->voxels == 0) {
+        if (b->next_voxels == 0) return;
+        b->voxels = b->next_voxels;
+        b->sum = b->next_sum;
+        b->to = b->next_to;
+        b->next_voxels = 0;
+    }
+    if (b->outputs == BLOCK && !w->plan->accumulate) {
+        const __m512 v0 = _mm512_add_ps(_mm512_load_ps(b->sum), _mm512_load_ps(b->bias));
+        const __m512 v1 = _mm512_add_ps(_mm512_load_ps(b->sum + TILE), _mm512_load_ps(b->bias + TILE));
+        const __m512 v2 = _mm512_add_ps(_mm512_load_ps(b->sum + 2 * TILE), _mm512_load_ps(b->bias + 2 * TILE));
+        _mm512_storeu_si512(b->to, (__m512i)_mm512_cvtne2ps_pbh(v1, v0));
+        _mm256_storeu_si256((__m256i *)(b->to + 2 * TILE), (__m256i)_mm512_cvtneps_pbh(v2));
+    } else {
+        store_odd_row(b, w->plan->accumulate);
+    }
+    b->voxels--;
+    b->sum += BLOCK;
+    b->to += w->plan->cout;
 }
 
 static void store_rest(walker *w)
 {
-    for (int64_t row = 0; row < 2 * TILE; row += 4) store_rows(w, row);
-    w->before.voxels[0] = w->before.voxels[1] = 0;
+    while (w->before.voxels + w->before.next_voxels > 0) store_row(w);
 }
 
 /* Products of one (z, y) tap for two segments and `width` output tiles. */
-static inline __attribute__((always_inline)) void multiply(const uint16_t *a0, const uint16_t *a1, int64_t stride,
-                                                           const uint16_t *b, int64_t steps, const int width)
+static inline __attribute__((always_inline)) void multiply(walker *w, const uint16_t *a0, const uint16_t *a1,
+                                                           const uint16_t *b, const int width)
 {
-    for (int64_t s = 0; s < steps; s++, a0 += STEP, a1 += STEP, b += WIDTH * TILE_ELEMENTS) {
+    const int64_t stride = w->plan->cin * 2, rows = w->rate, vectors = w->feed.rate;
+    for (int64_t s = 0; s < w->plan->steps; s++, a0 += STEP, a1 += STEP, b += WIDTH * TILE_ELEMENTS) {
         _tile_loadd(6, a0, stride);
         _tile_loadd(7, b, 64);
         _tile_dpbf16ps(0, 6, 7);
@@ -162,17 +227,18 @@ static inline __attribute__((always_inline)) void multiply(const uint16_t *a0, c
             _tile_loadd(7, b + 2 * TILE_ELEMENTS, 64);
             _tile_dpbf16ps(2, 6, 7);
         }
-        _tile_loadd(6, a1, stride);
-        _tile_loadd(7, b, 64);
-        _tile_dpbf16ps(3, 6, 7);
-        if (width > 1) {
-            _tile_loadd(7, b + TILE_ELEMENTS, 64);
-            _tile_dpbf16ps(4, 6, 7);
-        }
+        for (int64_t i = 0; i < rows; i++) store_row(w);
+        _tile_loadd(6, a1, stride); /* and backwards: the last weights are still there */
         if (width > 2) {
-            _tile_loadd(7, b + 2 * TILE_ELEMENTS, 64);
             _tile_dpbf16ps(5, 6, 7);
+            _tile_loadd(7, b + TILE_ELEMENTS, 64);
         }
+        if (width > 1) {
+            _tile_dpbf16ps(4, 6, 7);
+            _tile_loadd(7, b, 64);
+        }
+        _tile_dpbf16ps(3, 6, 7);
+        for (int64_t i = 0; i < vectors; i++) feed_vector(w);
     }
 }
 
@@ -191,11 +257,13 @@ static inline __attribute__((always_inline)) void take_sums(float *sum, const in
     }
 }
 
-/* All taps for segments `at` (elements from the first line above) of plane z. */
-static inline __attribute__((always_inline)) void convolve(const walker *w, int64_t z, const int64_t at[2],
+/* All taps for segments `at` (elements from the first line above) of plane z. A tile store that comes more than about
+ * a hundred products after the last one takes hundreds of cycles (measured): stores nobody reads keep it quick. */
+static inline __attribute__((always_inline)) void convolve(walker *w, int64_t z, const int64_t at[2],
                                                            const uint16_t *weights, float *sum, const int width)
 {
     const dg_conv_amx_plan *p = w->plan;
+    const bool keep_awake = p->steps >= FEWEST_STEPS && p->steps <= MOST_STEPS;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -204,49 +272,62 @@ static inline __attribute__((always_inline)) void convolve(const walker *w, int6
     _tile_zero(5);
     for (int64_t t = 0; t < TAPS; t++) {
         const uint16_t *a = ring_plane(w, z + t / 3 - 1) + t % 3 * p->line_elements;
-        multiply(a + at[0], a + at[1], p->cin * 2, weights + dg_conv_amx_plane(p, t), p->steps, width);
-        if (t < 8) store_rows(w, 4 * t);
+        multiply(w, a + at[0], a + at[1], weights + dg_conv_amx_plane(p, t), width);
+        if (keep_awake) _tile_stored(7, w->desk->unread, 64);
     }
+    store_rest(w);
     take_sums(sum, width);
+}
+
+/* Where segment `segment` of plane z begins: in the ring's plane, and in y. */
+static int64_t ring_place(const walker *w, int64_t segment)
+{
+    const dg_conv_amx_plan *p = w->plan;
+    return segment / p->segments * p->line_elements + segment % p->segments * TILE * p->cin;
+}
+
+static uint16_t *output_place(const walker *w, int64_t z, int64_t segment, int64_t *voxels)
+{
+    const dg_conv_amx_plan *p = w->plan;
+    const int64_t line = segment / p->segments, x0 = segment % p->segments * TILE;
+    *voxels = smaller(TILE, p->x - x0);
+    return w->y + (((w->n * p->z + z) * p->y + w->y0 + line) * p->x + x0) * p->cout;
 }
 
 /* Segments 2 * pair and the next of plane z for a block of outputs. */
 static void run_pair(walker *w, int64_t z, int64_t pair, int64_t block)
 {
     const dg_conv_amx_plan *p = w->plan;
-    const uint16_t *weights = w->weights + dg_conv_amx_output(p, block * BLOCK);
-    float *sum = w->before.sum == w->sum ? w->sum + SUMS : w->sum;
-    pending next = {.sum = sum, .output = block * BLOCK};
-    int64_t at[2];
-    for (int64_t i = 0; i < 2; i++) {
-        const bool exists = 2 * pair + i < w->lines * p->segments; /* the last may be alone */
-        const int64_t segment = exists ? 2 * pair + i : 2 * pair;
-        const int64_t line = segment / p->segments, x0 = segment % p->segments * TILE;
-        at[i] = line * p->line_elements + x0 * p->cin;
-        next.voxels[i] = exists ? smaller(TILE, p->x - x0) : 0;
-        next.to[i] = w->y + (((w->n * p->z + z) * p->y + w->y0 + line) * p->x + x0) * p->cout + next.output;
-    }
-    const int64_t tiles = ceil_div(p->cout - next.output, TILE);
-    if (tiles >= 3)
+    const int64_t first = 2 * pair, output = block * BLOCK;
+    const bool alone = first + 1 == w->lines * p->segments;
+    const int64_t at[2] = {ring_place(w, first), ring_place(w, alone ? first : first + 1)};
+    const uint16_t *weights = w->weights + dg_conv_amx_output(p, output);
+    float *sum = w->desk->sum[w->turn];
+    pending next = {.sum = sum,
+                    .next_sum = sum + TILE * BLOCK,
+                    .bias = w->bias + output,
+                    .outputs = smaller(BLOCK, p->cout - output)};
+    next.to = output_place(w, z, first, &next.voxels) + output;
+    if (!alone) next.next_to = output_place(w, z, first + 1, &next.next_voxels) + output;
+    if (next.outputs > 2 * TILE)
         convolve(w, z, at, weights, sum, 3);
-    else if (tiles == 2)
+    else if (next.outputs > TILE)
         convolve(w, z, at, weights, sum, 2);
     else
         convolve(w, z, at, weights, sum, 1);
     w->before = next;
+    w->turn = 1 - w->turn;
 }
 
 static void run_plane(walker *w, int64_t z)
 {
     const dg_conv_amx_plan *p = w->plan;
-    const int64_t pairs = ceil_div(w->lines * p->segments, 2), rows = w->lines + 2, total = p->blocks * pairs;
-    int64_t copied = z + 2 <= w->z1 ? 0 : rows, done = 0;
+    const int64_t pairs = ceil_div(w->lines * p->segments, 2), rows = w->lines + 2;
+    w->feed = (feed){.z = z + 2, .rows = z + 2 <= w->z1 ? rows : 0};
+    w->feed.rate = ceil_div(rows * ceil_div(p->x * p->cin, VECTOR), p->blocks * pairs * TAPS * p->steps);
     for (int64_t block = 0; block < p->blocks; block++)
-        for (int64_t pair = 0; pair < pairs; pair++) {
-            done++;
-            while (copied < rows && copied * total < done * rows) copy_line(w, z + 2, copied++);
-            run_pair(w, z, pair, block);
-        }
+        for (int64_t pair = 0; pair < pairs; pair++) run_pair(w, z, pair, block);
+    feed_rest(w);
 }
 
 static void run_item(walker *w, int64_t item)
@@ -257,8 +338,10 @@ static void run_item(walker *w, int64_t item)
     w->z0 = item / p->line_blocks % p->plane_blocks * p->planes;
     w->z1 = smaller(p->z, w->z0 + p->planes);
     w->n = item / p->line_blocks / p->plane_blocks;
-    for (int64_t z = w->z0 - 1; z <= w->z0 + 1; z++)
-        for (int64_t row = 0; row < w->lines + 2; row++) copy_line(w, z, row);
+    for (int64_t z = w->z0 - 1; z <= w->z0 + 1; z++) {
+        w->feed = (feed){.z = z, .rows = w->lines + 2};
+        feed_rest(w);
+    }
     for (int64_t z = w->z0; z < w->z1; z++) run_plane(w, z);
     store_rest(w);
 }
@@ -271,13 +354,11 @@ void dg_conv_amx_run(const dg_conv_amx_plan *p, const uint16_t *x, const uint16_
     {
         char *mine = scratch + omp_get_thread_num() * p->slab_bytes;
         memset(mine, 0, (size_t)p->slab_bytes); /* the voxels at both ends of the lines stay zero */
-        walker w = {.plan = p,
-                    .x = x,
-                    .weights = weights,
-                    .bias = bias,
-                    .y = y,
-                    .ring = (uint16_t *)(mine + 2 * SUMS * sizeof(float)),
-                    .sum = (float *)mine};
+        walker w = {.plan = p, .x = x, .weights = weights, .y = y, .desk = (desk *)mine};
+        w.bias = (float *)(mine + sizeof(desk));
+        w.ring = (uint16_t *)(w.bias + p->blocks * BLOCK);
+        w.rate = ceil_div(2 * TILE, TAPS * p->steps);
+        if (bias != NULL) memcpy(w.bias, bias, (size_t)p->cout * sizeof(float));
         tiles_configure();
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < items; item++) run_item(&w, item);
