@@ -70,18 +70,20 @@ static dg_status inspect_checkpoint(const char *path, finding *f)
     return DG_OK;
 }
 
-static json_t *structure_counts(const dg_cohort *cohort)
+static void count_name(json_t *counts, const char *name)
 {
-    json_t *counts = json_object();
+    json_int_t before = json_integer_value(json_object_get(counts, name));
+    json_object_set_new(counts, name, json_integer(before + 1));
+}
+
+/* In how many cases each structure, and each element of a constraint vector, is. */
+static void count_names(const dg_cohort *cohort, json_t *structures, json_t *constraints)
+{
     for (int64_t i = 0; i < dg_cohort_count(cohort); i++) {
         const dg_case_info *info = dg_cohort_case(cohort, i);
-        for (int k = 0; k < info->structure_count; k++) {
-            const char *name = info->structure[k].name;
-            json_int_t before = json_integer_value(json_object_get(counts, name));
-            json_object_set_new(counts, name, json_integer(before + 1));
-        }
+        for (int k = 0; k < info->structure_count; k++) count_name(structures, info->structure[k].name);
+        for (int k = 0; k < info->constraint_count; k++) count_name(constraints, info->constraint_name[k]);
     }
-    return counts;
 }
 
 static dg_status describe_cohort(const dg_cohort *cohort, const char *path, bool quick, dg_log *log, finding *f)
@@ -90,6 +92,8 @@ static dg_status describe_cohort(const dg_cohort *cohort, const char *path, bool
     int64_t count = dg_cohort_count(cohort), with_dose = 0;
     DG_TRY(dg_cohort_content_hash(cohort, hex));
     DG_TRY(start_finding(path, "cohort", f));
+    json_t *structures = json_object(), *constraints = json_object();
+    count_names(cohort, structures, constraints);
     for (int64_t i = 0; i < count; i++) {
         const dg_case_info *info = dg_cohort_case(cohort, i);
         with_dose += info->has_dose;
@@ -99,7 +103,8 @@ static dg_status describe_cohort(const dg_cohort *cohort, const char *path, bool
     json_object_set_new(f->object, "cases", json_integer(count));
     json_object_set_new(f->object, "cases_with_dose", json_integer(with_dose));
     json_object_set_new(f->object, "content_sha256", json_string(hex));
-    json_object_set_new(f->object, "structures", structure_counts(cohort));
+    json_object_set_new(f->object, "structures", structures);
+    json_object_set_new(f->object, "constraints", constraints);
     json_object_set_new(f->object, "checksums", json_boolean(!quick));
     return DG_OK;
 }
@@ -190,7 +195,11 @@ static dg_status describe_case(const dg_cohort *cohort, int64_t index, const cha
     json_object_set_new(f->object, "spacing_mm_zyx", json_pack("[f, f, f]", spacing[0], spacing[1], spacing[2]));
     json_object_set_new(f->object, "prescription_gy", json_real(info->prescription_gy));
     json_object_set_new(f->object, "has_dose", json_boolean(info->has_dose));
+    json_t *constraints = json_object();
+    for (int k = 0; k < info->constraint_count; k++)
+        json_object_set_new(constraints, info->constraint_name[k], json_real((double)info->constraint[k]));
     json_object_set_new(f->object, "structures", names);
+    json_object_set_new(f->object, "constraints", constraints);
     json_object_set_new(f->object, "content_sha256", json_string(info->content_sha256));
     return DG_OK;
 }

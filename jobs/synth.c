@@ -19,7 +19,7 @@ typedef struct synth_config {
     dg_int_list shape;
     dg_double_list spacing_mm;
     int ambiguity; /* dg_ambiguity */
-    bool json;
+    bool constraints, json;
 } synth_config;
 
 static const char *const ambiguity_names[] = {"none", "one", "two", NULL};
@@ -42,6 +42,9 @@ static const dg_option rows[] = {
      .names = ambiguity_names, .fallback = "none", .unit = "",
      .help = "hidden choices of the planner: none, one mode (how strongly organs are spared, gantry weights), or two modes "
              "(also which side); with choices, truth_mean/ and truth_std/ hold the exact mean and spread of every voxel"},
+    {.key = "synth.constraints", .flag = "constraints", .type = DG_OPT_BOOL,
+     .offset = offsetof(synth_config, constraints), .fallback = "false", .unit = "",
+     .help = "every case has a constraint vector that tells the choices on parotids and larynx (data.constraints)"},
     {.key = "synth.json", .flag = "json", .type = DG_OPT_BOOL, .offset = offsetof(synth_config, json), .fallback = "false",
      .unit = "", .help = "print the result as JSON"},
 };
@@ -51,6 +54,9 @@ static dg_status check_output(const synth_config *config)
 {
     char index[DG_PATH_MAX];
     if (config->output[0] == '\0') return DG_FAIL(DG_ERR_USAGE, "synth: name the folder of the new cohort with -o");
+    if (config->constraints && config->ambiguity == DG_AMBIGUITY_NONE)
+        return DG_FAIL(DG_ERR_USAGE, "synth: --constraints tells the planner's choices and --ambiguity none leaves him "
+                                     "none; add --ambiguity one or two");
     DG_TRY(dg_path_join(index, config->output, "cohort.h5"));
     if (dg_file_exists(index))
         return DG_FAIL(DG_ERR_USAGE, "synth: '%s' holds a cohort already; remove it or choose another folder",
@@ -81,7 +87,8 @@ static dg_status write_truth(const synth_config *config, const char *folder_name
 
 static dg_status write_case(const synth_config *config, int64_t index)
 {
-    dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed, .ambiguity = (dg_ambiguity)config->ambiguity};
+    dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed, .ambiguity = (dg_ambiguity)config->ambiguity,
+                                        .constraints = config->constraints};
     memcpy(phantom_config.shape, config->shape.value, sizeof phantom_config.shape);
     memcpy(phantom_config.spacing_mm, config->spacing_mm.value, sizeof phantom_config.spacing_mm);
     dg_phantom *phantom;
@@ -153,7 +160,7 @@ static dg_status run_synth(const dg_job_env *env, int argc, char *const *argv, i
     dg_options options;
     int positional_count = 0;
     bool helped = false;
-    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--cases N] [--shape z,y,x] [--ambiguity none|one|two]",
+    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--cases N] [--shape z,y,x] [--ambiguity none|one|two] [--constraints]",
                                         .rows = rows,
                                         .row_count = (int)(sizeof rows / sizeof rows[0]),
                                         .target = &config};

@@ -142,6 +142,66 @@ static void test_state(const t7_cohort *t)
     dg_state_memory_destroy(&memory);
 }
 
+static void check_pairs(const dg_recipe *recipe, const int want[4])
+{
+    for (int k = 0; k < 4; k++) DG_CHECK(recipe->constraint_mirror[k] == want[k]);
+}
+
+/* Constraints of paired structures change places in mirrored samples, and a checkpoint keeps the pairs. */
+static void test_constraints(void)
+{
+    static const char *const names[4] = {"Left mean", "Leftover", "Right mean", "PTV70"};
+    static const int paired[4] = {2, 1, 0, 3}, alone[4] = {0, 1, 2, 3};
+    const char *const yaml = "{data: {patch: auto, constraints: true, augment: {flip: true}}}";
+    dg_run_config config;
+    dg_recipe recipe, adopted = {.count = 0}, without;
+    dg_state_registry saved = {.count = 0}, loaded = {.count = 0}, third = {.count = 0};
+    dg_state_memory *memory;
+    t7_cohort told;
+    float vector[4];
+    t7_create(&told, 4, shape);
+    for (int c = 0; c < 4; c++) {
+        dg_case_info *info = &told.data[c].info;
+        info->constraint_count = 4;
+        for (int k = 0; k < 4; k++) {
+            snprintf(info->constraint_name[k], DG_STRUCTURE_NAME, "%s", names[k]);
+            info->constraint[k] = (float)(k + 1);
+        }
+    }
+    dg_cohort_close(&told.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(told.data, 4, &told.cohort));
+    t7_config(yaml, &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, told.cohort, all, 4, &recipe));
+    check_pairs(&recipe, paired);
+    dg_recipe_constraints(&recipe, dg_cohort_case(told.cohort, 0), false, vector);
+    DG_CHECK(vector[0] == 1 && vector[1] == 2 && vector[2] == 3 && vector[3] == 4);
+    dg_recipe_constraints(&recipe, dg_cohort_case(told.cohort, 0), true, vector);
+    DG_CHECK(vector[0] == 3 && vector[1] == 2 && vector[2] == 1 && vector[3] == 4);
+    DG_CHECK_OK(dg_state_memory_create(&memory));
+    DG_CHECK_OK(dg_state_register(&saved, dg_recipe_state(&recipe)));
+    DG_CHECK_OK(dg_state_memory_save(memory, &saved));
+    DG_CHECK_OK(dg_state_register(&loaded, dg_recipe_state(&adopted)));
+    DG_CHECK_OK(dg_state_memory_load(memory, &loaded));
+    check_pairs(&adopted, paired);
+    without = recipe; /* as a checkpoint of before there were pairs */
+    memcpy(without.constraint_mirror, alone, sizeof alone);
+    DG_CHECK_OK(dg_state_register(&third, dg_recipe_state(&without)));
+    DG_CHECK_OK(dg_state_memory_save(memory, &third));
+    adopted.count = 0;
+    DG_CHECK_OK(dg_state_memory_load(memory, &loaded));
+    check_pairs(&adopted, alone);
+    dg_state_memory_destroy(&memory);
+    for (int c = 0; c < 4; c++) snprintf(told.data[c].info.constraint_name[2], DG_STRUCTURE_NAME, "Rightmost");
+    dg_cohort_close(&told.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(told.data, 4, &told.cohort));
+    DG_CHECK_FAILS(dg_recipe_resolve(&config, told.cohort, all, 4, &recipe), DG_ERR_USAGE,
+                   "constraint 'Left mean' is in the vectors of the cases and 'Right mean' is not");
+    t7_config("{data: {patch: auto, constraints: true}}", &config);
+    DG_CHECK_OK(dg_recipe_resolve(&config, told.cohort, all, 4, &recipe));
+    check_pairs(&recipe, alone);
+    t7_release(&told);
+}
+
 int main(void)
 {
     t7_cohort t;
@@ -152,6 +212,7 @@ int main(void)
     test_refused(&t);
     test_geometry();
     test_state(&t);
+    test_constraints();
     t7_release(&t);
     return 0;
 }

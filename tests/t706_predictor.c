@@ -24,7 +24,7 @@ static void open_bench(const t7_cohort *t, const char *yaml, float output_bias, 
     dg_run_config config;
     t7_config(yaml, &config);
     DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, cases, 2, &b->recipe));
-    dg_model_config model = dg_run_config_model(&config, b->recipe.count, 0);
+    dg_model_config model = dg_run_config_model(&config, b->recipe.count, b->recipe.constraint_count);
     DG_CHECK_OK(dg_model_create(&model, &b->model));
     dg_backend_options options = {.threads = 1};
     DG_CHECK_OK(dg_backend_create("ref", &options, &b->backend));
@@ -83,7 +83,7 @@ static void test_limits(const t7_cohort *t)
 
 /* Case 1 made the mirror image of case 0, sides swapped: with flips the predictions are mirror images, bit for bit;
  * without they are not. */
-static void test_mirror(const char *yaml)
+static void test_mirror(const char *yaml, bool told)
 {
     t7_cohort m;
     bench b;
@@ -98,6 +98,15 @@ static void test_mirror(const char *yaml)
         m.masks[0][i] |= 8;
         m.masks[1][j] = bits | 8;
         m.ct[1][j] = m.ct[0][i];
+    }
+    for (int c = 0; told && c < 2; c++) {
+        static const char *const names[3] = {"Left dose", "level", "Right dose"};
+        dg_case_info *info = &m.data[c].info;
+        info->constraint_count = 3;
+        for (int k = 0; k < 3; k++) snprintf(info->constraint_name[k], DG_STRUCTURE_NAME, "%s", names[k]);
+        info->constraint[c == 0 ? 0 : 2] = 2;
+        info->constraint[1] = 0.5f;
+        info->constraint[c == 0 ? 2 : 0] = -3;
     }
     dg_cohort_close(&m.cohort);
     DG_CHECK_OK(dg_cohort_memory_create(m.data, 2, &m.cohort));
@@ -215,10 +224,15 @@ int main(void)
     t7_create(&t, 2, shape);
     test_limits(&t);
     test_bad_input();
-    test_mirror(whole);
+    test_mirror(whole, false);
+    test_mirror(
+        "{data: {channels: [ct, mask.Left, mask.Right], patch: auto, ct_range: [-300, 300], constraints: true}, "
+        "model: {base: 4, levels: 2, cond_channels: 8}}",
+        true);
     test_mirror(
         "{data: {channels: [ct, mask.Left, mask.Right], patch: auto, coarsen: [1, 1, 5], ct_range: [-300, 300]}, "
-        "model: {base: 4, levels: 2}}");
+        "model: {base: 4, levels: 2}}",
+        false);
     test_windows(&t);
     test_lacking(&t);
     t7_release(&t);

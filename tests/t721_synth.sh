@@ -21,6 +21,25 @@ dg 0 synth -o other $small --seed 43
 dg 0 synth -o clear --cases 5 --shape 16,18,20 --spacing 12,12,12
 [ ! -e clear/truth_std ] || fail "a spread where nothing is hidden"
 
+# Told choices: the same patients with a vector, from which a conditioned network trains and predicts.
+dg 0 synth -o told --cases 8 --shape 16,16,16 --spacing 14,18,18 --ambiguity two --constraints
+dg 0 synth -o untold --cases 8 --shape 16,16,16 --spacing 14,18,18 --ambiguity two
+dg 0 inspect told
+said "LeftParotid dose" "RightParotid dose" "Larynx dose"
+cmp told/truth_mean/phantom-0001.h5 untold/truth_mean/phantom-0001.h5 || fail "the vector changes the truth"
+dg 2 synth -o x --constraints
+said "add --ambiguity one or two"
+settings="--set data.patch=[16,16,16] --set model.base=4 --set model.levels=2 --set model.cond_channels=8 --set train.batch=2
+    --set train.steps=6 --set data.augment.flip=true --set predict.flips=true --set data.cohort=told --set train.threads=1"
+dg 0 train $settings --set run.name=told --set data.constraints=true --set train.reduction=ordered
+ranks 2 0 train $settings --set run.name=two --set data.constraints=true --set train.reduction=ordered
+same "weights on two ranks" "$(value weights_sha256 runs/told/training_summary.json)" "$(value weights_sha256 runs/two/training_summary.json)"
+dg 0 predict --checkpoint runs/told/checkpoints/last.h5 --cohort told -o predicted
+dg 3 predict --checkpoint runs/told/checkpoints/last.h5 --cohort untold -o refused
+said "constraint 0 is 'absent', the network wants 'LeftParotid dose'"
+dg 1 train $settings --set run.name=untold --set data.constraints=true --set data.cohort=untold
+said "has no constraint vector; set data.constraints to false"
+
 dg 2 synth -o plain $small
 said "'plain' holds a cohort already; remove it or choose another folder"
 dg 2 synth

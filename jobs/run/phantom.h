@@ -21,6 +21,7 @@ typedef struct dg_phantom_config {
     double spacing_mm[3]; /* zyx */
     uint64_t seed;
     dg_ambiguity ambiguity;
+    bool constraints; /* the vector of the case tells how the plan spares parotids and larynx */
 } dg_phantom_config;
 
 /* One case; everything is owned by it, `data` points into it. */
@@ -31,6 +32,10 @@ typedef struct dg_phantom {
     float *mean_gy, *std_gy; /* of dose_gy over the hidden choices, given the anatomy */
     uint64_t *masks;
 } dg_phantom;
+
+/* The vector, [3]: relative change of the dose in left parotid, right parotid and larynx that the hidden choices make,
+ * named "LeftParotid dose", "RightParotid dose", "Larynx dose"; 0 without ambiguity. Level and gantry stay hidden, so that
+ * truth_mean and truth_std are those of somebody who does not know the vector. */
 
 /* Makes case `index` (id "phantom-0001" for 0) with hidden choices number `draw`. Not collective.
  * DG_ERR_USAGE: shape or spacing out of range. */

@@ -6,6 +6,7 @@
 #include "phantom_impl.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { BEAMS = 9, MODES = 7 };
 
@@ -27,6 +28,21 @@ static void draw_plan(const dg_phantom_config *config, int64_t index, uint32_t d
         p->variance[j] = j == Z_SIDE ? 1.0 : 1.0 / 3.0;
         p->amplitude[j] = config->ambiguity == DG_AMBIGUITY_NONE ? 0.0 : one[j];
         if (config->ambiguity == DG_AMBIGUITY_TWO && j != Z_LEVEL) p->amplitude[j] = j == Z_SIDE ? 0.5 : 0.3 * one[j];
+    }
+}
+
+/* What the plan says of organs. The side counts as less on one side and more on the other, so that left and right
+ * change places in a mirrored patient. */
+static void tell_plan(const plan *p, dg_case_info *info)
+{
+    static const char *const names[] = {"LeftParotid dose", "RightParotid dose", "Larynx dose"};
+    double side = p->z[Z_SIDE] * p->amplitude[Z_SIDE];
+    const double value[] = {p->z[Z_LEFT] * p->amplitude[Z_LEFT] + side, p->z[Z_RIGHT] * p->amplitude[Z_RIGHT] - side,
+                            p->z[Z_LARYNX] * p->amplitude[Z_LARYNX]};
+    info->constraint_count = 3;
+    for (int k = 0; k < 3; k++) {
+        snprintf(info->constraint_name[k], sizeof info->constraint_name[k], "%s", names[k]);
+        info->constraint[k] = (float)value[k];
     }
 }
 
@@ -143,6 +159,7 @@ dg_status ph_dose(const ph_anatomy *anatomy, const dg_phantom_config *config, in
     const dg_grid *grid = &anatomy->grid;
     plan p;
     draw_plan(config, index, draw, &p);
+    if (config->constraints) tell_plan(&p, &phantom->data.info);
     dg_status status = distances(phantom, grid, distance);
     int64_t at = 0;
     for (int64_t z = 0; z < grid->shape[0] && status == DG_OK; z++)

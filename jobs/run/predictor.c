@@ -130,8 +130,9 @@ static dg_status run_network(dg_predictor *p, const dg_case_info *info, bool mir
     dg_sample_interleave(dg_source_recipe(p->source), &p->size, mirrored, p->channels, p->input);
     DG_TRY(backend->ops->upload(backend, input.data, p->input, dg_sample_input_bytes(&p->size)));
     if (constraints.data != NULL) {
-        DG_TRY(backend->ops->upload(backend, constraints.data, info->constraint,
-                                    p->size.constraints * (int64_t)sizeof(float)));
+        float vector[DG_CONSTRAINTS_MAX];
+        dg_recipe_constraints(dg_source_recipe(p->source), info, mirrored, vector);
+        DG_TRY(backend->ops->upload(backend, constraints.data, vector, p->size.constraints * (int64_t)sizeof(float)));
     }
     DG_TRY(dg_plan_forward(p->plan, p->trace));
     DG_TRY(backend->ops->download(backend, p->output, dg_plan_output(p->plan).data,

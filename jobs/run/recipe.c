@@ -156,6 +156,50 @@ static dg_status pair_channels(const dg_run_config *config, const dg_cohort *coh
     return DG_OK;
 }
 
+/* A constraint is named after its structure: "LeftParotid mean". Its partner has the partner's name in that place. */
+static bool partner_constraint(const dg_case_info *info, const char *name, char partner[2 * DG_STRUCTURE_NAME])
+{
+    for (int s = 0; s < info->structure_count; s++) {
+        const dg_structure *structure = &info->structure[s];
+        size_t length = strlen(structure->name);
+        bool named = strncmp(name, structure->name, length) == 0 && (name[length] == ' ' || name[length] == '\0');
+        if (!named || structure->mirror[0] == '\0') continue;
+        snprintf(partner, 2 * DG_STRUCTURE_NAME, "%s%s", structure->mirror, name + length);
+        return true;
+    }
+    return false;
+}
+
+static dg_status pair_constraints(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases,
+                                  int64_t count, dg_recipe *out)
+{
+    for (int k = 0; k < out->constraint_count; k++) {
+        char partner[2 * DG_STRUCTURE_NAME];
+        bool paired = false;
+        out->constraint_mirror[k] = k;
+        for (int64_t i = 0; i < count && !paired; i++)
+            paired = partner_constraint(dg_cohort_case(cohort, cases[i]), out->constraint_name[k], partner);
+        if (!paired) continue;
+        int other = 0;
+        while (other < out->constraint_count && strcmp(out->constraint_name[other], partner) != 0) other++;
+        if (other < out->constraint_count) {
+            out->constraint_mirror[k] = other;
+        } else if (config->data.augment.flip || config->predict.flips) {
+            return DG_FAIL(DG_ERR_USAGE,
+                           "mirrored samples need both sides: constraint '%s' is in the vectors of the cases and '%s' "
+                           "is not; switch off data.augment.flip and predict.flips",
+                           out->constraint_name[k], partner);
+        }
+    }
+    return DG_OK;
+}
+
+void dg_recipe_constraints(const dg_recipe *recipe, const dg_case_info *info, bool mirrored, float *out)
+{
+    for (int k = 0; k < recipe->constraint_count; k++)
+        out[k] = info->constraint[mirrored ? recipe->constraint_mirror[k] : k];
+}
+
 static dg_status take_constraints(const dg_cohort *cohort, const int64_t *cases, int64_t count, dg_recipe *out)
 {
     const dg_case_info *first = dg_cohort_case(cohort, cases[0]);
@@ -214,7 +258,10 @@ dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort
     }
     DG_TRY(count_channels(cohort, cases, count, out));
     DG_TRY(pair_channels(config, cohort, cases, count, out));
-    if (data->constraints) DG_TRY(take_constraints(cohort, cases, count, out));
+    if (data->constraints) {
+        DG_TRY(take_constraints(cohort, cases, count, out));
+        DG_TRY(pair_constraints(config, cohort, cases, count, out));
+    }
     return survey_cases(cohort, cases, count, out);
 }
 

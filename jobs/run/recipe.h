@@ -38,6 +38,7 @@ typedef struct dg_recipe {
     int64_t patch[3];     /* zyx on the network's grid; 0: the whole volume */
     int loss_mask;        /* dg_loss_mask */
     char constraint_name[DG_CONSTRAINTS_MAX][DG_STRUCTURE_NAME];
+    int constraint_mirror[DG_CONSTRAINTS_MAX]; /* element that takes its place in a mirrored sample */
     int constraint_count;
     double seen_low_mm[3], seen_high_mm[3]; /* native spacing of the training cases */
 } dg_recipe;
@@ -63,6 +64,8 @@ DG_MUST_USE dg_status dg_recipe_scale(const dg_recipe *recipe, const dg_case_inf
  * net->shape * sub, which is the native grid (padded at its end) unless data.spacing_mm resamples. */
 void dg_recipe_geometry(const dg_recipe *recipe, const dg_grid *native, dg_grid *net, int64_t sub_zyx[3]);
 bool dg_recipe_resamples(const dg_recipe *recipe);
+/* The constraint vector of a case [constraint_count], of the mirrored case where asked for. */
+void dg_recipe_constraints(const dg_recipe *recipe, const dg_case_info *info, bool mirrored, float *out);
 /* Value of a channel outside the volume. */
 float dg_channel_outside(const dg_recipe *recipe, int channel);
 

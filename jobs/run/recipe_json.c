@@ -31,15 +31,22 @@ static json_t *wholes(const int64_t *value)
 
 json_t *dg_recipe_to_json(const dg_recipe *recipe)
 {
-    json_t *names = json_array();
+    json_t *names = json_array(), *mirror = json_array();
+    bool paired = false;
     for (int k = 0; k < recipe->constraint_count; k++) {
         json_array_append_new(names, json_string(recipe->constraint_name[k]));
+        json_array_append_new(mirror, json_integer(recipe->constraint_mirror[k]));
+        paired = paired || recipe->constraint_mirror[k] != k;
     }
-    return json_pack("{s:o, s:[f, f], s:f, s:o, s:o, s:o, s:i, s:o, s:o, s:o}", "channels", channels_to_json(recipe),
-                     "ct_range_hu", recipe->ct_low_hu, recipe->ct_high_hu, "scale_gy", recipe->scale_gy, "spacing_mm",
-                     reals(recipe->spacing_mm), "coarsen", wholes(recipe->coarsen), "patch", wholes(recipe->patch),
-                     "loss_mask", recipe->loss_mask, "constraints", names, "seen_low_mm", reals(recipe->seen_low_mm),
-                     "seen_high_mm", reals(recipe->seen_high_mm));
+    json_t *root = json_pack(
+        "{s:o, s:[f, f], s:f, s:o, s:o, s:o, s:i, s:o, s:o, s:o}", "channels", channels_to_json(recipe), "ct_range_hu",
+        recipe->ct_low_hu, recipe->ct_high_hu, "scale_gy", recipe->scale_gy, "spacing_mm", reals(recipe->spacing_mm),
+        "coarsen", wholes(recipe->coarsen), "patch", wholes(recipe->patch), "loss_mask", recipe->loss_mask,
+        "constraints", names, "seen_low_mm", reals(recipe->seen_low_mm), "seen_high_mm", reals(recipe->seen_high_mm));
+    if (paired)
+        json_object_set(root, "constraint_mirror", mirror); /* as before there were pairs, where there is none */
+    json_decref(mirror);
+    return root;
 }
 
 static json_t *channel_name(const dg_channel *channel)
@@ -122,6 +129,18 @@ static bool read_channels(const json_t *list, dg_recipe *out)
     return true;
 }
 
+/* Without a list nothing is paired. */
+static bool read_pairs(const json_t *list, dg_recipe *out)
+{
+    for (int k = 0; k < out->constraint_count; k++) {
+        const json_t *item = json_array_get(list, (size_t)k);
+        int64_t mirror = list == NULL ? k : json_is_integer(item) ? json_integer_value(item) : -1;
+        if (mirror < 0 || mirror >= out->constraint_count) return false;
+        out->constraint_mirror[k] = (int)mirror;
+    }
+    return true;
+}
+
 static bool read_constraints(const json_t *list, dg_recipe *out)
 {
     size_t count = json_array_size(list);
@@ -143,6 +162,7 @@ static dg_status adopt(const json_t *json, dg_recipe *out)
                 range[0] < range[1] && read_reals(json, "spacing_mm", 3, out->spacing_mm) &&
                 read_wholes(json, "coarsen", 1, 16, out->coarsen) && read_wholes(json, "patch", 0, 4096, out->patch) &&
                 json_is_integer(mask) && read_constraints(json_object_get(json, "constraints"), out) &&
+                read_pairs(json_object_get(json, "constraint_mirror"), out) &&
                 read_reals(json, "seen_low_mm", 3, out->seen_low_mm) &&
                 read_reals(json, "seen_high_mm", 3, out->seen_high_mm);
     if (!good) return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's description of the network's input is damaged");

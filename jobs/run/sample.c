@@ -240,6 +240,6 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
     out->draw = *draw;
     dg_sample_interleave(recipe, size, draw->augment.flip, work->channels, out->input);
     arrange_outputs(size, draw->augment.flip, work->dose, work->counted, out->target, out->counted);
-    for (int64_t k = 0; k < size->constraints; k++) out->constraint[k] = info->constraint[k];
+    dg_recipe_constraints(recipe, info, draw->augment.flip, out->constraint);
     return DG_OK;
 }
