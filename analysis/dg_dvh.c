@@ -104,10 +104,9 @@ double dg_dvh_percentile(const dg_dvh *dvh, double percentile)
     return a + (b - a) * (at - (double)low);
 }
 
-double dg_dvh_volume_percent(const dg_dvh *dvh, double dose_gy)
+int64_t dg_dvh_voxels_at(const dg_dvh *dvh, double dose_gy)
 {
     int64_t low = 0, high = dvh->count; /* first voxel that receives at least dose_gy */
-    if (dvh->count == 0) return NAN;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
         if ((double)dvh->dose_gy[middle] >= dose_gy)
@@ -115,7 +114,12 @@ double dg_dvh_volume_percent(const dg_dvh *dvh, double dose_gy)
         else
             low = middle + 1;
     }
-    return 100 * (double)(dvh->count - low) / (double)dvh->count;
+    return dvh->count - low;
+}
+
+double dg_dvh_volume_percent(const dg_dvh *dvh, double dose_gy)
+{
+    return dvh->count == 0 ? NAN : 100 * (double)dg_dvh_voxels_at(dvh, dose_gy) / (double)dvh->count;
 }
 
 double dg_dvh_volume_cc(const dg_dvh *dvh, double dose_gy)

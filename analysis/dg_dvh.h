@@ -52,6 +52,8 @@ double dg_dvh_dose_at_percent(const dg_dvh *dvh, double percent, dg_dvh_rule rul
 double dg_dvh_dose_at_cc(const dg_dvh *dvh, double cc);
 /* numpy.percentile(doses, percentile), linear; the argument is clipped to 0..100. */
 double dg_dvh_percentile(const dg_dvh *dvh, double percentile);
+/* Voxels that receive at least dose_gy. */
+int64_t dg_dvh_voxels_at(const dg_dvh *dvh, double dose_gy);
 /* V_x: the share (0..100 %) of the volume that receives at least dose_gy; and the volume itself in cc. */
 double dg_dvh_volume_percent(const dg_dvh *dvh, double dose_gy);
 double dg_dvh_volume_cc(const dg_dvh *dvh, double dose_gy);

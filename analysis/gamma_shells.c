@@ -196,7 +196,10 @@ static void map_row(const dg_gamma_setup *s, int axes, const shells *all, double
         if (!dg_gamma_is_wanted(s, voxel)) continue;
         const dg_gamma_point point = dg_gamma_point_of(s, index);
         const double g = search_shells(s, axes, all, &point, scratch);
-        if (!isinf(g)) gamma[voxel] = (float)fmin(g, s->params->max_gamma);
+        if (isinf(g)) continue;
+        const double capped = fmin(g, s->params->max_gamma);
+        gamma[voxel] = (float)capped;
+        if (capped > 1 && gamma[voxel] == 1.0f) gamma[voxel] = nextafterf(1, 2); /* rounding must not pass a voxel */
     }
 }
 

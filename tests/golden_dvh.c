@@ -1,13 +1,12 @@
 /* ctest: libs=golden_io,dg_analysis,dg_grid,jansson label=unit timeout=120 args= ; openkbp_scores.h5 */
-/* golden_dvh.c - dose and DVH statistics against the reference's (golden README section 7). The file is either of the
- * layout of dvh_metrics.h5, with its JSON beside it, or of openkbp_scores.h5 (official OpenKBP scores). Numbers of the JSON
- * that belong to the clinical evaluation (gamma, constraints, warnings) are counted as not covered here.
+/* golden_dvh.c - the reference's evaluation of a case, key by key: dose, gamma, DVH, constraints, warnings and the cohort's means
+ * (golden README section 7). The file is either of the layout of dvh_metrics.h5, with its JSON beside it, or of
+ * openkbp_scores.h5 (official OpenKBP scores).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
-#include "dg_dose_metrics.h"
-#include "dg_dvh.h"
 #include "dg_mem.h"
 #include "dg_openkbp_score.h"
+#include "dg_upstream_evaluation.h"
 #include "golden_io.h"
 
 #include <jansson.h>
@@ -112,216 +111,170 @@ static void check_scores(golden *file, golden_tally *tally)
 
 /* ---- dvh_metrics.h5 ----------------------------------------------------------------------------------------------- */
 
-/* The prescription of a target is in its name ("PTV50.4"); other structures have none. */
-static double prescription_of(const char *structure)
+/* The largest deviation of one part of the JSON, relative to its tolerance; texts, truth values, counts and lists that differ, and
+ * keys that the results lack, are INFINITY. So are keys that only the results have, where the JSON is the reference's own and
+ * not a part of it. */
+typedef struct worst {
+    double ratio;
+    bool complete;
+    int64_t values, extra;
+    char key[160];
+} worst;
+
+static void note(worst *w, const char *path, double ratio)
 {
-    double gy = 0;
-    return sscanf(structure, "PTV%lf", &gy) == 1 ? gy : 0;
+    w->values++;
+    if (!(ratio > w->ratio)) return;
+    w->ratio = ratio;
+    snprintf(w->key, sizeof w->key, "%.150s", path);
+}
+
+static double number_error(const json_t *got, const json_t *want)
+{
+    const double g = json_number_value(got), e = json_number_value(want);
+    if (json_is_integer(want)) return g == e ? 0 : INFINITY;
+    return g == e ? 0 : fabs(g - e) / (1e-5 * fabs(e) + 1e-9);
+}
+
+/* What the script that ran the reference adds to its evaluation. */
+static bool is_of_the_run(const char *key)
+{
+    return strcmp(key, "timestamp") == 0 || strcmp(key, "model_type") == 0 || strcmp(key, "architecture") == 0;
+}
+
+static void compare_json(worst *w, const char *path, const json_t *got, const json_t *want);
+
+static void compare_objects(worst *w, const char *path, const json_t *got, const json_t *want)
+{
+    char below[GOLDEN_TEXT];
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)want, key, value)
+    {
+        if (is_of_the_run(key)) continue;
+        snprintf(below, sizeof below, "%s%s%s", path, path[0] == '\0' ? "" : ".", key);
+        compare_json(w, below, json_object_get(got, key), value);
+    }
+    json_object_foreach((json_t *)got, key, value)
+    {
+        if (json_object_get(want, key) != NULL) continue;
+        w->extra++;
+        snprintf(below, sizeof below, "%s.%s (not in the reference)", path, key);
+        if (w->complete) note(w, below, INFINITY);
+    }
+}
+
+static void compare_json(worst *w, const char *path, const json_t *got, const json_t *want)
+{
+    char below[GOLDEN_TEXT];
+    if (json_is_number(want) && json_is_number(got)) {
+        note(w, path, number_error(got, want));
+    } else if (json_typeof(want) != json_typeof(got)) { /* also where there is none: NULL has no type */
+        note(w, path, INFINITY);
+    } else if (json_is_object(want)) {
+        compare_objects(w, path, got, want);
+    } else if (json_is_array(want)) {
+        note(w, path, json_array_size(got) == json_array_size(want) ? 0 : INFINITY);
+        for (size_t i = 0; i < json_array_size(want) && i < json_array_size(got); i++) {
+            snprintf(below, sizeof below, "%s[%d]", path, (int)i);
+            compare_json(w, below, json_array_get(got, i), json_array_get(want, i));
+        }
+    } else {
+        note(w, path, json_equal(got, want) ? 0 : INFINITY);
+    }
+}
+
+static void check_worst(golden_tally *tally, const char *label, const worst *w)
+{
+    char text[500], extra[64] = "";
+    if (w->extra > 0) snprintf(extra, sizeof extra, ", %lld more not in the JSON", (long long)w->extra);
+    snprintf(text, sizeof text, "%.160s (%lld values%s%s%s)", label, (long long)w->values, extra,
+             w->ratio > 0 ? ", worst " : "", w->ratio > 0 ? w->key : "");
+    golden_check(tally, text, "error/tolerance", w->ratio, 1);
 }
 
 typedef struct volumes {
-    float *target, *pred;
+    golden_array target, pred;
     uint64_t *masks;
-    dg_box all;
-    int64_t voxels;
-    double voxel_mm3;
+    int structures;
+    double spacing_mm[3];
 } volumes;
 
-/* The largest deviation of the numbers of one kind, relative to tolerance 1. */
-typedef struct worst {
-    double ratio;
-    int64_t numbers, uncovered;
-    char key[128];
-} worst;
-
-static void note(worst *w, const char *where, const char *key, double got, double want, double absolute)
+static volumes read_case(golden *file, const char *id, int names)
 {
-    double allowed = 1e-5 * fabs(want) + absolute, ratio = got == want ? 0 : fabs(got - want) / (allowed + 1e-12);
-    w->numbers++;
-    if (ratio <= w->ratio) return;
-    w->ratio = ratio;
-    snprintf(w->key, sizeof w->key, "%.60s.%.40s", where, key);
-}
-
-/* Gy as the reference makes them: float32 product, negative and NaN become 0. */
-static float *read_gy(golden *file, const char *id, const char *name, double rx, int64_t *voxels, int64_t shape[3])
-{
-    golden_array a = golden_read_f32(file, "%s/%s", id, name);
-    float *out;
-    if (a.rank != 3 || a.count == 0) golden_reject(file, name, "is not a volume");
-    DG_CHECK_OK(DG_NEW(&out, a.count, "golden"));
-    for (int64_t i = 0; i < a.count; i++) {
-        float gy = a.f32[i] * (float)rx;
-        out[i] = gy > 0 ? gy : 0;
-    }
-    *voxels = a.count;
-    for (int k = 0; k < 3; k++) shape[k] = a.shape[k];
-    golden_array_free(&a);
-    return out;
-}
-
-static volumes read_case(golden *file, const char *id, double rx)
-{
-    volumes v = {0};
-    double spacing[3];
-    v.target = read_gy(file, id, "target", rx, &v.voxels, v.all.shape);
-    const int64_t voxels = v.voxels;
-    v.pred = read_gy(file, id, "pred", rx, &v.voxels, v.all.shape);
-    if (v.voxels != voxels) golden_reject(file, id, "has pred and target of different shapes");
-    if (golden_attr_list(file, id, "spacing_mm", spacing, 3) != 3) golden_reject(file, id, "has no spacing_mm");
-    v.voxel_mm3 = spacing[0] * spacing[1] * spacing[2];
+    volumes v = {.target = golden_read_f32(file, "%s/target", id), .pred = golden_read_f32(file, "%s/pred", id)};
+    if (v.target.rank != 3 || v.target.count == 0) golden_reject(file, id, "target is not a volume");
+    if (v.pred.rank != 3 || memcmp(v.pred.shape, v.target.shape, 3 * sizeof *v.pred.shape) != 0)
+        golden_reject(file, id, "has pred and target of different shapes");
+    if (golden_attr_list(file, id, "spacing_mm", v.spacing_mm, 3) != 3) golden_reject(file, id, "has no spacing_mm");
     golden_array masks = golden_read_i64(file, "%s/masks", id);
-    if (masks.rank != 4 || masks.shape[0] > 64) golden_reject(file, id, "masks are not up to 64 volumes");
-    golden_want_count(file, "masks", &masks, masks.shape[0] * v.voxels);
-    DG_CHECK_OK(DG_NEW(&v.masks, v.voxels, "golden"));
+    if (masks.rank != 4 || masks.shape[0] > names) golden_reject(file, id, "masks are not volumes of the structures");
+    golden_want_count(file, "masks", &masks, masks.shape[0] * v.target.count);
+    DG_CHECK_OK(DG_NEW(&v.masks, v.target.count, "golden"));
     for (int64_t i = 0; i < masks.count; i++)
-        if (masks.i64[i] != 0) v.masks[i % v.voxels] |= (uint64_t)1 << (i / v.voxels);
+        if (masks.i64[i] > 0) v.masks[i % v.target.count] |= (uint64_t)1 << (i / v.target.count);
+    v.structures = (int)masks.shape[0];
     golden_array_free(&masks);
     return v;
 }
 
-static double mae_gy(const volumes *v, uint64_t bits, dg_dose_region region, double threshold_gy)
+/* Channel k of the masks is structure[k]. A file without gamma in its JSON was made without it. */
+static json_t *evaluate_case(golden *file, const char *id, const json_t *want, char *const *structure, int count)
 {
-    dg_dose_errors errors = {{0}, {0}};
-    dg_dose_pair pair = {.reference_gy = v->target,
-                         .prediction_gy = v->pred,
-                         .masks = v->masks,
-                         .known = v->all,
-                         .shape = {v->all.shape[0], v->all.shape[1], v->all.shape[2]},
-                         .body_bits = bits,
-                         .threshold_gy = threshold_gy};
-    DG_CHECK_OK(dg_dose_errors_add(&errors, &pair));
-    return dg_dose_errors_mae_gy(&errors, region);
-}
-
-static void check_dose_metrics(const json_t *want, const volumes *v, const char *id, worst *w)
-{
-    const char *key;
-    json_t *value;
-    double top = 0, percent;
-    for (int64_t i = 0; i < v->voxels; i++) top = fmax(top, v->target[i]);
-    json_object_foreach((json_t *)want, key, value)
-    {
-        if (strcmp(key, "mae_gy") == 0)
-            note(w, id, key, mae_gy(v, 0, DG_DOSE_ALL, 1), json_number_value(value), 1e-6);
-        else if (sscanf(key, "mae_gy_above_%lfpct", &percent) == 1)
-            note(w, id, key, mae_gy(v, 0, DG_DOSE_GT10, (float)(top * percent / 100)), json_number_value(value), 1e-6);
-        else
-            w->uncovered += json_is_number(value);
+    volumes v = read_case(file, id, count);
+    json_t *got;
+    dg_upstream_case in = {.case_id = id,
+                           .target = v.target.f32,
+                           .prediction = v.pred.f32,
+                           .scale_gy = golden_attr_or(file, "", "rx_dose_gy", 70),
+                           .masks = v.masks,
+                           .structure = (const char *const *)structure,
+                           .structure_count = v.structures,
+                           .threads = 2};
+    if (json_object_size(json_object_get(want, "gamma")) > 0)
+        in.gamma_subsample = (int)golden_attr_or(file, "", "gamma_subsample", 1);
+    for (int a = 0; a < 3; a++) {
+        in.shape[a] = v.target.shape[a];
+        in.spacing_mm[a] = v.spacing_mm[a];
     }
-}
-
-/* One statistic of a dose by the reference's name ("D95", "V45_cc", "mean_gy"); false when the name is another. */
-static bool statistic(const dg_dvh *dvh, const char *name, double prescription_gy, double *value)
-{
-    double x;
-    int used = 0;
-    if (strcmp(name, "mean_gy") == 0) {
-        *value = dg_dvh_mean(dvh);
-    } else if (strcmp(name, "max_gy") == 0) {
-        *value = dg_dvh_max(dvh);
-    } else if (strcmp(name, "min_gy") == 0) {
-        *value = dg_dvh_min(dvh);
-    } else if (sscanf(name, "D%lf%n", &x, &used) == 1 && name[used] == '\0') {
-        *value = dg_dvh_dose_at_percent(dvh, x, DG_DVH_LOWER);
-    } else if (sscanf(name, "V%lf%n", &x, &used) == 1 && (name[used] == '\0' || strcmp(name + used, "_cc") == 0)) {
-        double gy = x > 90 ? x / 100 * prescription_gy : x; /* V95 and V100 are of the target's own prescription */
-        *value = name[used] == '\0' ? dg_dvh_volume_percent(dvh, gy) : dg_dvh_volume_cc(dvh, gy);
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static void check_number(const json_t *value, const char *key, const char *where, const dg_dvh dvh[2],
-                         double prescription_gy, worst *w)
-{
-    char name[64];
-    double got[2], want = json_number_value(value);
-    int used = 0;
-    if (strncmp(key, "pred_", 5) == 0 && statistic(&dvh[0], key + 5, prescription_gy, &got[0])) {
-        note(w, where, key, got[0], want, 1e-6);
-    } else if (strncmp(key, "target_", 7) == 0 && statistic(&dvh[1], key + 7, prescription_gy, &got[1])) {
-        note(w, where, key, got[1], want, 1e-6);
-    } else if (sscanf(key, "%63[^_]_error%n", name, &used) == 1 && used > 0 &&
-               statistic(&dvh[0], name, prescription_gy, &got[0]) &&
-               statistic(&dvh[1], name, prescription_gy, &got[1])) {
-        note(w, where, key, got[0] - got[1], want, 0.5e-4 + 1e-5 * fabs(got[0]));
-    } else if (strcmp(key, "n_voxels") == 0) {
-        note(w, where, key, (double)dvh[0].count, want, 0);
-    } else if (strcmp(key, "volume_cc") == 0) {
-        note(w, where, key, dg_dvh_total_cc(&dvh[0]), want, 1e-9);
-    } else {
-        w->uncovered++;
-    }
-}
-
-static void check_structure(const json_t *want, const volumes *v, int k, const char *name, const char *id, worst *w)
-{
-    char where[96];
-    const char *key;
-    json_t *value;
-    dg_dvh dvh[2];
-    const uint64_t bit = (uint64_t)1 << k;
-    snprintf(where, sizeof where, "%.40s.%.50s", id, name);
-    DG_CHECK_OK(dg_dvh_create(v->pred, v->masks, bit, v->voxels, v->voxel_mm3, &dvh[0]));
-    DG_CHECK_OK(dg_dvh_create(v->target, v->masks, bit, v->voxels, v->voxel_mm3, &dvh[1]));
-    note(w, where, "exists", dvh[0].count > 0, json_is_true(json_object_get(want, "exists")), 0);
-    json_object_foreach((json_t *)want, key, value)
-    {
-        if (!json_is_number(value)) continue;
-        if (strcmp(key, "mae_gy") == 0)
-            note(w, where, key, mae_gy(v, bit, DG_DOSE_BODY, 1), json_number_value(value), 1e-6);
-        else
-            check_number(value, key, where, dvh, prescription_of(name), w);
-    }
-    dg_dvh_release(&dvh[0]);
-    dg_dvh_release(&dvh[1]);
-}
-
-static void finish_worst(golden_tally *tally, const char *label, const worst *w)
-{
-    char text[512];
-    snprintf(text, sizeof text, "%s (%lld numbers%s%s)", label, (long long)w->numbers, w->ratio > 0 ? ", worst " : "",
-             w->ratio > 0 ? w->key : "");
-    golden_check(tally, text, "error/tolerance", w->numbers > 0 ? w->ratio : INFINITY, 1);
-}
-
-/* Channel k of the masks is structure[k]. */
-static void check_case(golden *file, golden_tally *tally, const json_t *expected, char *const *structure, int count,
-                       int64_t *uncovered)
-{
-    const char *id = json_string_value(json_object_get(expected, "case_id"));
-    char label[160];
-    worst dose = {0}, dvh = {0};
-    if (id == NULL) golden_reject(file, "", "has a case without case_id in its JSON");
-    if (!golden_has(file, id)) return;
-    volumes v = read_case(file, id, golden_attr_or(file, "", "rx_dose_gy", 70));
-    check_dose_metrics(json_object_get(expected, "dose_metrics"), &v, id, &dose);
-    for (int k = 0; k < count; k++) {
-        const json_t *one = json_object_get(json_object_get(expected, "dvh_metrics"), structure[k]);
-        if (one != NULL) check_structure(one, &v, k, structure[k], id, &dvh);
-    }
-    snprintf(label, sizeof label, "%s dose_metrics", id);
-    finish_worst(tally, label, &dose);
-    snprintf(label, sizeof label, "%s dvh_metrics", id);
-    finish_worst(tally, label, &dvh);
-    *uncovered += dose.uncovered + dvh.uncovered;
-    dg_free(&v.target);
-    dg_free(&v.pred);
+    DG_CHECK_OK(dg_upstream_evaluate(&in, &got));
+    golden_array_free(&v.target);
+    golden_array_free(&v.pred);
     dg_free(&v.masks);
+    return got;
 }
 
-static void check_dvh(golden *file, golden_tally *tally, const char *path)
+static void check_case(golden_tally *tally, const char *id, const json_t *got, const json_t *want)
+{
+    char label[200];
+    const char *key;
+    json_t *value;
+    worst rest = {.complete = json_object_get(want, "framework_version") != NULL};
+    json_object_foreach((json_t *)want, key, value)
+    {
+        worst part = {.complete = rest.complete};
+        if (is_of_the_run(key)) continue;
+        snprintf(label, sizeof label, "%.60s %.60s", id, key);
+        compare_json(json_is_object(value) ? &part : &rest, json_is_object(value) ? "" : key, json_object_get(got, key),
+                     value);
+        if (json_is_object(value)) check_worst(tally, label, &part);
+    }
+    json_object_foreach((json_t *)got, key, value)
+    {
+        if (json_object_get(want, key) != NULL) continue;
+        rest.extra++;
+        if (rest.complete) note(&rest, key, INFINITY);
+    }
+    snprintf(label, sizeof label, "%.60s case_id, spacing_mm, warnings, ..", id);
+    check_worst(tally, label, &rest);
+}
+
+static json_t *load_json(golden *file, const char *path)
 {
     char name[GOLDEN_TEXT], json_path[4096 + GOLDEN_TEXT];
     json_error_t error;
-    int64_t uncovered = 0;
-    char **structure = NULL;
     if (!golden_attr_string(file, "", "expected", name))
         golden_reject(file, "", "has neither dose_score nor expected: of neither layout this program reads");
-    const int count = golden_attr_strings(file, "", "structures", &structure);
-    if (count < 1 || count > 64) golden_reject(file, "", "attribute structures does not name up to 64 structures");
     const char *slash = strrchr(path, '/');
     int folder = slash == NULL ? 0 : (int)(slash - path) + 1;
     snprintf(json_path, sizeof json_path, "%.*s%s", folder, path, name);
@@ -330,12 +283,40 @@ static void check_dvh(golden *file, golden_tally *tally, const char *path)
         fprintf(stderr, "%s: line %d: %s; it belongs beside the HDF5 file\n", name, error.line, error.text);
         exit(1);
     }
+    return root;
+}
+
+static void check_dvh(golden *file, golden_tally *tally, const char *path)
+{
+    char **structure = NULL;
+    bool complete = true;
+    json_t *root = load_json(file, path), *all = json_array();
+    const int count = golden_attr_strings(file, "", "structures", &structure);
+    if (count < 1 || count > 64) golden_reject(file, "", "attribute structures does not name up to 64 structures");
     const json_t *cases = json_object_get(root, "per_case_results");
-    for (size_t i = 0; i < json_array_size(cases); i++)
-        check_case(file, tally, json_array_get(cases, i), structure, count, &uncovered);
+    if (json_array_size(cases) == 0) golden_reject(file, "", "has no case in its JSON");
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *want = json_array_get(cases, i);
+        const char *id = json_string_value(json_object_get(want, "case_id"));
+        if (id == NULL) golden_reject(file, "", "has a case without case_id in its JSON");
+        if (!golden_has(file, id)) {
+            printf("%s is in the JSON, but not in the file: left out\n", id);
+            complete = false;
+            continue;
+        }
+        json_t *got = evaluate_case(file, id, want, structure, count);
+        check_case(tally, id, got, want);
+        DG_CHECK(json_array_append_new(all, got) == 0);
+    }
+    if (complete && json_object_get(root, "aggregate_metrics") != NULL) {
+        json_t *aggregate = dg_upstream_aggregate(all);
+        worst w = {.complete = true};
+        compare_json(&w, "", aggregate, json_object_get(root, "aggregate_metrics"));
+        check_worst(tally, "aggregate_metrics", &w);
+        json_decref(aggregate);
+    }
     golden_names_free(&structure, count);
-    printf("not covered by this program: %lld numbers of dose_metrics and dvh_metrics; gamma, constraints, aggregate\n",
-           (long long)uncovered);
+    json_decref(all);
     json_decref(root);
 }
 
