@@ -181,6 +181,24 @@ void dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
     free_names(&steps, count);
 }
 
+/* The words this process was started with, as Linux keeps them; null where it does not. */
+static json_t *command_json(void)
+{
+    enum { COMMAND_MAX = 1 << 16 };
+    char text[COMMAND_MAX];
+    FILE *file = fopen("/proc/self/cmdline", "rb");
+    if (file == NULL) return json_null();
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    json_t *words = json_array();
+    for (size_t at = 0; at < length; at += strlen(text + at) + 1) {
+        json_t *word = json_string(text + at);
+        json_array_append_new(words, word == NULL ? json_string("(no UTF-8)") : word);
+    }
+    return words;
+}
+
 json_t *dg_environment_json(const dg_comm *comm)
 {
     struct utsname system;
@@ -203,5 +221,6 @@ json_t *dg_environment_json(const dg_comm *comm)
                              comm->size, "ranks_on_host", comm->local_size);
     json_object_update(root, here);
     json_decref(here);
+    json_object_set_new(root, "command", command_json());
     return root;
 }
