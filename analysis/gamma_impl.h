@@ -18,9 +18,10 @@ typedef struct dg_gamma_setup {
     const double *axis_mm[3]; /* of the reference */
     int64_t *cell[3];         /* [shape[a]], owned */
     dg_gamma_field field;
-    float *risen_gy;     /* the evaluated dose where an axis was falling, owned, else NULL */
-    double *risen_mm[3]; /* owned */
-    double zero_mm[1];   /* the axis of one plane */
+    float *risen_gy;                /* the evaluated dose where an axis was falling, owned, else NULL */
+    double *risen_mm[3];            /* owned */
+    float *range_gy, *row_range_gy; /* of the field, owned */
+    double zero_mm[1];              /* the axis of one plane */
     double cutoff_gy, per_mm;
     int threads;
 } dg_gamma_setup;
@@ -29,6 +30,11 @@ DG_MUST_USE dg_status dg_gamma_setup_create(const dg_gamma_params *params, const
                                             const dg_gamma_dose *evaluated, const uint8_t *where, int threads,
                                             dg_gamma_setup *out);
 void dg_gamma_setup_release(dg_gamma_setup *setup);
+
+/* Fills in the field's ranges, as far as wanted voxels can reach; *any: is there one? */
+DG_MUST_USE dg_status dg_gamma_setup_ranges(dg_gamma_setup *setup, bool *any);
+/* The cell that holds mm, or the nearest: the largest i with axis[i] <= mm, within the cells of a rising axis. */
+int64_t dg_gamma_cell_of(const double *axis, int64_t cells, double mm);
 
 /* Is this voxel asked for? Under local criteria one without dose is not: its criterion is nothing. */
 static inline bool dg_gamma_is_wanted(const dg_gamma_setup *s, int64_t voxel)

@@ -1,5 +1,5 @@
 /* gamma_map.c - the gamma map of all wanted voxels, row by row over threads. SPDX-License-Identifier: Apache-2.0 */
-#include "gamma_impl.h"
+#include "gamma_lanes.h"
 
 const char *dg_gamma_method_name(dg_gamma_method method)
 {
@@ -7,25 +7,25 @@ const char *dg_gamma_method_name(dg_gamma_method method)
     return (unsigned)method < DG_GAMMA_METHODS ? names[method] : "unknown";
 }
 
-static void map_row(const dg_gamma_setup *s, int64_t row, float *gamma)
+static dg_gamma_lanes *choose_lanes(void)
 {
-    int64_t index[3] = {row / s->shape[1], row % s->shape[1], 0};
-    for (; index[2] < s->shape[2]; index[2]++) {
-        const int64_t voxel = row * s->shape[2] + index[2];
-        if (!dg_gamma_is_wanted(s, voxel)) {
-            gamma[voxel] = NAN;
-            continue;
-        }
-        const dg_gamma_point point = dg_gamma_point_of(s, index);
-        gamma[voxel] = (float)dg_gamma_continuous(&s->field, &point, s->params->max_gamma);
-    }
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        return dg_gamma_lanes_avx512;
+    if (__builtin_cpu_supports("avx2")) return dg_gamma_lanes_avx2;
+    return dg_gamma_lanes_base;
 }
 
-static void map_continuous(const dg_gamma_setup *s, float *gamma)
+static dg_status map_continuous(dg_gamma_setup *s, float *gamma)
 {
+    enum { ROWS = 4 }; /* of one task */
     const int64_t rows = s->shape[0] * s->shape[1];
-#pragma omp parallel for schedule(dynamic, 4) num_threads(s->threads)
-    for (int64_t row = 0; row < rows; row++) map_row(s, row, gamma);
+    dg_gamma_lanes *const map_rows = choose_lanes();
+    bool any;
+    DG_TRY(dg_gamma_setup_ranges(s, &any));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (int64_t row = 0; row < rows; row += ROWS) map_rows(s, row, row + ROWS < rows ? row + ROWS : rows, gamma);
+    return DG_OK;
 }
 
 dg_status dg_gamma_map(const dg_gamma_params *params, const dg_gamma_dose *reference, const dg_gamma_dose *evaluated,
@@ -39,7 +39,7 @@ dg_status dg_gamma_map(const dg_gamma_params *params, const dg_gamma_dose *refer
     } else if (params->method == DG_GAMMA_PYMEDPHYS) {
         status = dg_gamma_map_shells(&setup, gamma);
     } else {
-        map_continuous(&setup, gamma);
+        status = map_continuous(&setup, gamma);
     }
     dg_gamma_setup_release(&setup);
     return status;

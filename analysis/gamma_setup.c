@@ -104,8 +104,7 @@ static dg_status make_rising(dg_gamma_setup *s)
     return DG_OK;
 }
 
-/* The cell that holds mm, or the nearest: the largest i with axis[i] <= mm, within the cells. */
-static int64_t find_cell(const double *axis, int64_t cells, double mm)
+int64_t dg_gamma_cell_of(const double *axis, int64_t cells, double mm)
 {
     int64_t low = 0, high = cells - 1;
     while (low < high) {
@@ -123,7 +122,7 @@ static dg_status find_cells(dg_gamma_setup *s)
     for (int a = 0; a < 3; a++) {
         DG_TRY(DG_NEW(&s->cell[a], s->shape[a], "cells"));
         for (int64_t i = 0; i < s->shape[a]; i++)
-            s->cell[a][i] = find_cell(s->field.axis_mm[a], s->field.cells[a], s->axis_mm[a][i]);
+            s->cell[a][i] = dg_gamma_cell_of(s->field.axis_mm[a], s->field.cells[a], s->axis_mm[a][i]);
     }
     return DG_OK;
 }
@@ -170,6 +169,8 @@ void dg_gamma_setup_release(dg_gamma_setup *s)
         dg_free(&s->risen_mm[a]);
     }
     dg_free(&s->risen_gy);
+    dg_free(&s->range_gy);
+    dg_free(&s->row_range_gy);
 }
 
 dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3])

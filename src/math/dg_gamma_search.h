@@ -4,11 +4,12 @@
  * Lengths are in units of the distance criterion, with the reference point at the origin; doses are u = (D - D_ref) / dD.
  * Then gamma^2 is the minimum of u(t)^2 + |t|^2. In a grid cell u is multilinear:
  *     u = c + sum l_i s_i + p_2 s_0 s_1 + p_1 s_0 s_2 + p_0 s_1 s_2 + q s_0 s_1 s_2,   s in [-1, 1]^3.
- * A box is settled in one of three ways, so that the minimum is certain to `DG_GAMMA_TOLERANCE`:
+ * A box is settled in one of three ways, so that the minimum is certain to 1e-8:
  * - the linear part differs from u by at most rho = |p_0| + |p_1| + |p_2| + |q|, and min (|linear| - rho)^2 + |t|^2 over
  *   the box is a convex problem, whose dual bounds gamma from below;
- * - half the Hessian of u^2 + |t|^2 is grad u grad u' + u H + 1 >= 1 - max|u| max|H|: where that is positive, Gauss-Newton
- *   steps find the one minimum, and strong convexity bounds what is left;
+ * - u^2 is nowhere below its tangent beyond |u| = B: with u^2 where |u| <= B, else 2 B |u| - B^2, half the Hessian is at
+ *   least 1 - B max|H|, H that of u. With B = |u(t)| and where that is positive, strong convexity tells how much lower than
+ *   at t it can be in the box; Gauss-Newton steps lead to the t where that is nothing;
  * - or the box is cut in two.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_GAMMA_SEARCH_H
@@ -21,9 +22,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define DG_GAMMA_TOLERANCE 1e-8
+/* Search ends where gamma cannot be lowered by more than 1e-8 of itself or 1e-8. */
+DG_HD static inline double dg_gamma_goal2(double best2) { return best2 * (1.0 - 2e-8) - 1e-16; }
+
 /* Halvings of a cell on one path: 21 on each axis leave a rest of less than 1e-12 of the cell's range. */
 enum { DG_GAMMA_DEPTH = 64 };
+/* Least strong convexity that is made use of. */
+#define DG_GAMMA_CONVEX 0.05
 
 /* A cell or part of one: corner k has bit 2 of k on axis 0, bit 1 on axis 1, bit 0 on axis 2. An axis may have no extent. */
 typedef struct dg_gamma_box {
@@ -114,32 +119,107 @@ DG_HD static inline double dg_gamma_relax(const double lo[3], const double hi[3]
     return bound;
 }
 
-/* 1 - max|u| max|H| over the box; H's norm from its off-diagonal entries: |H|^2 <= 4/3 sum of their squares (trace 0). */
-DG_HD static inline double dg_gamma_convexity(const dg_gamma_form *f, double largest_u)
+/* The norm of the second derivatives of u in the box, by its largest sum of a row. */
+DG_HD static inline double dg_gamma_bend(const dg_gamma_form *f)
 {
     const double q = fabs(f->q);
     const double h0 = (fabs(f->p[0]) + q) * f->inv[1] * f->inv[2], h1 = (fabs(f->p[1]) + q) * f->inv[0] * f->inv[2],
                  h2 = (fabs(f->p[2]) + q) * f->inv[0] * f->inv[1];
-    return 1.0 - largest_u * sqrt(4.0 / 3.0 * (h0 * h0 + h1 * h1 + h2 * h2));
+    return h0 + h1 + h2 - fmin(h0, fmin(h1, h2));
 }
 
-/* Gauss-Newton in a convex box from t. Lowers *best; true when nothing in the box is lower than it by more
- * than the tolerance. */
-DG_HD static inline bool dg_gamma_descend(const dg_gamma_box *b, const dg_gamma_form *f, double convexity, double t[3],
-                                          double *best)
+/* Gauss-Newton from t. Lowers *best2; true when nothing in the box is lower than it by more than the tolerance. */
+DG_HD static inline bool dg_gamma_descend(const dg_gamma_box *b, const dg_gamma_form *f, double t[3], double *best2)
 {
-    for (int step = 0; step < 12; step++) {
+    const double bend = dg_gamma_bend(f);
+    for (int step = 0; step < 6; step++) {
         double g[3], rest = 0.0;
         const double u = dg_gamma_form_at(f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
-        if (square < *best * *best) *best = sqrt(square);
-        for (int i = 0; i < 3; i++) {
-            const double slope = u * g[i] + t[i];
-            const double d = dg_gamma_clamp(-slope / convexity, b->lo[i] - t[i], b->hi[i] - t[i]);
-            rest += d * (2.0 * slope + convexity * d);
+        const double convexity = 1.0 - fabs(u) * bend;
+        if (square < *best2) *best2 = square;
+        if (convexity > DG_GAMMA_CONVEX) {
+            for (int i = 0; i < 3; i++) {
+                const double slope = u * g[i] + t[i];
+                const double d = dg_gamma_clamp(-slope / convexity, b->lo[i] - t[i], b->hi[i] - t[i]);
+                rest += d * (2.0 * slope + convexity * d);
+            }
+            if (square + rest >= dg_gamma_goal2(*best2)) return true;
         }
-        const double goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
-        if (square + rest >= goal * goal) return true;
         (void)dg_gamma_relax(b->lo, b->hi, u - g[0] * t[0] - g[1] * t[1] - g[2] * t[2], g, 0.0, t);
+    }
+    return false;
+}
+
+/* Half the Hessian of u^2 + |t|^2 for a gradient, a value and the mixed derivatives of u; `share` of grad u grad u'. */
+DG_HD static inline void dg_gamma_hessian(const double g[3], double share, double u, const double h[3], double m[6])
+{
+    for (int a = 0; a < 3; a++) m[a] = 1.0 + share * g[a] * g[a]; /* (0,0) (1,1) (2,2), then (1,2) (0,2) (0,1) */
+    m[3] = share * g[1] * g[2] + u * h[0];
+    m[4] = share * g[0] * g[2] + u * h[1];
+    m[5] = share * g[0] * g[1] + u * h[2];
+}
+
+/* Solves m x = r by Cholesky's method without roots; false when m is not positive definite. */
+DG_HD static inline bool dg_gamma_solve(const double m[6], const double r[3], double x[3])
+{
+    const double d0 = m[0], l1 = m[5] / d0, l2 = m[4] / d0;
+    const double d1 = m[1] - l1 * m[5], v = m[3] - l2 * m[5], w = v / d1, d2 = m[2] - l2 * m[4] - w * v;
+    if (!(d0 > 0.0 && d1 > 0.0 && d2 > 0.0)) return false;
+    const double y1 = r[1] - l1 * r[0], y2 = r[2] - l2 * r[0] - w * y1;
+    x[2] = y2 / d2;
+    x[1] = y1 / d1 - w * x[2];
+    x[0] = r[0] / d0 - l1 * x[1] - l2 * x[2];
+    return true;
+}
+
+/* Is half the Hessian at least DG_GAMMA_CURVED in the whole box? With gradients g + e: (g + e)(g + e)' >= g g' / 2 - e e'. */
+#define DG_GAMMA_CURVED 0.05
+DG_HD static inline bool dg_gamma_is_curved(const dg_gamma_form *f, double least, double most)
+{
+    const double q = fabs(f->q), u = 0.5 * (least + most), zero[3] = {0.0, 0.0, 0.0};
+    const double bend[3] = {fabs(f->p[0]), fabs(f->p[1]), fabs(f->p[2])};
+    double g[3], h[3], m[6], x[3], loss = DG_GAMMA_CURVED, sum = 0.0, sum_q = 0.0;
+    for (int a = 0; a < 3; a++) {
+        const int b = a == 0 ? 1 : 0, c = a == 2 ? 1 : 2;
+        const double e = (bend[b] + bend[c] + q) * f->inv[a], scale = f->inv[b] * f->inv[c];
+        g[a] = f->l[a] * f->inv[a];
+        h[a] = f->p[a] * scale;
+        loss += e * e;
+        sum += (bend[a] + q) * scale;
+        sum_q += q * scale;
+    }
+    loss += 0.5 * (most - least) * sum + fabs(u) * sum_q;
+    if (loss > 1.0) return false;
+    dg_gamma_hessian(g, 0.5, u, h, m);
+    for (int a = 0; a < 3; a++) m[a] -= loss;
+    return dg_gamma_solve(m, zero, x);
+}
+
+/* Newton's method in a curved box from t; otherwise as dg_gamma_descend. */
+DG_HD static inline bool dg_gamma_descend_curved(const dg_gamma_box *b, const dg_gamma_form *f, double t[3],
+                                                 double *best2)
+{
+    for (int step = 0; step < 12; step++) {
+        double g[3], slope[3], h[3], m[6], x[3], rest = 0.0;
+        const double u = dg_gamma_form_at(f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
+        if (square < *best2) *best2 = square;
+        for (int i = 0; i < 3; i++) {
+            slope[i] = u * g[i] + t[i];
+            const double d = dg_gamma_clamp(-slope[i] / DG_GAMMA_CURVED, b->lo[i] - t[i], b->hi[i] - t[i]);
+            rest += d * (2.0 * slope[i] + DG_GAMMA_CURVED * d);
+            const int j = i == 0 ? 1 : 0, k = i == 2 ? 1 : 2;
+            h[i] = (f->p[i] + f->q * (t[i] - f->mid[i]) * f->inv[i]) * f->inv[j] * f->inv[k];
+        }
+        if (square + rest >= dg_gamma_goal2(*best2)) return true;
+        dg_gamma_hessian(g, 1.0, u, h, m);
+        for (int i = 0; i < 3; i++) { /* what is held at a face stays there */
+            if (!(slope[i] > 0.0 ? t[i] <= b->lo[i] : t[i] >= b->hi[i])) continue;
+            slope[i] = 0.0;
+            for (int k = 3; k < 6; k++)
+                if (k != 3 + i) m[k] = 0.0;
+        }
+        if (!dg_gamma_solve(m, slope, x)) return false;
+        for (int i = 0; i < 3; i++) t[i] = dg_gamma_clamp(t[i] - x[i], b->lo[i], b->hi[i]);
     }
     return false;
 }
@@ -217,17 +297,30 @@ DG_HD static inline bool dg_gamma_to_face(dg_gamma_box *b, const dg_gamma_form *
     return false;
 }
 
+/* The axis to cut a box on: the one the linear part misses most on; among equals the longest. */
+DG_HD static inline int dg_gamma_cut_axis(const dg_gamma_form *f, double rho)
+{
+    int axis = 0;
+    double most = -1.0;
+    for (int a = 0; a < 3; a++) {
+        const double bent = f->half[a] > 0.0 ? rho - fabs(f->p[a]) + 1e-9 * f->half[a] : -1.0;
+        if (bent <= most) continue;
+        most = bent;
+        axis = a;
+    }
+    return axis;
+}
+
 /* Settles a box (returns -1), names the axis to cut it on, or cuts it down to a face (returns 3). */
-DG_HD static inline int dg_gamma_settle(dg_gamma_box *b, double *best)
+DG_HD static inline int dg_gamma_settle(dg_gamma_box *b, double *best2)
 {
     double least = b->u[0], most = b->u[0], t[3], g[3], slope[3];
     for (int k = 1; k < 8; k++) {
         least = b->u[k] < least ? b->u[k] : least;
         most = b->u[k] > most ? b->u[k] : most;
     }
-    double goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
     const double nearest = least > 0.0 ? least : most < 0.0 ? most : 0.0;
-    if (dg_gamma_reach2(b->lo, b->hi) + nearest * nearest >= goal * goal) return -1;
+    if (dg_gamma_reach2(b->lo, b->hi) + nearest * nearest >= dg_gamma_goal2(*best2)) return -1;
     const dg_gamma_form f = dg_gamma_form_of(b);
     const double rho = fabs(f.p[0]) + fabs(f.p[1]) + fabs(f.p[2]) + fabs(f.q);
     double a = f.c;
@@ -236,49 +329,43 @@ DG_HD static inline int dg_gamma_settle(dg_gamma_box *b, double *best)
         a -= slope[i] * f.mid[i];
     }
     const double bound = dg_gamma_relax(b->lo, b->hi, a, slope, rho, t);
-    if (bound >= goal * goal) return -1;
+    if (bound >= dg_gamma_goal2(*best2)) return -1;
     const double u = dg_gamma_form_at(&f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
-    if (square < *best * *best) *best = sqrt(square);
-    goal = *best > DG_GAMMA_TOLERANCE ? *best - DG_GAMMA_TOLERANCE : 0.0;
-    if (bound >= goal * goal) return -1;
-    const double convexity = dg_gamma_convexity(&f, fmax(most, -least));
-    if (convexity > 0.05 && dg_gamma_descend(b, &f, convexity, t, best)) return -1;
-    if (dg_gamma_to_face(b, &f, least, most)) return 3;
-    int cut = 0;
-    double most_bent = -1.0;
-    for (int i = 0; i < 3; i++) { /* the axis the linear part misses most on; among equals the longest */
-        const double bent = f.half[i] > 0.0 ? rho - fabs(f.p[i]) + 1e-9 * f.half[i] : -1.0;
-        if (bent <= most_bent) continue;
-        most_bent = bent;
-        cut = i;
-    }
-    return cut;
+    if (square < *best2) *best2 = square;
+    if (bound >= dg_gamma_goal2(*best2)) return -1;
+    if (dg_gamma_descend(b, &f, t, best2)) return -1;
+    if (dg_gamma_is_curved(&f, least, most) && dg_gamma_descend_curved(b, &f, t, best2)) return -1;
+    return dg_gamma_to_face(b, &f, least, most) ? 3 : dg_gamma_cut_axis(&f, rho);
 }
 
-/* The smaller of `best` and the minimum of sqrt(u^2 + |t|^2) over a cell. */
-DG_HD static inline double dg_gamma_cell(const dg_gamma_box *cell, double best)
+/* The smaller of best2 and the minimum of u^2 + |t|^2 over a cell. */
+DG_HD static inline double dg_gamma_cell(const dg_gamma_box *cell, double best2)
 {
     dg_gamma_box stack[DG_GAMMA_DEPTH];
     int count = 1;
     stack[0] = *cell;
     while (count > 0) {
         dg_gamma_box box = stack[--count];
-        if (!dg_gamma_clip(&box, best)) continue;
-        const int axis = dg_gamma_settle(&box, &best);
+        if (!dg_gamma_clip(&box, sqrt(best2))) continue;
+        const int axis = dg_gamma_settle(&box, &best2);
         if (axis == 3) stack[count++] = box;
         if (axis < 0 || axis == 3 || count + 2 > DG_GAMMA_DEPTH) continue;
-        const int near = box.lo[axis] + box.hi[axis] < 0.0; /* the half nearer to the voxel first: it lowers `best` */
+        const int near = box.lo[axis] + box.hi[axis] < 0.0; /* the half nearer to the voxel first: it lowers best2 */
         stack[count++] = dg_gamma_half(&box, axis, !near);
         stack[count++] = dg_gamma_half(&box, axis, near);
     }
-    return best;
+    return best2;
 }
 
-/* The evaluated dose on three rising axes. */
+/* The evaluated dose on three rising axes, and the smallest and largest dose of every cell the search can come to and of
+ * every row of such cells: range[2 k], range[2 k + 1]. */
 typedef struct dg_gamma_field {
     int64_t shape[3], cells[3]; /* cells: shape - 1, at least 1: an axis of one plane has a cell without extent */
     const double *axis_mm[3];
     const float *dose_gy;
+    int64_t first[3], ranged[3]; /* the box of cells with ranges */
+    const float *range_gy;       /* [ranged] */
+    const float *row_range_gy;   /* [ranged[0], ranged[1]] */
 } dg_gamma_field;
 
 /* What is searched for: a reference point, its dose and criteria. `cell`: the cell that holds the point, or the nearest. */
@@ -324,43 +411,8 @@ DG_HD static inline double dg_gamma_dose_at(const dg_gamma_field *f, const int64
     return c0 * (1.0 - x) + c1 * x;
 }
 
-/* Distance from the point to the cells `ring` steps away along the axes, in units of the criterion: no cell of that ring
- * or a later one is nearer. INFINITY when there is none. */
-DG_HD static inline double dg_gamma_ring_distance(const dg_gamma_field *f, const dg_gamma_point *p, int64_t ring)
-{
-    double nearest = INFINITY;
-    for (int a = 0; a < 3; a++) {
-        const int64_t above = p->cell[a] + ring, below = p->cell[a] - ring;
-        if (above < f->cells[a]) nearest = fmin(nearest, (f->axis_mm[a][above] - p->at_mm[a]) * p->per_mm);
-        if (below >= 0) nearest = fmin(nearest, (p->at_mm[a] - f->axis_mm[a][dg_gamma_upper(f, a, below)]) * p->per_mm);
-    }
-    return nearest > 0.0 ? nearest : 0.0;
-}
-
-DG_HD static inline double dg_gamma_ring(const dg_gamma_field *f, const dg_gamma_point *p, int64_t ring, double best)
-{
-    int64_t from[3], to[3], at[3];
-    for (int a = 0; a < 3; a++) {
-        from[a] = p->cell[a] - ring > 0 ? p->cell[a] - ring : 0;
-        to[a] = p->cell[a] + ring < f->cells[a] - 1 ? p->cell[a] + ring : f->cells[a] - 1;
-    }
-    for (at[0] = from[0]; at[0] <= to[0]; at[0]++)
-        for (at[1] = from[1]; at[1] <= to[1]; at[1]++) {
-            const bool inner = llabs(at[0] - p->cell[0]) < ring && llabs(at[1] - p->cell[1]) < ring;
-            for (at[2] = from[2]; at[2] <= to[2]; at[2]++) {
-                if (inner && llabs(at[2] - p->cell[2]) < ring) {
-                    at[2] = p->cell[2] + ring - 1;
-                    continue;
-                }
-                const dg_gamma_box box = dg_gamma_box_of(f, p, at);
-                best = dg_gamma_cell(&box, best);
-            }
-        }
-    return best;
-}
-
-/* sqrt(u^2 + |t|^2) at the point of the evaluated dose's grid that is nearest to the voxel. */
-DG_HD static inline double dg_gamma_at_nearest(const dg_gamma_field *f, const dg_gamma_point *p)
+/* sqrt(u^2 + |t|^2), squared, at the point of the evaluated dose's grid that is nearest to the voxel; *u as there. */
+DG_HD static inline double dg_gamma_at_nearest(const dg_gamma_field *f, const dg_gamma_point *p, double *u)
 {
     double share[3], sum = 0.0;
     for (int a = 0; a < 3; a++) {
@@ -369,21 +421,135 @@ DG_HD static inline double dg_gamma_at_nearest(const dg_gamma_field *f, const dg
         share[a] = hi > lo ? (mm - lo) / (hi - lo) : 0.0;
         sum += t * t;
     }
-    const double u = (dg_gamma_dose_at(f, p->cell, share) - p->dose_gy) * p->per_dose;
-    return sqrt(sum + u * u);
+    *u = (dg_gamma_dose_at(f, p->cell, share) - p->dose_gy) * p->per_dose;
+    return sum + *u * *u;
 }
 
-/* The true minimum over the interpolant, at most `limit`. Cells are taken in an order that depends on their place beside
- * the point alone, so that the bits do not depend on how the doses were cut into parts. */
+/* The cells of one axis in the order of their distance from the point. */
+typedef struct dg_gamma_walk {
+    const double *axis_mm;
+    int64_t shape, cells, below, above; /* the nearest cells on both sides that were not visited */
+    double at_mm, per_mm;
+    bool below_first; /* of two at the same distance */
+    int64_t cell;     /* the present one, and its distance squared */
+    double t2;
+} dg_gamma_walk;
+
+DG_HD static inline void dg_gamma_walk_start(dg_gamma_walk *w, const dg_gamma_field *f, const dg_gamma_point *p,
+                                             int axis, bool below_first)
+{
+    w->axis_mm = f->axis_mm[axis];
+    w->shape = f->shape[axis];
+    w->cells = f->cells[axis];
+    w->above = p->cell[axis];
+    w->below = p->cell[axis] - 1;
+    w->at_mm = p->at_mm[axis];
+    w->per_mm = p->per_mm;
+    w->below_first = below_first;
+    w->cell = p->cell[axis];
+    w->t2 = 0.0;
+}
+
+/* Goes to the next cell; false when there is none. */
+DG_HD static inline bool dg_gamma_walk_next(dg_gamma_walk *w)
+{
+    double above = INFINITY, below = INFINITY;
+    if (w->above < w->cells) {
+        const int64_t end = w->above + 1 < w->shape ? w->above + 1 : w->above;
+        above = fmax(w->axis_mm[w->above] - w->at_mm, w->at_mm - w->axis_mm[end]);
+        above = above > 0.0 ? above : 0.0;
+    }
+    if (w->below >= 0) {
+        below = w->at_mm - w->axis_mm[w->below + 1];
+        below = below > 0.0 ? below : 0.0;
+    }
+    if (isinf(above) && isinf(below)) return false;
+    const bool down = w->below_first ? below <= above : below < above;
+    const double t = (down ? below : above) * w->per_mm;
+    w->cell = down ? w->below-- : w->above++;
+    w->t2 = t * t;
+    return true;
+}
+
+/* All cells of a field in an order that depends on their place beside the point alone, so that the bits of a result do not
+ * depend on how doses were cut into parts. */
+typedef struct dg_gamma_search {
+    dg_gamma_walk walk[3];
+    bool below_first[3];
+} dg_gamma_search;
+
+/* Least u^2 of a range. */
+DG_HD static inline double dg_gamma_range2(const float *range, const dg_gamma_point *p)
+{
+    const double low = (double)range[0] - p->dose_gy, high = p->dose_gy - (double)range[1];
+    const double u = (low > high ? low : high) * p->per_dose;
+    return u > 0.0 ? u * u : 0.0;
+}
+
+/* Starts at the point: u there says on which side the dose comes nearer to the reference dose. */
+DG_HD static inline void dg_gamma_search_start(dg_gamma_search *s, const dg_gamma_field *f, const dg_gamma_point *p,
+                                               double u)
+{
+    const int64_t step[3] = {f->shape[1] * f->shape[2], f->shape[2], 1};
+    const float *here = f->dose_gy + p->cell[0] * step[0] + p->cell[1] * step[1] + p->cell[2];
+    for (int a = 0; a < 3; a++) {
+        const bool inner = p->cell[a] > 0 && p->cell[a] + 1 < f->shape[a];
+        s->below_first[a] = inner && ((double)here[step[a]] - (double)here[-step[a]]) * u > 0.0;
+        dg_gamma_walk_start(&s->walk[a], f, p, a, s->below_first[a]);
+    }
+    /* before the first cell: no row is left of no plane */
+    s->walk[1].above = s->walk[1].cells;
+    s->walk[1].below = -1;
+    s->walk[2].above = s->walk[2].cells;
+    s->walk[2].below = -1;
+}
+
+/* Goes to the next row of cells that may hold something below goal2. */
+DG_HD static inline bool dg_gamma_next_row(dg_gamma_search *s, const dg_gamma_field *f, const dg_gamma_point *p,
+                                           double goal2)
+{
+    for (;;) {
+        if (dg_gamma_walk_next(&s->walk[1]) && s->walk[0].t2 + s->walk[1].t2 < goal2) {
+            const int64_t row = (s->walk[0].cell - f->first[0]) * f->ranged[1] + s->walk[1].cell - f->first[1];
+            const double away2 = s->walk[0].t2 + s->walk[1].t2;
+            if (away2 + dg_gamma_range2(f->row_range_gy + 2 * row, p) >= goal2) continue;
+            dg_gamma_walk_start(&s->walk[2], f, p, 2, s->below_first[2]);
+            return true;
+        }
+        if (!dg_gamma_walk_next(&s->walk[0]) || s->walk[0].t2 >= goal2) return false;
+        dg_gamma_walk_start(&s->walk[1], f, p, 1, s->below_first[1]);
+    }
+}
+
+/* Goes to the next cell that may hold something below goal2; false when there is none. */
+DG_HD static inline bool dg_gamma_search_next(dg_gamma_search *s, const dg_gamma_field *f, const dg_gamma_point *p,
+                                              double goal2, int64_t cell[3])
+{
+    for (;;) {
+        if (dg_gamma_walk_next(&s->walk[2]) && s->walk[0].t2 + s->walk[1].t2 + s->walk[2].t2 < goal2) {
+            for (int a = 0; a < 3; a++) cell[a] = s->walk[a].cell;
+            const int64_t at =
+                ((cell[0] - f->first[0]) * f->ranged[1] + cell[1] - f->first[1]) * f->ranged[2] + cell[2] - f->first[2];
+            const double away2 = s->walk[0].t2 + s->walk[1].t2 + s->walk[2].t2;
+            if (away2 + dg_gamma_range2(f->range_gy + 2 * at, p) < goal2) return true;
+        } else if (!dg_gamma_next_row(s, f, p, goal2)) {
+            return false;
+        }
+    }
+}
+
+/* The true minimum over the interpolant, at most `limit`. */
 DG_HD static inline double dg_gamma_continuous(const dg_gamma_field *f, const dg_gamma_point *p, double limit)
 {
-    double best = fmin(dg_gamma_at_nearest(f, p), limit);
-    for (int64_t ring = 0; best > 0.0; ring++) {
-        const double nearest = ring == 0 ? 0.0 : dg_gamma_ring_distance(f, p, ring);
-        if (nearest >= best || isinf(nearest)) break;
-        best = dg_gamma_ring(f, p, ring, best);
+    dg_gamma_search search;
+    int64_t cell[3];
+    double u, best2 = fmin(dg_gamma_at_nearest(f, p, &u), limit * limit);
+    dg_gamma_search_start(&search, f, p, u);
+    while (dg_gamma_search_next(&search, f, p, dg_gamma_goal2(best2), cell)) {
+        const dg_gamma_box box = dg_gamma_box_of(f, p, cell);
+        best2 = dg_gamma_cell(&box, best2);
     }
-    return best;
+    return sqrt(best2);
 }
 
 #endif
