@@ -141,7 +141,7 @@ static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
     DG_TRY(evaluate_choose_train(w));
     DG_TRY(evaluate_choose_table(w, note, capacity));
     DG_TRY(open_folder(w));
-    if (w->config.train_cases == 0) return DG_OK;
+    if (w->config.train_cases == 0 || w->config.compat == DG_COMPAT_UPSTREAM) return DG_OK;
     dg_target_levels(w->cohort, w->train, w->config.train_cases, w->config.level_gy);
     return dg_baseline_create(&w->baseline);
 }

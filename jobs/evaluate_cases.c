@@ -175,6 +175,7 @@ dg_status evaluate_choose_table(evaluate_work *w, char *note, size_t capacity)
 {
     const char *name = w->s->measure.constraint_table;
     note[0] = '\0';
+    if (w->config.compat == DG_COMPAT_UPSTREAM) return DG_OK; /* it has limits of its own */
     if (strcmp(name, "auto") == 0) {
         const char *common = NULL;
         for (int64_t i = 0; i < w->count; i++) {

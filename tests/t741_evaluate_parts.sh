@@ -39,6 +39,15 @@ done
 dg 0 $(judge -o other.json --gamma 3/3,1/1 --regions global --cases phantom-0001)
 same "evaluated voxels" 1 "$(grep voxels_evaluated other.json | paste - - | awk '$2 != $4 {bad = 1} END {print bad ? 0 : 1}')"
 
+# The reference tool's way, which knows neither other settings nor parts of cases.
+dg 0 $(judge -o upstream.json --compat upstream)
+same "voxels left out" 2 "$(value subsample upstream.json)"
+[ -n "$(value ptv_gamma_pass_rate_mean upstream.json)" ] || fail "no aggregate as of the reference tool"
+ranks 2 0 $(judge -o upstream-2.json --compat upstream)
+cmp upstream.json upstream-2.json || fail "results of 2 ranks differ under compat upstream"
+dg 2 $(judge -o x.json --compat upstream --margin-mm 4)
+said "leave evaluate.margin_mm out"
+
 # Cases by name, by file, by part of a run; the run gives name, seed and settings.
 printf '# two\nphantom-0003\n\nphantom-0001\n' >ids.txt
 dg 0 $(judge -o two.json --cases @ids.txt)

@@ -5,9 +5,11 @@
 #include "dg_dvh.h"
 #include "dg_mem.h"
 #include "dg_trace.h"
+#include "dg_upstream_evaluation.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Distances beyond the table's last bin are all the same to it. */
@@ -372,9 +374,10 @@ typedef struct draft {
     dg_structure_result structure[DG_STRUCTURES_MAX];
     dg_constraint_result constraint[DG_CONSTRAINT_ROWS_MAX];
     dg_slab_result *slab; /* of a case that is one task */
+    char *text;           /* compat upstream: JSON, from malloc */
 } draft;
 
-static void describe(const dg_loaded *l, dg_case_result *head)
+static void describe(const dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head)
 {
     snprintf(head->group, sizeof head->group, "%s", l->info->group);
     snprintf(head->case_sha256, sizeof head->case_sha256, "%s", l->info->content_sha256);
@@ -383,7 +386,7 @@ static void describe(const dg_loaded *l, dg_case_result *head)
     memcpy(head->spacing_mm, l->info->grid.spacing_mm, sizeof head->spacing_mm);
     head->prescription_gy = l->info->prescription_gy;
     head->fractions = l->info->fractions;
-    head->has_openkbp = l->possible_bits != 0;
+    head->has_openkbp = l->possible_bits != 0 && config->compat == DG_COMPAT_CORRECTED;
 }
 
 static dg_status measure_slab(const dg_loaded *l, const dg_evaluation_config *config, dg_slab_result **out)
@@ -400,6 +403,32 @@ static dg_status measure_slab(const dg_loaded *l, const dg_evaluation_config *co
     return dg_slab_measure(&view, config, out);
 }
 
+/* The reference tool's own entry, kept as text: its keys are its own. */
+static dg_status judge_upstream(const dg_loaded *l, const dg_evaluation_config *config, draft *d)
+{
+    const char *names[DG_STRUCTURES_MAX];
+    json_t *entry = NULL;
+    dg_upstream_case c = {.case_id = l->info->id,
+                          .zyx = true,
+                          .target = l->dose_gy,
+                          .prediction = l->prediction_gy,
+                          .scale_gy = 1,
+                          .masks = l->masks,
+                          .structure = names,
+                          .structure_count = l->info->structure_count,
+                          .gamma_subsample = config->subsample,
+                          .threads = config->threads};
+    memcpy(c.shape, l->info->grid.shape, sizeof c.shape);
+    memcpy(c.spacing_mm, l->info->grid.spacing_mm, sizeof c.spacing_mm);
+    for (int k = 0; k < c.structure_count; k++) names[k] = l->info->structure[k].name;
+    DG_TRY(dg_upstream_evaluate(&c, &entry));
+    d->text = json_dumps(entry, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(entry);
+    if (d->text == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the result of a case");
+    d->head.text_bytes = (int64_t)strlen(d->text) + 1;
+    return DG_OK;
+}
+
 /* Constraints, regions and gamma want the masks as they are; the statistics those of known dose; the baselines overwrite
  * the prediction. */
 static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config, bool with_slab,
@@ -411,7 +440,8 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     DG_TRY(load_case(cohort, index, l));
     DG_TRY(load_prediction(config->predictions, l));
     l->read_s = dg_time_s() - start;
-    describe(l, head);
+    describe(l, config, head);
+    if (config->compat == DG_COMPAT_UPSTREAM) return judge_upstream(l, config, d);
     const dg_dose_pair pair = dose_pair(l, l->prediction_gy);
     DG_TRY(dg_dose_errors_add(&head->errors[DG_NETWORK], &pair));
     head->overall = overall_errors(l);
@@ -426,7 +456,7 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
 static dg_status finish(const draft *d, dg_case_result **out)
 {
     dg_case_result *volume = NULL;
-    const dg_result_parts parts = {.structure = d->structure, .constraint = d->constraint};
+    const dg_result_parts parts = {.structure = d->structure, .constraint = d->constraint, .text = d->text};
     if (d->slab == NULL) return dg_case_result_assemble(&d->head, &parts, out);
     const dg_slab_result *const slabs[] = {d->slab};
     DG_TRY(dg_case_result_assemble(&d->head, &parts, &volume));
@@ -451,6 +481,7 @@ static dg_status run_case(const dg_cohort *cohort, int64_t index, const char *id
     time->compute_s = dg_time_s() - start - l.read_s;
     dg_loaded_release(&l);
     dg_free(&d->slab);
+    free(d->text);
     dg_free(&d);
     return status;
 }

@@ -72,6 +72,48 @@ static dg_status check_regions(const dg_string_list *list)
     return DG_OK;
 }
 
+/* The reference tool has one way to measure: a setting that says otherwise would do nothing, and is refused. */
+static dg_status check_upstream(const dg_evaluate_config *s)
+{
+    const bool usual_gamma = s->gamma.count == 3 && strcmp(s->gamma.value[0], "3/3") == 0;
+    const struct {
+        bool differs;
+        const char *key;
+    } fixed[] = {{!usual_gamma, "gamma"},
+                 {s->cutoff_percent != 10, "cutoff_percent"},
+                 {s->max_gamma != 2, "max_gamma"},
+                 {strcmp(s->norm, "max") != 0, "norm"},
+                 {s->local, "local"},
+                 {s->interp_fraction != 10, "interp_fraction"},
+                 {s->regions.count > 0, "regions"},
+                 {s->margin_mm != 5, "margin_mm"},
+                 {strcmp(s->constraint_table, "auto") != 0, "constraint_table"},
+                 {s->supersample != 1, "supersample"},
+                 {s->dvh_rule != DG_DVH_ICRU, "dvh_rule"}};
+    for (size_t k = 0; k < sizeof fixed / sizeof fixed[0]; k++)
+        if (fixed[k].differs)
+            return DG_FAIL(
+                DG_ERR_USAGE,
+                "compat upstream measures as the reference tool does (3 %%/3 mm, its regions, statistics and "
+                "limits): leave evaluate.%s out, or choose compat corrected",
+                fixed[k].key);
+    return DG_OK;
+}
+
+static dg_status configure_upstream(const dg_evaluate_config *s, dg_evaluation_config *out)
+{
+    DG_TRY(check_upstream(s));
+    out->gamma.method = DG_GAMMA_PYMEDPHYS;
+    out->criteria = 1;
+    out->criterion[0] = (dg_criterion){3, 3};
+    out->regions.count = 2;
+    snprintf(out->regions.value[0], DG_OPT_WORD, "global");
+    snprintf(out->regions.value[1], DG_OPT_WORD, "ptv_region");
+    out->rule = DG_DVH_LOWER;
+    out->subsample = s->subsample.count > 0 ? (int)s->subsample.value[0] : 2;
+    return DG_OK;
+}
+
 dg_status dg_evaluation_configure(const dg_evaluate_config *s, dg_evaluation_config *out)
 {
     memset(out, 0, sizeof *out);
@@ -88,19 +130,17 @@ dg_status dg_evaluation_configure(const dg_evaluate_config *s, dg_evaluation_con
     out->margin_mm = s->margin_mm;
     out->rule = (dg_dvh_rule)s->dvh_rule;
     out->supersample = (int)s->supersample;
-    out->subsample = (int)s->subsample;
     out->threads = 1;
     out->vx_count = s->vx_gy.count;
     for (int i = 0; i < s->vx_gy.count; i++) out->vx_gy[i] = s->vx_gy.value[i];
     out->resamples = s->resamples;
     out->seed = (uint64_t)s->seed;
     out->run.seed = -1;
-    if (out->subsample > 1 && out->compat != DG_COMPAT_UPSTREAM)
-        return DG_FAIL(DG_ERR_USAGE,
-                       "subsample %d leaves voxels out of gamma: it exists under compat upstream only, to repeat the "
-                       "reference tool's numbers",
-                       out->subsample);
-    return DG_OK;
+    if (out->compat == DG_COMPAT_UPSTREAM) return configure_upstream(s, out);
+    if (s->subsample.count == 0) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE,
+                   "subsample leaves voxels out of gamma: it exists under compat upstream only, to repeat "
+                   "the reference tool's numbers");
 }
 
 void dg_criterion_name(const dg_criterion *criterion, char text[48])

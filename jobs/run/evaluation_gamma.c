@@ -358,6 +358,7 @@ enum {
     HALO_VOXEL_BYTES = 40,
     VOLUME_VOXEL_BYTES = 48,
     BASELINE_VOXEL_BYTES = 16,
+    UPSTREAM_VOXEL_BYTES = 96,
     TASK_VOXELS = 1 << 24,
     MEGABYTE = 1 << 20
 };
@@ -375,7 +376,8 @@ dg_status dg_evaluation_make_plan(const dg_case_info *info, const dg_evaluation_
 {
     const int64_t voxels = dg_grid_voxels(&info->grid), depth = info->grid.shape[0];
     const int64_t volume = voxels * (VOLUME_VOXEL_BYTES + (config->baseline != NULL ? BASELINE_VOXEL_BYTES : 0));
-    const int64_t whole = voxels * slab_voxel_bytes(config) > volume ? voxels * slab_voxel_bytes(config) : volume;
+    int64_t whole = voxels * slab_voxel_bytes(config) > volume ? voxels * slab_voxel_bytes(config) : volume;
+    if (config->compat == DG_COMPAT_UPSTREAM) whole = voxels * UPSTREAM_VOXEL_BYTES;
     *out = (dg_evaluation_plan){.slabs = 0, .planes = depth};
     if (whole <= mem_bytes && (voxels <= TASK_VOXELS || config->compat == DG_COMPAT_UPSTREAM)) return DG_OK;
     int64_t planes = depth;

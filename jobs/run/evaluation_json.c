@@ -2,6 +2,7 @@
 #include "evaluation_impl.h"
 
 #include "dg_mem.h"
+#include "dg_upstream_evaluation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -227,6 +228,22 @@ static json_t *baselines_json(const dg_evaluation_config *config, const dg_score
                      constant, dg_contender_name(DG_DISTANCE_TABLE), table);
 }
 
+/* ---- compat upstream ---------------------------------------------------------------------------------------------- */
+
+/* The reference tool's entry with what compare needs to know the case by. NULL: no memory. */
+static json_t *upstream_case_json(const dg_case_result *r)
+{
+    json_t *object = json_loads(dg_case_text(r), 0, NULL);
+    if (object == NULL) return NULL;
+    json_object_set_new(object, "group", r->group[0] != '\0' ? json_string(r->group) : json_null());
+    json_object_set_new(object, "prescription_gy", number(r->prescription_gy));
+    json_object_set_new(object, "fractions", r->fractions > 0 ? json_integer(r->fractions) : json_null());
+    json_object_set_new(object, "case_sha256", json_string(r->case_sha256));
+    return object;
+}
+
+/* ---- aggregate ---------------------------------------------------------------------------------------------------- */
+
 /* Mean and spread of what belongs to the prediction alone. */
 static void put_spread(json_t *object, const char *name, dg_spread spread)
 {
@@ -319,16 +336,17 @@ json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t coun
                               const dg_scoreboard board[DG_CONTENDERS])
 {
     json_t *cases = json_array(), *failed = json_array();
+    const bool upstream = config->compat == DG_COMPAT_UPSTREAM;
     for (int64_t i = 0; i < count; i++) {
         if (results[i]->failed)
             json_array_append_new(failed,
                                   json_pack("{s:s, s:s}", "case_id", results[i]->id, "reason", results[i]->reason));
         else
-            json_array_append_new(cases, case_json(results[i], config));
+            json_array_append_new(cases, upstream ? upstream_case_json(results[i]) : case_json(results[i], config));
     }
+    json_t *aggregate = upstream ? dg_upstream_aggregate(cases) : aggregate_json(results, count, config, board);
     return json_pack("{s:s, s:i, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "format", "dosegrid-evaluation", "version", 2,
                      "settings", dg_evaluation_settings_json(config), "run", run_json(results, count, config),
                      "n_cases", (json_int_t)json_array_size(cases), "n_failed", (json_int_t)json_array_size(failed),
-                     "aggregate", aggregate_json(results, count, config, board), "failed", failed, "per_case_results",
-                     cases);
+                     "aggregate", aggregate, "failed", failed, "per_case_results", cases);
 }

@@ -129,7 +129,7 @@ static const dg_option rows[] = {
     FLAG("predict.flips", predict.flips, "false", "averages the prediction with that of the mirrored case"),
     WORD("predict.dtype", predict.dtype, dtype_names, "bf16", "type of activations"),
 
-    WORD("evaluate.compat", evaluate.compat, compat_names, "corrected", "upstream: the reference tool's regions, statistics and layout"),
+    WORD("evaluate.compat", evaluate.compat, compat_names, "corrected", "upstream: the reference tool's criterion, regions, statistics, limits and keys, to repeat its numbers"),
     LIST(DG_OPT_STRING_LIST, "evaluate.gamma", evaluate.gamma, 0, 0, 1, 16, word_none, "[3/3, 3/2, 2/2]", "% / mm",
          "gamma criteria, dose difference in % / distance in mm; none: no gamma"),
     REAL("evaluate.cutoff_percent", evaluate.cutoff_percent, 0, 100, "10", "%", "gamma is worked out where the reference dose is at least this share of the norm"),
@@ -138,7 +138,8 @@ static const dg_option rows[] = {
     WORD("evaluate.gamma_method", evaluate.gamma_method, gamma_names, "continuous", "true minimum over the interpolated dose, or pymedphys' sample points"),
     FLAG("evaluate.local", evaluate.local, "false", "dose differences in % of the voxel's own reference dose"),
     REAL("evaluate.interp_fraction", evaluate.interp_fraction, 1, 1000, "10", "", "gamma_method pymedphys: samples per distance criterion"),
-    WHOLE("evaluate.subsample", evaluate.subsample, 1, 16, "1", "voxels", "compat upstream: gamma on every n-th voxel of each axis"),
+    LIST(DG_OPT_INT_LIST, "evaluate.subsample", evaluate.subsample, 1, 16, 1, 1, word_auto, "auto", "voxels",
+         "compat upstream only: gamma on every n-th voxel of each axis; auto is 2, as in the reference tool"),
     LIST(DG_OPT_STRING_LIST, "evaluate.regions", evaluate.regions, 0, 0, 1, DG_OPT_STRINGS_MAX, word_all, "all", "",
          "regions of errors and gamma: global, ptv_region, low_dose, mid_dose, high_dose, no_mans_land, oar, oar_NAME"),
     REAL("evaluate.margin_mm", evaluate.margin_mm, 0, 100, "5", "mm", "margin around the targets in ptv_region and no_mans_land"),

@@ -71,7 +71,7 @@ typedef struct dg_evaluate_config {
     char norm[DG_OPT_TEXT]; /* max, prescription, or Gy */
     int gamma_method;       /* dg_gamma_method */
     bool local;
-    int64_t subsample;      /* of compat upstream */
+    dg_int_list subsample;  /* of compat upstream; count 0: as the reference tool does */
     dg_string_list regions; /* count 0: all */
     double margin_mm;
     char constraint_table[DG_OPT_TEXT]; /* auto, none, a name or a file */
