@@ -199,9 +199,11 @@ void dg_report_file_stem(const char *text, const char (*names)[80], int count, c
     for (const char *c = text; *c != '\0' && length < 60; c++) {
         bool plain = isascii((unsigned char)*c) && (isalnum((unsigned char)*c) || strchr("._-", *c) != NULL);
         char kept = plain ? *c : '-';
+        if (kept == '-' && !plain && length > 0 && stem[length - 1] == '-') continue;
         if (length == 0 && (kept == '.' || kept == '-')) continue;
         stem[length++] = kept;
     }
+    while (length > 0 && stem[length - 1] == '-') length--;
     if (length == 0) length = (size_t)snprintf(stem, 80, "experiment");
     stem[length] = '\0';
     for (int number = 2; is_taken(names, count, stem); number++) snprintf(stem + length, 80 - length, "-%d", number);

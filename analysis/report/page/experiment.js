@@ -27,7 +27,7 @@ function summaryTiles(data) {
 function caseColumns(data, openCase) {
   const columns = [{ label: "case", value: (row) => row.id, cell: (row) => row.id },
     { label: "picture", title: "opens the case in the viewer", value: (row) => (row.pictured >= 0 ? row.pictured : null),
-      cell: (row) => (row.pictured < 0 ? DASH : make("button", { type: "button", class: "link open-case", "data-pictured": row.pictured, onclick: () => openCase(row.pictured) }, data.pictured[row.pictured].why)) }];
+      cell: (row) => (row.pictured < 0 ? DASH : make("button", { type: "button", class: "link open-case", "data-pictured": row.pictured, title: data.pictured[row.pictured].why, onclick: () => openCase(row.pictured) }, data.pictured[row.pictured].why.split(":")[0])) }];
   data.columns.forEach((column, i) => columns.push({ label: column.label, unit: column.unit, title: column.key, number: true, value: (row) => row.values[i],
     cell: column.target ? (row) => passBar(row.values[i], column.target) : undefined }));
   if (data.constraint_rows.length > 0) {
@@ -168,7 +168,7 @@ function start() {
   if (data.pictured.length > 0) {
     const stage = make("div", {}), plot = make("div", { class: "plots" }), limits = make("div", { id: "case-constraints" });
     section("viewer-section", "Viewer", stage);
-    section("dvh", "Dose-volume histograms", plot, limits);
+    section("dvh", "DVH", plot, limits);
     dvh = new DvhPlot(data, plot);
     viewer = new Viewer(data, stage, (pic) => {
       const pictured = data.pictured[pic];

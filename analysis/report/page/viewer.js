@@ -319,6 +319,7 @@ class Viewer {
     const view = { scaleX: mm * plane.across.mm, scaleY: mm * plane.down.mm, left: (w - wide * mm) / 2, top: (h - high * mm) / 2, mm };
     if (s.zoom > 1) this.centre(view, plane, w, h, wide * mm, high * mm);
     Object.assign(figure, { plane, view, pane });
+    figure.classList.toggle("active", pane.orientation === s.orientation);
     const slice = sliceStrides(scene, plane, s.position);
     const g = canvas.getContext("2d");
     g.setTransform(dpr, 0, 0, dpr, 0, 0);

@@ -1,0 +1,236 @@
+/* report_columns.c - which numbers a report shows, and which cases it pictures. SPDX-License-Identifier: Apache-2.0 */
+#include "report_job_impl.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *report_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static void add_column(report_column *column, int *count, const char *key, const char *label, const char *unit,
+                       bool is_pass_rate)
+{
+    if (*count == REPORT_COLUMNS_MAX) return;
+    report_column *c = &column[(*count)++];
+    *c = (report_column){.unit = unit, .is_pass_rate = is_pass_rate};
+    snprintf(c->key, sizeof c->key, "%s", key);
+    snprintf(c->label, sizeof c->label, "%s", label);
+}
+
+/* "3mm2pct" of "<prefix>3mm2pct" in words, "2 %/3 mm"; false where the key is something else. */
+static bool criterion_label(const char *key, const char *prefix, char *label, size_t capacity)
+{
+    double mm, percent;
+    int used = 0;
+    size_t start = strlen(prefix);
+    if (strncmp(key, prefix, start) != 0) return false;
+    if (sscanf(key + start, "%lfmm%lfpct%n", &mm, &percent, &used) != 2 || used == 0) return false;
+    if (key[start + (size_t)used] != '\0') return false;
+    snprintf(label, capacity, "%g %%/%g mm", percent, mm);
+    return true;
+}
+
+static const struct {
+    const char *metric, *label;
+} error_metric[] = {{"openkbp.dose_error_gy", "dose score"},
+                    {"openkbp.dvh_error_gy", "DVH score"},
+                    {"dose_metrics.mae_body_gy", "MAE body"},
+                    {"dose_metrics.mae_ptv_region_gy", "MAE PTV + margin"},
+                    {"dose_metrics.mae_no_mans_land_gy", "MAE no man\u2019s land"}};
+enum { ERROR_METRICS = sizeof error_metric / sizeof *error_metric };
+static const struct {
+    const char *prefix, *words;
+} gamma_region[] = {{"global_", "whole"}, {"ptv_region_", "PTV + margin"}};
+enum { GAMMA_REGIONS = sizeof gamma_region / sizeof *gamma_region };
+
+/* One column of pass rates: all criteria of the whole dose grid, the first of the PTV. */
+static void add_pass_rate(const dg_results *results, const char *region_criterion, int region, report_column *column,
+                          int *count)
+{
+    char criterion[40], label[96], key[DG_RESULTS_METRIC];
+    if (!criterion_label(region_criterion, gamma_region[region].prefix, criterion, sizeof criterion)) return;
+    snprintf(label, sizeof label, "\u03b3 %s, %s", criterion, gamma_region[region].words);
+    snprintf(key, sizeof key, "gamma.%s.gamma_pass_rate%s", region_criterion, results == NULL ? "_mean" : "");
+    if (results != NULL && !dg_results_has_metric(results, key)) return;
+    for (int i = 0; i < *count; i++)
+        if (strcmp(column[i].key, key) == 0) return;
+    add_column(column, count, key, label, "%", true);
+}
+
+/* The order of criteria is that of the evaluation: of the aggregate's keys. `of_cases` NULL: columns of the aggregate. */
+static void add_pass_rates(const dg_results *results, const dg_results *of_cases, report_column *column, int *count)
+{
+    json_t *gamma = json_object_get(json_object_get(dg_results_root(results), "aggregate"), "gamma"), *entry;
+    const char *name;
+    for (int r = 0; r < GAMMA_REGIONS; r++) {
+        int before = *count;
+        json_object_foreach(gamma, name, entry)
+        {
+            if (json_is_object(entry) && (r == 0 || *count == before)) add_pass_rate(of_cases, name, r, column, count);
+        }
+    }
+}
+
+int report_case_columns(const dg_results *results, report_column column[REPORT_COLUMNS_MAX])
+{
+    int count = 0;
+    for (int i = 0; i < ERROR_METRICS; i++)
+        if (dg_results_has_metric(results, error_metric[i].metric))
+            add_column(column, &count, error_metric[i].metric, error_metric[i].label, "Gy", false);
+    if (count == 0 && dg_results_has_metric(results, "dose_metrics.mae_gy"))
+        add_column(column, &count, "dose_metrics.mae_gy", "MAE", "Gy", false);
+    add_pass_rates(results, results, column, &count);
+    return count;
+}
+
+double report_aggregate_value(const dg_results *results, const char *key)
+{
+    const json_t *aggregate = json_object_get(dg_results_root(results), "aggregate");
+    const json_t *value = aggregate == NULL ? NULL : dg_results_look_up(aggregate, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static bool has_aggregate(const dg_results *const *results, int count, const char *key)
+{
+    for (int i = 0; i < count; i++)
+        if (results[i] != NULL && !isnan(report_aggregate_value(results[i], key))) return true;
+    return false;
+}
+
+int report_aggregate_columns(const dg_results *const *results, int count, report_column column[REPORT_COLUMNS_MAX])
+{
+    static const struct {
+        const char *key, *label;
+    } error[] = {{"openkbp.dose_score", "dose score"},
+                 {"openkbp.dvh_score", "DVH score"},
+                 {"mae_body_gy_mean", "MAE body"},
+                 {"mae_ptv_region_gy_mean", "MAE PTV + margin"},
+                 {"mae_gy_mean", "MAE"}};
+    int columns = 0;
+    for (size_t i = 0; i < sizeof error / sizeof *error; i++)
+        if (has_aggregate(results, count, error[i].key))
+            add_column(column, &columns, error[i].key, error[i].label, "Gy", false);
+    for (int i = 0; i < count; i++)
+        if (results[i] != NULL) add_pass_rates(results[i], NULL, column, &columns);
+    return columns;
+}
+
+json_t *report_columns_json(const report_column *column, int count)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++) {
+        json_t *one =
+            json_pack("{s:s, s:s, s:s}", "key", column[i].key, "label", column[i].label, "unit", column[i].unit);
+        if (column[i].is_pass_rate) json_object_set_new(one, "target", json_integer(REPORT_TARGET_PERCENT));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+/* ---- pictured cases ------------------------------------------------------------------------------------------------ */
+
+const char *report_monitor(const report_experiment *experiment, const char **words)
+{
+    static const struct {
+        const char *monitor, *metric, *words;
+    } known[] = {{"val_dose_score", "openkbp.dose_error_gy", "dose score"},
+                 {"val_mae_ptv_gy", "dose_metrics.mae_ptv_region_gy", "error in PTV + margin"},
+                 {"val_mae_gy", "dose_metrics.mae_gy", "mean absolute error"},
+                 {"", "dose_metrics.mae_body_gy", "mean absolute error in the body"}};
+    enum { KNOWN = sizeof known / sizeof *known };
+    const char *wanted = NULL;
+    if (experiment->run != NULL) wanted = json_string_value(json_object_get(experiment->run->summary, "monitor"));
+    for (int pass = 0; pass < 2; pass++) /* the run's own monitor, then the first there is */
+        for (int i = 0; i < KNOWN; i++) {
+            if (pass == 0 && (wanted == NULL || strcmp(wanted, known[i].monitor) != 0)) continue;
+            if (!dg_results_has_metric(experiment->results, known[i].metric)) continue;
+            *words = known[i].words;
+            return known[i].metric;
+        }
+    *words = "no error is known";
+    return NULL;
+}
+
+static dg_status pick_named(const report_work *w, const report_experiment *experiment,
+                            report_pick pick[REPORT_CASES_MAX], int *count)
+{
+    for (int i = 0; i < w->s->cases.count && i < REPORT_CASES_MAX; i++) {
+        report_pick *p = &pick[*count];
+        *p = (report_pick){.index = dg_results_find_case(experiment->results, w->s->cases.value[i]),
+                           .pick = DG_PICK_MEDIAN};
+        if (p->index < 0)
+            return DG_FAIL(DG_ERR_USAGE, "case '%s' is not among the evaluated cases of %s", w->s->cases.value[i],
+                           dg_results_name(experiment->results));
+        snprintf(p->why, sizeof p->why, "chosen");
+        (*count)++;
+    }
+    return DG_OK;
+}
+
+static const char *const pick_name[DG_PICKS] = {"median", "worst", "best"};
+
+/* A value with its place; among equals the smaller id comes first. */
+typedef struct placed {
+    double value;
+    const char *id;
+    int64_t index;
+} placed;
+
+static int by_value(const void *a, const void *b)
+{
+    const placed *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+/* Best, worst and the middle one of the finite values; -1 where that is another pick already. */
+static dg_status pick_extremes(const char *const *id, const double *value, int64_t count, int64_t index[DG_PICKS])
+{
+    placed *order = NULL;
+    int64_t finite = 0;
+    for (int k = 0; k < DG_PICKS; k++) index[k] = -1;
+    DG_TRY(DG_NEW(&order, count > 0 ? count : 1, "order of cases"));
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(value[i])) order[finite++] = (placed){value[i], id[i], i};
+    qsort(order, (size_t)finite, sizeof *order, by_value);
+    if (finite > 0) index[DG_PICK_WORST] = order[finite - 1].index;
+    if (finite > 1) index[DG_PICK_BEST] = order[0].index;
+    if (finite > 2) index[DG_PICK_MEDIAN] = order[(finite - 1) / 2].index;
+    dg_free(&order);
+    return DG_OK;
+}
+
+dg_status report_pick_cases(const report_work *w, const report_experiment *experiment,
+                            report_pick pick[REPORT_CASES_MAX], int *count)
+{
+    static const dg_figure_pick order[] = {DG_PICK_WORST, DG_PICK_MEDIAN, DG_PICK_BEST};
+    int64_t cases = dg_results_case_count(experiment->results), index[DG_PICKS];
+    const char **id = NULL, *words, *metric = report_monitor(experiment, &words);
+    double *value = NULL;
+    dg_status status;
+    *count = 0;
+    if (w->s->cases.count > 0) return pick_named(w, experiment, pick, count);
+    DG_TRY_GOTO(status, DG_NEW(&id, cases, "ids of cases"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&value, cases, "errors of cases"), cleanup);
+    for (int64_t i = 0; i < cases; i++) {
+        id[i] = dg_results_get_case(experiment->results, i)->id;
+        value[i] = metric == NULL ? 0 : dg_results_value(experiment->results, i, metric, NULL);
+    }
+    DG_TRY_GOTO(status, pick_extremes(id, value, cases, index), cleanup);
+    for (int k = 0; k < DG_PICKS; k++) {
+        report_pick *p = &pick[*count];
+        if (index[order[k]] < 0) continue;
+        *p = (report_pick){.index = index[order[k]], .pick = order[k]};
+        snprintf(p->why, sizeof p->why, "%s: %s%s %.2f Gy", pick_name[order[k]], words,
+                 order[k] == DG_PICK_MEDIAN ? " nearest to the median," : "", value[p->index]);
+        if (metric == NULL) snprintf(p->why, sizeof p->why, "%s", words);
+        (*count)++;
+    }
+cleanup:
+    dg_free(&value);
+    dg_free(&id);
+    return status;
+}
