@@ -181,7 +181,7 @@ int main(int argc, char **argv)
     int64_t id = getpid(), poisoned, bad_step = -1, ignored;
     DG_CHECK_OK(dg_comm_open(&argc, &argv, &comm));
     DG_CHECK_OK(dg_comm_broadcast(comm, &id, sizeof id, 0));
-    snprintf(root, sizeof root, "t708_rollback-%lld", (long long)id);
+    snprintf(root, sizeof root, "t709_rollback-%lld", (long long)id);
     if (comm->rank == 0) write_cohort(-1);
     DG_CHECK_OK(dg_comm_barrier(comm));
     test_hopeless(comm);
