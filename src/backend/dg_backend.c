@@ -1,4 +1,4 @@
-/* dg_backend.c - the registry of backends, and the tables of those this build lacks. SPDX-License-Identifier: Apache-2.0 */
+/* dg_backend.c - the registry of backends, and the table of oneDNN's where this build lacks it. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_backend.h"
 
 #include <stdlib.h>
@@ -8,19 +8,8 @@
 static const dg_backend_ops *const BACKENDS[] = {&dg_backend_cuda, &dg_backend_onednn, &dg_backend_ref};
 enum { BACKEND_COUNT = sizeof BACKENDS / sizeof BACKENDS[0] };
 
-#ifndef DG_WITH_CUDA
-#define DG_WITH_CUDA 0
-#endif
 #ifndef DG_WITH_ONEDNN
 #define DG_WITH_ONEDNN 0
-#endif
-
-#if !DG_WITH_CUDA
-static const char *cuda_unavailable(void)
-{
-    return "this build has no CUDA backend: configure with -DDG_WITH_CUDA=ON on a machine with CUDA and cuDNN";
-}
-const dg_backend_ops dg_backend_cuda = {.name = "cuda", .unavailable = cuda_unavailable};
 #endif
 
 #if !DG_WITH_ONEDNN

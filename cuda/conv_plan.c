@@ -1,0 +1,287 @@
+/* conv_plan.c - convolutions through cuDNN's graph API (cudnnBackend*): descriptors, heuristics, execution.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "conv_plan.h"
+
+#include "dg_mem.h"
+
+#include <string.h>
+
+enum { UID_INNER = 1, UID_OUTER, UID_FILTER, UID_BIAS, UID_SUM, DESCRIPTORS_MAX = 16, ENGINES_MAX = 16 };
+
+struct conv_plan {
+    conv_geometry geometry;
+    cudnnBackendDescriptor_t descriptor[DESCRIPTORS_MAX]; /* all that were made, to be destroyed */
+    int count;
+    cudnnBackendDescriptor_t execution;
+    int64_t workspace;
+};
+
+/* ---- descriptors ---------------------------------------------------------------------------------------------------- */
+
+static dg_status make(conv_plan *plan, cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *out)
+{
+    DG_CUDNN(cudnnBackendCreateDescriptor(type, out));
+    plan->descriptor[plan->count++] = *out;
+    return DG_OK;
+}
+
+static dg_status set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                     int64_t count, const void *value)
+{
+    return dg_cudnn_check(cudnnBackendSetAttribute(d, name, type, count, value), "cudnnBackendSetAttribute");
+}
+static dg_status set_descriptor(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                cudnnBackendDescriptor_t value)
+{
+    return set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
+}
+static dg_status finalize(cudnnBackendDescriptor_t d)
+{
+    return dg_cudnn_check(cudnnBackendFinalize(d), "cudnnBackendFinalize");
+}
+
+static cudnnDataType_t type_of(dg_dtype dtype) { return dtype == DG_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
+
+typedef struct tensor_shape {
+    int64_t uid, size[5], stride[5]; /* n, c, z, y, x */
+    cudnnDataType_t type;
+    bool is_virtual;
+} tensor_shape;
+
+/* Channels-last with `pitch` elements from voxel to voxel. */
+static tensor_shape shape_of(int64_t uid, cudnnDataType_t type, int64_t n, int64_t c, const int64_t size[3],
+                             int64_t pitch)
+{
+    return (tensor_shape){
+        .uid = uid,
+        .type = type,
+        .size = {n, c, size[0], size[1], size[2]},
+        .stride = {size[0] * size[1] * size[2] * pitch, 1, size[1] * size[2] * pitch, size[2] * pitch, pitch}};
+}
+
+static dg_status make_tensor(conv_plan *plan, const tensor_shape *s, cudnnBackendDescriptor_t *out)
+{
+    const int64_t alignment = 16;
+    DG_TRY(make(plan, CUDNN_BACKEND_TENSOR_DESCRIPTOR, out));
+    DG_TRY(set(*out, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &s->uid));
+    DG_TRY(set(*out, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &s->type));
+    DG_TRY(set(*out, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 5, s->size));
+    DG_TRY(set(*out, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 5, s->stride));
+    DG_TRY(set(*out, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment));
+    if (s->is_virtual) DG_TRY(set(*out, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &s->is_virtual));
+    return finalize(*out);
+}
+
+static dg_status make_convolution(conv_plan *plan, cudnnBackendDescriptor_t *out)
+{
+    const conv_geometry *g = &plan->geometry;
+    const int64_t dims = 3, dilation[3] = {1, 1, 1}, stride[3] = {g->stride, g->stride, g->stride};
+    const int64_t pad[3] = {g->pad, g->pad, g->pad};
+    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    DG_TRY(make(plan, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, out));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 3, dilation));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 3, stride));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3, pad));
+    DG_TRY(set(*out, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 3, pad));
+    return finalize(*out);
+}
+
+/* What the three passes call their attributes. */
+static const struct {
+    cudnnBackendDescriptorType_t type;
+    cudnnBackendAttributeName_t convolution, inner, outer, filter, alpha, beta;
+} pass_names[] = {
+    [CONV_FORWARD] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
+    [CONV_DATA] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                   CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                   CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                   CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+    [CONV_WEIGHTS] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA},
+};
+
+static dg_status make_pass(conv_plan *plan, cudnnBackendDescriptor_t inner, cudnnBackendDescriptor_t outer,
+                           cudnnBackendDescriptor_t filter, cudnnBackendDescriptor_t *out)
+{
+    const conv_geometry *g = &plan->geometry;
+    const float alpha = 1, beta = g->accumulate ? 1 : 0;
+    cudnnBackendDescriptor_t convolution;
+    DG_TRY(make_convolution(plan, &convolution));
+    DG_TRY(make(plan, pass_names[g->pass].type, out));
+    DG_TRY(set_descriptor(*out, pass_names[g->pass].convolution, convolution));
+    DG_TRY(set_descriptor(*out, pass_names[g->pass].inner, inner));
+    DG_TRY(set_descriptor(*out, pass_names[g->pass].outer, outer));
+    DG_TRY(set_descriptor(*out, pass_names[g->pass].filter, filter));
+    DG_TRY(set(*out, pass_names[g->pass].alpha, CUDNN_TYPE_FLOAT, 1, &alpha));
+    DG_TRY(set(*out, pass_names[g->pass].beta, CUDNN_TYPE_FLOAT, 1, &beta));
+    return finalize(*out);
+}
+
+/* outer = sum + bias, where `sum` never reaches memory. */
+static dg_status make_bias(conv_plan *plan, cudnnBackendDescriptor_t sum, cudnnBackendDescriptor_t outer,
+                           cudnnBackendDescriptor_t *out)
+{
+    const conv_geometry *g = &plan->geometry;
+    const int64_t one[3] = {1, 1, 1};
+    const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_ADD;
+    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    const tensor_shape bias_shape = shape_of(UID_BIAS, CUDNN_DATA_FLOAT, 1, g->outer_c, one, g->outer_c);
+    cudnnBackendDescriptor_t bias, add;
+    DG_TRY(make_tensor(plan, &bias_shape, &bias));
+    DG_TRY(make(plan, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &add));
+    DG_TRY(set(add, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
+    DG_TRY(set(add, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    DG_TRY(finalize(add));
+    DG_TRY(make(plan, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, out));
+    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, add));
+    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, sum));
+    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, bias));
+    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, outer));
+    return finalize(*out);
+}
+
+static dg_status make_graph(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t *out)
+{
+    const conv_geometry *g = &plan->geometry;
+    const cudnnDataType_t type = type_of(g->dtype), filter_type = g->pass == CONV_WEIGHTS ? CUDNN_DATA_FLOAT : type;
+    const int64_t taps[3] = {g->kernel, g->kernel, g->kernel};
+    const tensor_shape inner_shape = shape_of(UID_INNER, type, g->n, g->inner_c, g->inner, g->inner_pitch);
+    const tensor_shape outer_shape = shape_of(UID_OUTER, type, g->n, g->outer_c, g->outer, g->outer_pitch);
+    const tensor_shape filter_shape = shape_of(UID_FILTER, filter_type, g->outer_c, g->inner_c, taps, g->inner_c);
+    tensor_shape sum_shape = shape_of(UID_SUM, CUDNN_DATA_FLOAT, g->n, g->outer_c, g->outer, g->outer_c);
+    cudnnBackendDescriptor_t inner, outer, filter, sum, operation[2];
+    sum_shape.is_virtual = true;
+    DG_TRY(make_tensor(plan, &inner_shape, &inner));
+    DG_TRY(make_tensor(plan, &outer_shape, &outer));
+    DG_TRY(make_tensor(plan, &filter_shape, &filter));
+    if (g->bias) DG_TRY(make_tensor(plan, &sum_shape, &sum));
+    DG_TRY(make_pass(plan, inner, g->bias ? sum : outer, filter, &operation[0]));
+    if (g->bias) DG_TRY(make_bias(plan, sum, outer, &operation[1]));
+    DG_TRY(make(plan, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, out));
+    DG_TRY(set(*out, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->bias ? 2 : 1, operation));
+    DG_TRY(set(*out, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &cudnn));
+    return finalize(*out);
+}
+
+/* ---- choosing an engine --------------------------------------------------------------------------------------------- */
+
+static bool has_note(cudnnBackendDescriptor_t config, cudnnBackendNumericalNote_t unwanted)
+{
+    cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    cudnnBackendDescriptor_t engine = NULL;
+    int64_t got = 0;
+    bool found = true; /* what cannot be asked is not taken */
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS) return true;
+    if (cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got,
+                                 &engine) == CUDNN_STATUS_SUCCESS &&
+        cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                 CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &got, note) == CUDNN_STATUS_SUCCESS) {
+        found = false;
+        for (int64_t i = 0; i < got; i++) found = found || note[i] == unwanted;
+    }
+    (void)cudnnBackendDestroyDescriptor(engine);
+    return found;
+}
+
+/* Builds the plan of a configuration. False: this one cannot be used, the next may. */
+static bool try_config(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t config, int64_t limit)
+{
+    cudnnBackendDescriptor_t execution = NULL;
+    int64_t got = 0, workspace = 0;
+    if (plan->geometry.deterministic && has_note(config, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &execution) != CUDNN_STATUS_SUCCESS)
+        return false;
+    bool built = cudnnBackendSetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &cudnn) ==
+                     CUDNN_STATUS_SUCCESS &&
+                 cudnnBackendSetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config) == CUDNN_STATUS_SUCCESS &&
+                 cudnnBackendFinalize(execution) == CUDNN_STATUS_SUCCESS &&
+                 cudnnBackendGetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
+                                          &got, &workspace) == CUDNN_STATUS_SUCCESS &&
+                 workspace <= limit;
+    if (!built) {
+        (void)cudnnBackendDestroyDescriptor(execution);
+        return false;
+    }
+    plan->execution = execution;
+    plan->workspace = workspace;
+    return true;
+}
+
+static dg_status choose_engine(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t graph, int64_t limit,
+                               cudnnBackendHeurMode_t mode)
+{
+    cudnnBackendDescriptor_t heuristic, config[ENGINES_MAX];
+    int64_t got = 0;
+    DG_TRY(make(plan, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristic));
+    DG_TRY(set_descriptor(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph));
+    DG_TRY(set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    if (cudnnBackendFinalize(heuristic) != CUDNN_STATUS_SUCCESS) return DG_OK; /* no engine knows this graph */
+    for (int i = 0; i < ENGINES_MAX; i++)
+        DG_CUDNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config[i]));
+    cudnnStatus_t asked = cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                                   CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES_MAX, &got, config);
+    for (int64_t i = 0; asked == CUDNN_STATUS_SUCCESS && i < got && i < ENGINES_MAX; i++)
+        if (try_config(plan, cudnn, config[i], limit)) break;
+    for (int i = 0; i < ENGINES_MAX; i++) (void)cudnnBackendDestroyDescriptor(config[i]);
+    return DG_OK;
+}
+
+dg_status conv_plan_create(cudnnHandle_t cudnn, const conv_geometry *geometry, int64_t workspace_limit, conv_plan **out)
+{
+    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+    cudnnBackendDescriptor_t graph;
+    conv_plan *plan = NULL;
+    dg_status status;
+    *out = NULL;
+    DG_TRY(DG_NEW(&plan, 1, "convolution plan"));
+    plan->geometry = *geometry;
+    DG_TRY_GOTO(status, make_graph(plan, cudnn, &graph), done);
+    for (int m = 0; m < 2 && plan->execution == NULL; m++)
+        DG_TRY_GOTO(status, choose_engine(plan, cudnn, graph, workspace_limit, modes[m]), done);
+    if (plan->execution != NULL) {
+        *out = plan;
+        plan = NULL;
+    }
+done:
+    conv_plan_destroy(&plan);
+    return status;
+}
+
+void conv_plan_destroy(conv_plan **plan)
+{
+    if (*plan == NULL) return;
+    if ((*plan)->execution != NULL) (void)cudnnBackendDestroyDescriptor((*plan)->execution);
+    for (int i = (*plan)->count - 1; i >= 0; i--) (void)cudnnBackendDestroyDescriptor((*plan)->descriptor[i]);
+    dg_free(plan);
+}
+
+int64_t conv_plan_workspace(const conv_plan *plan) { return plan->workspace; }
+
+dg_status conv_plan_run(cudnnHandle_t cudnn, conv_plan *plan, void *inner, void *outer, void *filter, const float *bias,
+                        void *workspace)
+{
+    const int64_t uid[] = {UID_INNER, UID_OUTER, UID_FILTER, UID_BIAS}, count = plan->geometry.bias ? 4 : 3;
+    void *pointer[] = {inner, outer, filter, (void *)(uintptr_t)bias};
+    cudnnBackendDescriptor_t pack;
+    dg_status status;
+    DG_CUDNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack));
+    DG_TRY_GOTO(status, set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, uid), done);
+    DG_TRY_GOTO(status, set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointer), done);
+    DG_TRY_GOTO(status, set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace), done);
+    DG_TRY_GOTO(status, finalize(pack), done);
+    status = dg_cudnn_check(cudnnBackendExecute(cudnn, plan->execution, pack), "cudnnBackendExecute");
+done:
+    (void)cudnnBackendDestroyDescriptor(pack);
+    return status;
+}

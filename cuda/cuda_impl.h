@@ -1,0 +1,55 @@
+/* cuda_impl.h - the inside of the CUDA backend: one device, one stream in which every operation is queued, scratch memory
+ * and pinned staging. The engine's tensors are device memory; parameters, statistics and losses are f32 there.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_CUDA_IMPL_H
+#define DG_CUDA_IMPL_H
+
+#include "dg_arguments.h"
+#include "cuda_kernels.h"
+
+#include <cudnn.h>
+
+typedef struct cuda_block {
+    void *data;
+    int64_t bytes;
+} cuda_block;
+
+typedef struct cuda_backend {
+    dg_backend head;
+    int device;
+    cudaStream_t stream;
+    cudnnHandle_t cudnn;
+    float *scratch; /* device; grows, never while work is captured */
+    int64_t scratch_bytes;
+    cuda_block *blocks; /* [block_room] what was allocated, so that free knows its size */
+    int64_t block_count, block_room;
+    double *sums;  /* device: results of sums and losses on their way to the host */
+    void *staging; /* pinned host memory of CUDA_STAGING_BYTES: pageable memory passes through it */
+} cuda_backend;
+
+enum { CUDA_STAGING_BYTES = 16 << 20 };
+
+static inline cuda_backend *cuda_of(dg_backend *backend) { return (cuda_backend *)backend; }
+
+/* Turns an error of the runtime into a status with its words: DG_ERR_MEMORY for memory, else DG_ERR_BACKEND. */
+dg_status dg_cuda_check(cudaError_t error, const char *call);
+dg_status dg_cudnn_check(cudnnStatus_t error, const char *call);
+#define DG_CUDA(call) DG_TRY(dg_cuda_check((call), #call))
+#define DG_CUDNN(call) DG_TRY(dg_cudnn_check((call), #call))
+
+/* At least `bytes` of device scratch in *out, undefined content, valid until the next operation is queued. */
+DG_MUST_USE dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out);
+/* Device memory that counts in bytes_allocated; zeroed. */
+dg_status cuda_alloc(dg_backend *backend, int64_t bytes, const char *what, void **out);
+void cuda_free(dg_backend *backend, void *data);
+
+/* conv.c */
+dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out);
+void cuda_conv_destroy(dg_backend *backend, dg_conv *conv);
+dg_status cuda_conv_pack(dg_backend *backend, dg_conv *conv, const float *w, const float *bias);
+dg_status cuda_conv_forward(dg_backend *backend, dg_conv *conv, const dg_tensor *x, dg_tensor *y);
+dg_status cuda_conv_backward_data(dg_backend *backend, dg_conv *conv, const dg_tensor *dy, dg_tensor *dx);
+dg_status cuda_conv_backward_weights(dg_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
+                                     float *dw, float *db);
+
+#endif

@@ -1,0 +1,18 @@
+/* cuda_launch.h - one spelling of a kernel launch for nvcc and for the stand-in of tests/cuda_on_cpu, which runs the same
+ * sources on the host. DG_LAUNCH: threads of a block never meet. DG_LAUNCH_SYNC: they do (barriers, warp shuffles).
+ * Both give the cudaError_t of the launch. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_CUDA_LAUNCH_H
+#define DG_CUDA_LAUNCH_H
+
+#include <cuda_runtime.h>
+
+#ifndef DG_LAUNCH
+#define DG_LAUNCH(kernel, grid, block, shared, stream, ...) \
+    ((kernel) < < < (grid), (block), (shared), (stream) >>> (__VA_ARGS__), cudaPeekAtLastError())
+#define DG_LAUNCH_SYNC DG_LAUNCH
+#define DG_SHARED_DYNAMIC(type, name)             \
+    extern __shared__ float4 dg_dynamic_shared[]; \
+    type *name = (type *)dg_dynamic_shared
+#endif
+
+#endif
