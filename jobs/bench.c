@@ -39,11 +39,13 @@ static const dg_option rows[] = {
     ROW(megabytes, DG_OPT_INT, 1, 65536, "86", "MB", "allreduce: size of the buffer"),
     ROW(backend, DG_OPT_STRING, 0, 0, "auto", "", "ref, onednn, cuda or auto")};
 
+enum { ROWS = sizeof rows / sizeof rows[0] };
+
 static const struct part {
     const char *name;
     dg_status (*run)(const dg_job_env *env, const bench_settings *s, json_t **answer);
-} parts[] = {{"conv", bench_conv},       {"model", bench_model}, {"train", bench_train},
-             {"sliding", bench_sliding}, {"io", bench_io},       {"allreduce", bench_allreduce}};
+} parts[] = {{"conv", bench_conv}, {"model", bench_model},         {"train", bench_train}, {"sliding", bench_sliding},
+             {"io", bench_io},     {"allreduce", bench_allreduce}, {"gamma", bench_gamma}};
 
 static int by_value(const void *a, const void *b)
 {
@@ -98,30 +100,37 @@ static dg_status run_part(const dg_job_env *env, bench_settings *s, const char *
         DG_TRY(parts[i].run(env, s, &answer));
         return env->comm->rank == 0 ? show(env, s->json, answer) : DG_OK;
     }
-    return DG_FAIL(DG_ERR_USAGE, "bench '%s' is not known: choose conv, model, train, sliding, io or allreduce", name);
+    return DG_FAIL(DG_ERR_USAGE, "bench '%s' is not known: choose conv, model, train, sliding, io, allreduce or gamma",
+                   name);
 }
 
 static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
 {
     bench_settings s = {0};
     dg_options options;
-    const char *words[2] = {NULL, NULL};
+    const char *words[3] = {NULL, NULL, NULL};
+    dg_option table[ROWS + GAMMA_ROWS];
     bool helped;
     int count;
+    memcpy(table, rows, sizeof rows);
+    const int shared = gamma_rows(offsetof(bench_settings, gamma), table + ROWS);
     dg_job_arguments arguments = {
-        .usage = "conv|model|train|sliding|allreduce|io COHORT [--mode infer|train] [--patch P] ...",
-        .rows = rows,
-        .row_count = sizeof rows / sizeof rows[0],
+        .usage = "conv|model|train|sliding|allreduce|io COHORT|gamma REF EVAL [--mode infer|train] [--patch P] ...",
+        .rows = table,
+        .row_count = ROWS + shared,
         .target = &s,
         .positional = words,
         .positional_min = 1,
-        .positional_max = 2};
+        .positional_max = 3};
     DG_TRY(dg_job_read_arguments(env, &dg_job_bench, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
     dg_options_release(&options);
     s.path = words[1];
+    s.second_path = words[2];
     return run_part(env, &s, words[0]);
 }
 
-const dg_job dg_job_bench = {
-    .name = "bench", .summary = "time the network, its bare convolutions, patch reads and reductions", .run = run};
+const dg_job dg_job_bench = {.name = "bench",
+                             .summary =
+                                 "time the network, its bare convolutions, patch reads, reductions and gamma maps",
+                             .run = run};

@@ -2,6 +2,7 @@
 #ifndef DG_BENCH_IMPL_H
 #define DG_BENCH_IMPL_H
 
+#include "gamma_pair.h"
 #include "job.h"
 
 #include "dg_model.h"
@@ -14,7 +15,8 @@ typedef struct bench_settings {
     int64_t channels, base, levels, patch, size, batch, steps, threads, megabytes;
     double overlap;
     char backend[DG_OPT_TEXT];
-    const char *path; /* of `bench io`, or NULL */
+    gamma_settings gamma;
+    const char *path, *second_path; /* of `bench io` and `bench gamma`, or NULL */
 } bench_settings;
 
 enum { BENCH_F32, BENCH_BF16 };
@@ -28,6 +30,7 @@ DG_MUST_USE dg_status bench_train(const dg_job_env *env, const bench_settings *s
 /* A cubic volume of `size` voxels through overlapping windows, weighted and blended as predict does. */
 DG_MUST_USE dg_status bench_sliding(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_io(const dg_job_env *env, const bench_settings *s, json_t **answer);
+DG_MUST_USE dg_status bench_gamma(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_allreduce(const dg_job_env *env, const bench_settings *s, json_t **answer);
 
 /* The baseline network of the settings. */
