@@ -13,20 +13,23 @@ typedef struct listing {
     const hsize_t *chunk, *grid;
     dg_h5_chunk_put *put;
     void *user;
+    hsize_t missing;
 } listing;
 
 static int take_listed(const hsize_t *offset, unsigned skipped, haddr_t address, hsize_t bytes, void *user)
 {
-    const listing *l = user;
+    listing *l = user;
     int64_t index = 0;
+    l->missing--;
     for (int i = 0; i < l->rank; i++) index = index * (int64_t)l->grid[i] + (int64_t)(offset[i] / l->chunk[i]);
     return skipped == 0 && l->put(l->user, index, address, bytes) ? H5_ITER_CONT : H5_ITER_ERROR;
 }
 
 bool dg_h5_chunks(hid_t dataset, int rank, const hsize_t *chunk, const hsize_t *grid, dg_h5_chunk_put *put, void *user)
 {
-    listing l = {.rank = rank, .chunk = chunk, .grid = grid, .put = put, .user = user};
-    return H5Dchunk_iter(dataset, H5P_DEFAULT, take_listed, &l) >= 0;
+    listing l = {.rank = rank, .chunk = chunk, .grid = grid, .put = put, .user = user, .missing = 1};
+    for (int i = 0; i < rank; i++) l.missing *= grid[i];
+    return H5Dchunk_iter(dataset, H5P_DEFAULT, take_listed, &l) >= 0 && l.missing == 0;
 }
 
 void dg_h5_set_driver(hid_t access_list) { H5Pset_fapl_sec2(access_list); }

@@ -108,7 +108,7 @@ DG_MUST_USE dg_status dg_h5_check_format(hid_t object, const char *format, int64
 /* Takes one chunk: its number in C order of the grid of chunks, address and bytes as stored; false ends the walk. */
 typedef bool dg_h5_chunk_put(void *user, int64_t index, uint64_t address, uint64_t bytes);
 /* Hands every chunk of a dataset to `put`; chunk and grid (of chunks) are [rank]. The file must have been opened with
- * dg_h5_open and every chunk must be there. False: `put` ended it, or the table is damaged, or a chunk skipped a filter. */
+ * dg_h5_open. False: `put` ended it, a chunk is missing or skipped a filter, or the table is damaged. */
 DG_MUST_USE bool dg_h5_chunks(hid_t dataset, int rank, const hsize_t *chunk, const hsize_t *grid, dg_h5_chunk_put *put,
                               void *user);
 /* The driver that dg_h5_open reads with: sec2, able to answer dg_h5_chunks. */
