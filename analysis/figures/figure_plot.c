@@ -1,0 +1,349 @@
+/* figure_plot.c - a plot under construction: commands, data files, text. SPDX-License-Identifier: Apache-2.0 */
+#include "figure_impl.h"
+
+#include "dg_file.h"
+#include "dg_mem.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *dg_series_colour(int64_t index)
+{
+    static const char *const colour[SERIES_COLOURS] = {COLOUR_BLUE,   COLOUR_VERMILLION, COLOUR_GREEN,
+                                                       COLOUR_ORANGE, COLOUR_PURPLE,     COLOUR_SKY};
+    return colour[index % SERIES_COLOURS];
+}
+
+void dg_plot_begin(dg_plot *plot, double width_in, double height_in)
+{
+    *plot = (dg_plot){.width_in = width_in, .height_in = height_in};
+    plot->script = open_memstream(&plot->text, &plot->length);
+    plot->failed = plot->script == NULL;
+    dg_plot_add(plot,
+                "set datafile separator '\\t'\nset datafile missing 'NaN'\nset multiplot\nunset key\nunset colorbox\n"
+                "set border 3 lc rgb '" PLOT_GREY "' lw 0.8\n"
+                "set tics nomirror out scale 0.6 textcolor rgb '" PLOT_INK "' font ',7'\n");
+}
+
+void dg_plot_release(dg_plot *plot)
+{
+    if (plot->open != NULL) fclose(plot->open);
+    if (plot->script != NULL) fclose(plot->script);
+    free(plot->text); /* memory of open_memstream */
+    for (int i = 0; i < plot->files; i++) free(plot->file[i].bytes);
+    *plot = (dg_plot){0};
+}
+
+void dg_plot_add(dg_plot *plot, const char *format, ...)
+{
+    if (plot->failed) return;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vfprintf(plot->script, format, arguments) < 0) plot->failed = true;
+    va_end(arguments);
+}
+
+/* One character of UTF-8 at `text`; its length goes to *used, which is 1 for a byte that starts none. */
+static uint32_t decode(const unsigned char *text, int *used)
+{
+    static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
+    int length = text[0] < 0x80 ? 1 : (text[0] & 0xE0) == 0xC0 ? 2 : (text[0] & 0xF0) == 0xE0 ? 3 : 4;
+    *used = 1;
+    if (length == 1) return text[0];
+    if (text[0] < 0xC2 || text[0] > 0xF4) return 0xFFFD;
+    uint32_t code = text[0] & (0x7Fu >> length);
+    for (int k = 1; k < length; k++) {
+        if ((text[k] & 0xC0) != 0x80) return 0xFFFD;
+        code = code << 6 | (text[k] & 0x3Fu);
+    }
+    if (code < smallest[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return 0xFFFD;
+    *used = length;
+    return code;
+}
+
+/* Characters that are no text: controls, line separators, and those that turn the direction of writing. */
+static bool is_control(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C || code == 0x200E || code == 0x200F ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF ||
+           (code & 0xFFFE) == 0xFFFE;
+}
+
+static void put_bytes(dg_plot *plot, const unsigned char *text, int count)
+{
+    for (int k = 0; k < count; k++) {
+        bool plain = text[k] < 0x80 && text[k] != '\0' &&
+                     strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/+-=<>_", text[k]);
+        dg_plot_add(plot, plain ? "%c" : "\\%03o", text[k]);
+    }
+}
+
+void dg_plot_text(dg_plot *plot, const char *text, int limit)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    dg_plot_add(plot, "\"");
+    for (int shown = 0; *at != '\0'; shown++) {
+        int used;
+        uint32_t code = decode(at, &used);
+        if (shown == limit - 1 && at[used] != '\0') {
+            dg_plot_add(plot, "\\342\\200\\246");
+            break;
+        }
+        if (is_control(code))
+            dg_plot_add(plot, " ");
+        else if (code == 0xFFFD)
+            dg_plot_add(plot, "\\357\\277\\275");
+        else
+            put_bytes(plot, at, used);
+        at += used;
+    }
+    dg_plot_add(plot, "\"");
+}
+
+void dg_plot_label(dg_plot *plot, const char *where, double x, double y, const char *text, int limit, const char *style)
+{
+    dg_plot_add(plot, "set label ");
+    dg_plot_text(plot, text, limit);
+    dg_plot_add(plot, " at %s %.6g,%s %.6g noenhanced front %s\n", where, x, where, y, style);
+}
+
+void dg_plot_panel(dg_plot *plot, double left, double bottom, double width, double height)
+{
+    dg_plot_add(
+        plot,
+        "unset label\nunset arrow\nunset object\nunset logscale\nset format '%%g'\nset autoscale\n"
+        "unset xlabel\nunset ylabel\nunset y2tics\nunset grid\nset xtics auto\nset ytics auto\nset style data lines\n"
+        "set lmargin at screen %.6f\nset rmargin at screen %.6f\n"
+        "set bmargin at screen %.6f\nset tmargin at screen %.6f\n",
+        left / plot->width_in, (left + width) / plot->width_in, bottom / plot->height_in,
+        (bottom + height) / plot->height_in);
+}
+
+void dg_plot_title(dg_plot *plot, const char *text)
+{
+    dg_plot_label(plot, "graph", 0, 1, text, 90, "left offset 0,0.8 font '" PLOT_FONT " Bold,8'");
+}
+
+void dg_plot_axis(dg_plot *plot, char axis, const char *text)
+{
+    dg_plot_add(plot, "set %clabel ", axis);
+    dg_plot_text(plot, text, 80);
+    dg_plot_add(plot, " noenhanced textcolor rgb '" PLOT_INK "'\n");
+}
+
+void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text)
+{
+    dg_plot_add(plot,
+                "set arrow from screen %.6f,screen %.6f to screen %.6f,screen %.6f nohead lc rgb '%s' lw 2 dt %s\n",
+                x / plot->width_in, y / plot->height_in, (x + 0.3) / plot->width_in, y / plot->height_in, colour, dash);
+    dg_plot_label(plot, "screen", (x + 0.38) / plot->width_in, y / plot->height_in, text, 40, "left font ',7'");
+}
+
+void dg_plot_tick(dg_plot *plot, double position, const char *text, int limit, bool turned)
+{
+    dg_plot_add(plot, "set label ");
+    dg_plot_text(plot, text, limit);
+    dg_plot_add(plot, " at first %.6g,graph 0 noenhanced %s\n", position,
+                turned ? "right rotate by 45 offset 0.4,-0.7 font ',6.5'" : "center offset 0,-0.9 font ',7'");
+}
+
+FILE *dg_plot_data(dg_plot *plot, const char *name)
+{
+    if (plot->failed || plot->files == PLOT_FILES) {
+        plot->failed = true;
+        return NULL;
+    }
+    plot_file *file = &plot->file[plot->files++];
+    snprintf(file->name, sizeof file->name, "%s", name);
+    plot->open = open_memstream(&file->bytes, &file->length);
+    plot->failed = plot->open == NULL;
+    return plot->open;
+}
+
+void dg_plot_data_end(dg_plot *plot)
+{
+    if (plot->open != NULL && fclose(plot->open) != 0) plot->failed = true;
+    plot->open = NULL;
+}
+
+void dg_plot_row(dg_plot *plot, int count, const double *value)
+{
+    if (plot->open == NULL) return;
+    for (int k = 0; k < count; k++) {
+        if (isfinite(value[k]))
+            fprintf(plot->open, "%s%.7g", k > 0 ? "\t" : "", value[k]);
+        else
+            fprintf(plot->open, "%sNaN", k > 0 ? "\t" : "");
+    }
+    fputc('\n', plot->open);
+}
+
+void dg_plot_gap(dg_plot *plot)
+{
+    if (plot->open != NULL) fputc('\n', plot->open);
+}
+
+/* Page and format, and the figure once for each format: the PDF is in points, the PNG in pixels of 1/300 inch. */
+static void write_formats(FILE *script, const dg_plot *plot, const dg_figure_output *output)
+{
+    fprintf(script, "set encoding utf8\n");
+    if (output->png)
+        fprintf(
+            script,
+            "set terminal pngcairo noenhanced size %d,%d font '" PLOT_FONT ",7.5' fontscale %.4f linewidth 3.2 "
+            "dashlength 0.75 pointscale 3.2 rounded background rgb 'white'\nset output 'figure.png'\nload 'figure.gp'\n"
+            "unset output\nreset\n",
+            (int)lround(plot->width_in * DG_FIGURE_DPI), (int)lround(plot->height_in * DG_FIGURE_DPI),
+            DG_FIGURE_DPI / 72.0);
+    if (output->pdf)
+        fprintf(script,
+                "set terminal pdfcairo noenhanced size %.4fin,%.4fin font '" PLOT_FONT ",7.5' fontscale 1 linewidth 1 "
+                "dashlength 1 pointscale 0.4 rounded\nset output 'figure.pdf'\nload 'figure.gp'\nunset output\n",
+                plot->width_in, plot->height_in);
+}
+
+static dg_status write_folder(const dg_plot *plot, const dg_figure_output *output, const char *folder)
+{
+    char path[DG_PATH_MAX];
+    char *text = NULL;
+    size_t length = 0;
+    FILE *script = open_memstream(&text, &length);
+    if (script == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for a gnuplot script");
+    write_formats(script, plot, output);
+    dg_status status = fclose(script) == 0 ? dg_path_join(path, folder, "run.gp") : DG_FAIL(DG_ERR_MEMORY, "no memory");
+    if (status == DG_OK) status = dg_file_write(path, text, (int64_t)length);
+    free(text);
+    DG_TRY(status);
+    DG_TRY(dg_path_join(path, folder, "figure.gp"));
+    DG_TRY(dg_file_write(path, plot->text, (int64_t)plot->length));
+    for (int i = 0; i < plot->files; i++) {
+        DG_TRY(dg_path_join(path, folder, plot->file[i].name));
+        DG_TRY(dg_file_write(path, plot->file[i].bytes, (int64_t)plot->file[i].length));
+    }
+    return DG_OK;
+}
+
+static dg_status take(const dg_plot *plot, const char *from, const dg_figure_output *output, const char *name,
+                      const char *extension)
+{
+    char path[DG_PATH_MAX], file[DG_FIGURE_NAME + 8];
+    char *bytes = NULL;
+    int64_t length = 0;
+    snprintf(file, sizeof file, "figure.%s", extension);
+    DG_TRY(dg_path_join(path, from, file));
+    if (!dg_file_exists(path)) return DG_FAIL(DG_ERR_IO, "gnuplot ended without writing %s.%s", name, extension);
+    DG_TRY(dg_file_read(path, name, (int64_t)1 << 28, &bytes, &length));
+    dg_status status = strcmp(extension, "png") == 0
+                           ? dg_png_finish(&bytes, &length, lround(plot->width_in * DG_FIGURE_DPI),
+                                           lround(plot->height_in * DG_FIGURE_DPI), name)
+                           : dg_pdf_finish(bytes, length, name);
+    snprintf(file, sizeof file, "%s.%s", name, extension);
+    if (status == DG_OK) status = dg_path_join(path, output->folder, file);
+    if (status == DG_OK) status = dg_file_write(path, bytes, length);
+    dg_free(&bytes);
+    return status;
+}
+
+static void remove_folder(const dg_plot *plot, const char *folder)
+{
+    static const char *const fixed[] = {"run.gp", "figure.gp", "figure.png", "figure.pdf", "gnuplot.log"};
+    char path[DG_PATH_MAX];
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+        if (dg_path_join(path, folder, fixed[i]) == DG_OK) unlink(path);
+    }
+    for (int i = 0; i < plot->files; i++) {
+        if (dg_path_join(path, folder, plot->file[i].name) == DG_OK) unlink(path);
+    }
+    rmdir(folder);
+}
+
+static dg_status make_folder(char folder[DG_PATH_MAX])
+{
+    const char *temporary = getenv("TMPDIR");
+    char reason[128];
+    DG_TRY(
+        dg_path_join(folder, temporary != NULL && temporary[0] != '\0' ? temporary : "/tmp", "dosegrid-figure-XXXXXX"));
+    if (mkdtemp(folder) == NULL)
+        return DG_FAIL(
+            DG_ERR_IO, "no temporary folder for gnuplot in %s: %s; set TMPDIR to a folder that can be written",
+            temporary != NULL && temporary[0] != '\0' ? temporary : "/tmp", strerror_r(errno, reason, sizeof reason));
+    return DG_OK;
+}
+
+dg_status dg_plot_finish(dg_plot *plot, const dg_figure_output *output, dg_figure_result *result)
+{
+    char folder[DG_PATH_MAX];
+    dg_plot_add(plot, "unset multiplot\n");
+    if (plot->script != NULL && fflush(plot->script) != 0) plot->failed = true;
+    if (plot->failed) return DG_FAIL(DG_ERR_MEMORY, "no memory for the data of %s", result->name);
+    DG_TRY(make_folder(folder));
+    dg_status status = write_folder(plot, output, folder);
+    if (status == DG_OK) status = dg_gnuplot_run(folder, "run.gp", result->name, output->deadline_s);
+    if (status == DG_OK && output->png) status = take(plot, folder, output, result->name, "png");
+    if (status == DG_OK && output->pdf) status = take(plot, folder, output, result->name, "pdf");
+    remove_folder(plot, folder);
+    result->drawn = status == DG_OK;
+    return status;
+}
+
+dg_status dg_figure_start(const dg_figure_output *output, dg_figure_result *result, const char *name)
+{
+    *result = (dg_figure_result){0};
+    snprintf(result->name, sizeof result->name, "%s", name);
+    if (!output->png && !output->pdf) return DG_FAIL(DG_ERR_USAGE, "%s: neither PNG nor PDF is wanted", name);
+    if (!(output->deadline_s > 0))
+        return DG_FAIL(DG_ERR_USAGE, "%s: a deadline of %g s for gnuplot is not positive", name, output->deadline_s);
+    return DG_OK;
+}
+
+dg_status dg_figure_nothing(dg_figure_result *result, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(result->reason, sizeof result->reason, format, arguments);
+    va_end(arguments);
+    return DG_OK;
+}
+
+void dg_figure_caption(dg_figure_result *result, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(result->caption, sizeof result->caption, format, arguments);
+    va_end(arguments);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int64_t dg_sorted_finite(const double *value, int64_t count, double *sorted)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (isfinite(value[i])) sorted[kept++] = value[i];
+    }
+    qsort(sorted, (size_t)kept, sizeof *sorted, ascending);
+    return kept;
+}
+
+double dg_sorted_quantile(const double *sorted, int64_t count, double share)
+{
+    double at = share * (double)(count - 1);
+    int64_t below = (int64_t)floor(at);
+    int64_t above = below + 1 < count ? below + 1 : below;
+    return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
+}
+
+double dg_round_step(double range, int most)
+{
+    double rough = range / most, power = pow(10, floor(log10(rough)));
+    double ratio = rough / power;
+    return power * (ratio <= 1 ? 1 : ratio <= 2 ? 2 : ratio <= 5 ? 5 : 10);
+}
