@@ -240,6 +240,15 @@ void dg_compare_destroy(dg_compare **compare)
 int64_t dg_compare_conditions(const dg_compare *compare) { return compare->conditions; }
 const char *dg_compare_condition(const dg_compare *compare, int64_t index) { return compare->condition[index].name; }
 
+const char *dg_compare_primary(const dg_compare *compare) { return compare->primary; }
+
+double dg_compare_value(const dg_compare *compare, int64_t condition, const char *case_id, const char *metric)
+{
+    const dg_condition *c = &compare->condition[condition];
+    const int64_t index = dg_results_find_case(c->file[0]->results, case_id);
+    return index < 0 ? NAN : dg_seed_table_mean(&c->table, index, metric).mean;
+}
+
 /* ---- pairs -------------------------------------------------------------------------------------------------------- */
 
 dg_status pairs_create(int64_t capacity, pairs *out)

@@ -38,6 +38,10 @@ void dg_compare_destroy(dg_compare **compare);
 int64_t dg_compare_conditions(const dg_compare *compare);
 const char *dg_compare_condition(const dg_compare *compare, int64_t index); /* borrowed; 0: the reference */
 
+const char *dg_compare_primary(const dg_compare *compare); /* the primary metric; borrowed */
+/* Mean over the seeds of a condition of a metric for a case; NaN where there is none. */
+double dg_compare_value(const dg_compare *compare, int64_t condition, const char *case_id, const char *metric);
+
 /* The whole comparison (layout: doc/statistics.md); the caller's. */
 DG_MUST_USE dg_status dg_compare_json(const dg_compare *compare, json_t **out);
 /* Summary over seeds of a condition, in the reference tool's layout (dg_seed_summary); the caller's. */

@@ -5,13 +5,11 @@
 #include "dg_compare.h"
 #include "dg_file.h"
 #include "dg_mem.h"
+#include "results_list.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { FILES_MAX = 512 };
 
 typedef struct settings {
     char output[DG_OPT_TEXT], primary[DG_OPT_TEXT], reference[DG_OPT_TEXT], markdown[DG_OPT_TEXT], latex[DG_OPT_TEXT],
@@ -65,71 +63,9 @@ static const dg_option rows[] = {
 typedef struct work {
     const dg_job_env *env;
     const settings *s;
-    const char *const *argument;
-    int64_t files;
-    dg_results *results[FILES_MAX];
-    dg_compare_file file[FILES_MAX];
+    dg_results_list list;
     dg_compare *compare;
 } work;
-
-/* ---- which files -------------------------------------------------------------------------------------------------- */
-
-static dg_status check_condition(const char *name, const char *argument)
-{
-    json_t *text = json_string(name);
-    const bool good = text != NULL && name[0] != '\0' && strlen(name) < DG_RESULTS_TEXT;
-    json_decref(text);
-    for (const char *c = name; good && *c != '\0'; c++)
-        if (iscntrl((unsigned char)*c))
-            return DG_FAIL(DG_ERR_USAGE, "%.200s: a condition holds no control character", argument);
-    if (!good)
-        return DG_FAIL(DG_ERR_USAGE, "%.200s: a condition is 1 to %d bytes of UTF-8", argument, DG_RESULTS_TEXT - 1);
-    return DG_OK;
-}
-
-/* NAME=FILE or NAME@SEED=FILE; a file whose own name holds '=' is a file. *path is within the argument. */
-static dg_status parse_argument(const char *argument, dg_compare_file *file, const char **path, bool *named)
-{
-    char *end;
-    const char *equals = strchr(argument, '=');
-    *path = argument;
-    *named = equals != NULL && !dg_file_exists(argument);
-    if (!*named) return DG_OK;
-    *path = equals + 1;
-    const size_t length = (size_t)(equals - argument);
-    if (length >= DG_RESULTS_TEXT)
-        return DG_FAIL(DG_ERR_USAGE, "%.200s: a condition is 1 to %d bytes of UTF-8", argument, DG_RESULTS_TEXT - 1);
-    memcpy(file->condition, argument, length);
-    file->condition[length] = '\0';
-    char *at = strrchr(file->condition, '@');
-    if (at != NULL) {
-        errno = 0;
-        file->seed = strtoll(at + 1, &end, 10);
-        if (errno != 0 || at[1] == '\0' || *end != '\0')
-            return DG_FAIL(DG_ERR_USAGE, "%.200s: '%s' is no seed; write NAME@SEED=FILE with an integer", argument,
-                           at + 1);
-        file->has_seed = true;
-        *at = '\0';
-    }
-    return check_condition(file->condition, argument);
-}
-
-static dg_status read_file(work *w, int64_t index)
-{
-    const char *path;
-    bool named;
-    dg_compare_file *file = &w->file[index];
-    DG_TRY(parse_argument(w->argument[index], file, &path, &named));
-    DG_TRY(dg_results_read(path, path, &w->results[index]));
-    file->results = w->results[index];
-    const dg_results_run *run = dg_results_get_run(file->results);
-    if (!named) memcpy(file->condition, run->condition, sizeof file->condition);
-    if (!file->has_seed) {
-        file->has_seed = run->has_seed;
-        file->seed = run->seed;
-    }
-    return DG_OK;
-}
 
 static dg_status check_settings(const settings *s)
 {
@@ -140,11 +76,11 @@ static dg_status check_settings(const settings *s)
     return s->summaries[0] == '\0' ? DG_OK : dg_make_folder(s->summaries);
 }
 
-static dg_status set_up(work *w)
+static dg_status set_up(work *w, const char *const *argument, int count)
 {
     const char *pattern[DG_OPT_STRINGS_MAX];
     DG_TRY(check_settings(w->s));
-    for (int64_t i = 0; i < w->files; i++) DG_TRY(read_file(w, i));
+    DG_TRY(dg_results_list_read(argument, count, &w->list));
     for (int i = 0; i < w->s->metrics.count; i++) pattern[i] = w->s->metrics.value[i];
     const dg_compare_params params = {.primary = w->s->primary,
                                       .reference = w->s->reference,
@@ -154,7 +90,7 @@ static dg_status set_up(work *w)
                                       .resamples = w->s->resamples,
                                       .seed = (uint64_t)w->s->seed,
                                       .upstream = w->s->compat == 1};
-    return dg_compare_create(w->file, w->files, &params, &w->compare);
+    return dg_compare_create(w->list.file, w->list.count, &params, &w->compare);
 }
 
 /* ---- what is written ---------------------------------------------------------------------------------------------- */
@@ -263,18 +199,16 @@ cleanup:
     return status;
 }
 
-static dg_status work_alone(const dg_job_env *env, const settings *s, const char *const *argument, int files)
+static dg_status work_alone(const dg_job_env *env, const settings *s, const char *const *argument, int count)
 {
     work *w;
     DG_TRY(DG_NEW(&w, 1, "comparison"));
     w->env = env;
     w->s = s;
-    w->argument = argument;
-    w->files = files;
-    dg_status status = set_up(w);
+    dg_status status = set_up(w, argument, count);
     if (status == DG_OK) status = report(w);
     dg_compare_destroy(&w->compare);
-    for (int64_t i = 0; i < w->files; i++) dg_results_destroy(&w->results[i]);
+    dg_results_list_release(&w->list);
     dg_free(&w);
     return status;
 }
@@ -283,7 +217,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 {
     settings s;
     dg_options options;
-    const char *argument[FILES_MAX];
+    const char *argument[DG_RESULTS_FILES_MAX];
     int count;
     bool helped;
     (void)exit_code;
@@ -294,7 +228,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
                                   .target = &s,
                                   .positional = argument,
                                   .positional_min = 1,
-                                  .positional_max = FILES_MAX};
+                                  .positional_max = DG_RESULTS_FILES_MAX};
     DG_TRY(dg_job_read_arguments(env, &dg_job_compare, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
     dg_status status = env->comm->rank == 0 ? work_alone(env, &s, argument, count) : DG_OK;

@@ -47,6 +47,6 @@ DG_MUST_USE dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job 
 DG_MUST_USE dg_status dg_job_print_json(const dg_job_env *env, json_t *root);
 
 extern const dg_job dg_job_import, dg_job_synth, dg_job_pack, dg_job_inspect, dg_job_train, dg_job_predict,
-    dg_job_evaluate, dg_job_gamma, dg_job_report, dg_job_compare, dg_job_status, dg_job_plan, dg_job_bench, dg_job_doctor, dg_job_options;
+    dg_job_evaluate, dg_job_gamma, dg_job_report, dg_job_compare, dg_job_analyze, dg_job_status, dg_job_plan, dg_job_bench, dg_job_doctor, dg_job_options;
 
 #endif
