@@ -22,6 +22,11 @@ static const test_case FIXED[] = {
      .bias = true},
     {"uneven line blocks, two tiles of outputs", TEST_CONV, .x = {1, 3, 19, 30, 9}, .kernel = 3, .cout = 20},
     {"short lines, blocks of outputs", TEST_CONV, .x = {1, 5, 3, 13, 6}, .kernel = 3, .cout = 100, .bias = true},
+    {"deep: a part of a tile, several samples", TEST_CONV, .x = {3, 3, 3, 5, 32}, .kernel = 3, .cout = 64,
+     .bias = true},
+    {"deep: several blocks of outputs", TEST_CONV, .x = {1, 2, 4, 4, 64}, .kernel = 3, .cout = 100},
+    {"deep: several chunks of inputs", TEST_CONV, .x = {1, 3, 4, 4, 416}, .kernel = 3, .cout = 8, .bias = true},
+    {"deep: one plane, one tile", TEST_CONV, .x = {1, 1, 2, 7, 32}, .kernel = 3, .cout = 48},
     {"product, many voxels", TEST_CONV, .x = {2, 9, 13, 17, 24}, .kernel = 1, .cout = 20, .pad_x = 8, .pad_y = 12},
     {"product, many inputs", TEST_CONV, .x = {1, 2, 3, 4, 384}, .kernel = 1, .cout = 96, .bias = true},
 };

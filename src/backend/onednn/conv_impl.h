@@ -6,6 +6,7 @@
 #define DG_ONEDNN_CONV_IMPL_H
 
 #include "conv_amx.h"
+#include "conv_deep_amx.h"
 #include "onednn_impl.h"
 #include "wgrad_amx.h"
 
@@ -24,7 +25,7 @@ typedef struct onednn_product {
     onednn_op op;
 } onednn_product;
 
-/* Weights in a layout of oneDNN's choice or, when NULL, of conv_amx.h. Row i, column j of plane t lies at row[i] +
+/* Weights in a layout of oneDNN's choice or, when NULL, of an own kernel. Row i, column j of plane t lies at row[i] +
  * column[j] + plane[t]; where the x tap decides on the places of rows or columns, a table for each follows. */
 typedef struct onednn_packed {
     dnnl_memory_desc_t layout;
@@ -32,6 +33,14 @@ typedef struct onednn_packed {
     int64_t *plane, *row, *column;
     int64_t row_step, column_step; /* from one x tap's table to the next */
 } onednn_packed;
+
+/* The own kernel of one direction of a 3x3x3 convolution, where there is one that suits: conv_amx.h, conv_deep_amx.h. */
+typedef enum onednn_own_kind { ONEDNN_OWN_NONE, ONEDNN_OWN_LINES, ONEDNN_OWN_DEEP } onednn_own_kind;
+typedef struct onednn_own {
+    onednn_own_kind kind;
+    dg_conv_amx_plan lines;
+    dg_conv_deep_plan deep;
+} onednn_own;
 
 struct dg_conv {
     dg_conv_desc desc;
@@ -49,8 +58,7 @@ struct dg_conv {
     float *weight_result;       /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
     int64_t *weight_plane, *weight_row, *weight_column; /* where its elements lie */
-    bool own_forward, own_data;                         /* forward and data gradient by the kernel of conv_amx.h */
-    dg_conv_amx_plan forward_plan, data_plan;           /* of that */
+    onednn_own own_forward, own_data;                   /* 3x3x3: the kernels of forward pass and data gradient */
     bool own_weights;                                   /* the gradient of the weights by the kernel of wgrad_amx.h */
     dg_wgrad_plan wgrad;                                /* of that */
 };
@@ -65,6 +73,14 @@ void onednn_pack(onednn_backend *backend, const dg_conv *conv, const onednn_pack
 /* dw += gradient held in `result` with the given offsets. */
 void onednn_unpack_add(onednn_backend *backend, const dg_conv *conv, const float *result, const int64_t *plane,
                        const int64_t *row, const int64_t *column, float *dw);
+
+/* onednn_own.c: choice of the kernel for the forward pass, or for the data gradient, whose inputs are the outputs; tables
+ * and memory of its weights and its scratch; and the call. */
+void onednn_own_plan(const onednn_backend *backend, const dg_conv_desc *desc, bool data, onednn_own *own);
+DG_MUST_USE dg_status onednn_own_create(onednn_backend *backend, const onednn_own *own, bool data,
+                                        onednn_packed *packed);
+DG_MUST_USE dg_status onednn_own_run(onednn_backend *backend, const onednn_own *own, const dg_tensor *x,
+                                     const onednn_packed *packed, const float *bias, dg_tensor *y);
 
 /* onednn_product.c */
 DG_MUST_USE dg_status onednn_product_create(onednn_backend *backend, dg_conv *conv);

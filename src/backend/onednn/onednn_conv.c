@@ -215,44 +215,17 @@ static dg_status make_packed(onednn_backend *backend, const dg_conv *conv, bool 
                         &packed->data);
 }
 
-/* Plans the own kernel for the forward pass, or for the data gradient, whose inputs are the outputs. */
-static bool plan_own(const onednn_backend *backend, const dg_conv *conv, bool data, dg_conv_amx_plan *plan)
-{
-    const dg_conv_desc *d = &conv->desc;
-    if (!backend->amx || d->dtype != DG_BF16 || d->kernel != 3) return false;
-    dg_conv_amx_plan_make(d->n, d->z, d->y, d->x, data ? d->cout : d->cin, data ? d->cin : d->cout,
-                          data && d->accumulate_dx, backend->head.options.threads, plan);
-    return dg_conv_amx_suits(plan);
-}
-
-static dg_status make_own(onednn_backend *backend, bool data, const dg_conv_amx_plan *plan, onednn_packed *packed)
-{
-    int64_t **input = data ? &packed->column : &packed->row, **output = data ? &packed->row : &packed->column;
-    void *unused;
-    DG_TRY(dg_alloc(&packed->plane, TAPS, sizeof *packed->plane, "weight layout"));
-    DG_TRY(dg_alloc(input, (size_t)(3 * plan->cin), sizeof **input, "weight layout"));
-    DG_TRY(dg_alloc(output, (size_t)plan->cout, sizeof **output, "weight layout"));
-    for (int64_t t = 0; t < TAPS; t++) packed->plane[t] = dg_conv_amx_plane(plan, t / 3);
-    for (int64_t i = 0; i < 3 * plan->cin; i++) (*input)[i] = dg_conv_amx_input(plan, i / plan->cin, i % plan->cin);
-    for (int64_t o = 0; o < plan->cout; o++) (*output)[o] = dg_conv_amx_output(plan, o);
-    *(data ? &packed->column_step : &packed->row_step) = plan->cin;
-    DG_TRY(onednn_scratch(backend, plan->scratch_bytes, &unused));
-    return onednn_alloc(&backend->head, plan->weight_bytes, "packed weights", &packed->data);
-}
-
-static dg_status run_own(onednn_backend *backend, const dg_conv_amx_plan *plan, const dg_tensor *x,
-                         const onednn_packed *packed, const float *bias, dg_tensor *y)
-{
-    void *scratch;
-    DG_TRY(onednn_scratch(backend, plan->scratch_bytes, &scratch));
-    dg_conv_amx_run(plan, x->data, packed->data, bias, y->data, scratch);
-    return DG_OK;
-}
-
 /* bf16 with the tile unit, but for the few outputs that own loops serve. */
 static bool uses_wgrad_amx(const onednn_backend *backend, const dg_conv *conv)
 {
     return backend->amx && conv->desc.dtype == DG_BF16 && conv->desc.kind == DG_CONV_SAME && !conv->thin;
+}
+
+static dg_status create_packed(onednn_backend *backend, const dg_conv *conv, bool data, const onednn_own *own,
+                               onednn_packed *packed)
+{
+    if (own->kind != ONEDNN_OWN_NONE) return onednn_own_create(backend, own, data, packed);
+    return make_packed(backend, conv, data, packed);
 }
 
 static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
@@ -272,11 +245,11 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
                       &conv->wgrad);
     conv->own_weights = d->training && uses_wgrad_amx(backend, conv);
     if (conv->own_weights) DG_TRY(onednn_scratch(backend, conv->wgrad.scratch_bytes, &block));
-    conv->own_forward = plan_own(backend, conv, false, &conv->forward_plan);
-    conv->own_data = d->training && plan_own(backend, conv, true, &conv->data_plan);
+    onednn_own_plan(backend, d, false, &conv->own_forward);
+    if (d->training) onednn_own_plan(backend, d, true, &conv->own_data);
     if (d->kernel == 3) {
-        if (!conv->own_forward) DG_TRY(create_forward(backend, conv));
-        if (d->training && !conv->own_data) DG_TRY(create_data(backend, conv));
+        if (conv->own_forward.kind == ONEDNN_OWN_NONE) DG_TRY(create_forward(backend, conv));
+        if (d->training && conv->own_data.kind == ONEDNN_OWN_NONE) DG_TRY(create_data(backend, conv));
         if (d->training && !conv->own_weights) {
             DG_TRY(create_weights(backend, conv));
             DG_TRY(make_tables(conv, conv->weight_result_layout, 1, 0, &conv->weight_plane, &conv->weight_row,
@@ -285,11 +258,8 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
     } else {
         DG_TRY(onednn_product_create(backend, conv));
     }
-    DG_TRY(conv->own_forward ? make_own(backend, false, &conv->forward_plan, &conv->forward)
-                             : make_packed(backend, conv, false, &conv->forward));
-    if (d->training)
-        DG_TRY(conv->own_data ? make_own(backend, true, &conv->data_plan, &conv->data)
-                              : make_packed(backend, conv, true, &conv->data));
+    DG_TRY(create_packed(backend, conv, false, &conv->own_forward, &conv->forward));
+    if (d->training) DG_TRY(create_packed(backend, conv, true, &conv->own_data, &conv->data));
     if (d->kind == DG_CONV_TRANSPOSE2) {
         const int64_t voxels = d->n * d->z * d->y * d->x;
         DG_TRY(onednn_alloc(&backend->head, voxels * conv->outputs * (int64_t)dg_dtype_size(d->dtype),
@@ -475,7 +445,8 @@ static dg_status forward(onednn_backend *backend, dg_conv *conv, const dg_tensor
         onednn_parallel(backend, job.split.parts, run_thin, &job);
         return DG_OK;
     }
-    if (conv->own_forward) return run_own(backend, &conv->forward_plan, x, &conv->forward, conv->bias, y);
+    if (conv->own_forward.kind != ONEDNN_OWN_NONE)
+        return onednn_own_run(backend, &conv->own_forward, x, &conv->forward, conv->bias, y);
     if (conv->desc.kernel == 3)
         return onednn_op_run(backend, &conv->conv_forward, x->data, conv->forward.data, conv->bias, y->data);
     if (conv->desc.kernel == 1) return onednn_product_forward(backend, conv, x->data, x->pitch, y->data, y->pitch);
@@ -496,7 +467,8 @@ static dg_status backward_data(onednn_backend *backend, dg_conv *conv, const dg_
         onednn_parallel(backend, job.split.parts, run_thin_back, &job);
         return DG_OK;
     }
-    if (conv->own_data) return run_own(backend, &conv->data_plan, dy, &conv->data, NULL, dx);
+    if (conv->own_data.kind != ONEDNN_OWN_NONE)
+        return onednn_own_run(backend, &conv->own_data, dy, &conv->data, NULL, dx);
     if (conv->desc.kernel == 3)
         return onednn_op_run(backend, &conv->conv_data, dy->data, conv->data.data, NULL, dx->data);
     if (conv->desc.kernel == 1) return onednn_product_data(backend, conv, dy->data, dy->pitch, dx->data, dx->pitch);
