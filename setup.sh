@@ -9,7 +9,7 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 PACKAGES=(gcc g++ cmake ninja-build pkg-config python3 curl unzip xz-utils procps
           libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libyaml-dev libjansson-dev libssl-dev libhwloc-dev
-          liblz4-dev zlib1g-dev gnuplot-nox clang libclang-rt-14-dev)
+          liblz4-dev zlib1g-dev gnuplot-nox clang)
 ONEDNN_WHEELS=(
   "onednn-cpu-gomp==2023.2.0 2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb"
   "onednn-devel-cpu-gomp==2023.2.0 9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284")
@@ -28,8 +28,15 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 install_packages() {
   command -v dpkg-query >/dev/null || die "this is not a Debian system: install the equivalents of: ${PACKAGES[*]}"
+  install_missing "${PACKAGES[@]}"
+  # The runtime of clang's sanitizers is a package of its own, named after the version, where it is one at all.
+  local runtime; runtime=libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev
+  if apt-cache show "$runtime" >/dev/null 2>&1; then install_missing "$runtime"; fi
+}
+
+install_missing() { # install_missing PACKAGE...: those of them that are not there
   local missing=()
-  for package in "${PACKAGES[@]}"; do
+  for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} = 0 ] && return
