@@ -51,11 +51,14 @@ static dg_regions_input make_case(dg_grid *g, const double spacing_mm[3])
 
 static int64_t brute_margin(const dg_grid *g, double margin_mm, uint8_t *near)
 {
-    int64_t count = 0;
+    static int64_t target[N];
+    int64_t count = 0, targets = 0;
+    for (int64_t i = 0; i < N; i++)
+        if ((masks[i] & TARGET) != 0) target[targets++] = i;
     for (int64_t i = 0; i < N; i++) {
         near[i] = 0;
-        for (int64_t j = 0; j < N && near[i] == 0; j++)
-            near[i] = (masks[j] & TARGET) != 0 && apart2(g, i, j) <= square(margin_mm) * (1 + 1e-9);
+        for (int64_t j = 0; j < targets && near[i] == 0; j++)
+            near[i] = apart2(g, i, target[j]) <= square(margin_mm) * (1 + 1e-9);
         count += near[i];
     }
     return count;
