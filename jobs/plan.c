@@ -207,7 +207,8 @@ static void add_up(const settings *s, estimate *e)
     double optimiser = flat * (moments + (c->optim.ema > 0));
     double plans = (double)(e->training.arena_bytes + e->training.packed_bytes + e->inference.arena_bytes +
                             e->inference.packed_bytes);
-    e->memory_mb = (flat + optimiser + e->reducer_bytes + plans) / 1048576.0;
+    double kept = c->train.on_nan == DG_NAN_ROLLBACK ? flat + optimiser : 0;
+    e->memory_mb = (flat + optimiser + kept + e->reducer_bytes + plans) / 1048576.0;
     double compute = STEP_OVER_FORWARD * e->flops * (double)e->samples / (e->gflops * 1e9);
     double wire = e->wire_bytes * 8 / (s->network_gbit * 1e9);
     e->step_s = c->train.reduction == DG_REDUCE_FAST ? fmax(compute, wire) : compute + wire; /* fast hides the wire */

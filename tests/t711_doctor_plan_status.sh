@@ -32,12 +32,15 @@ out=$("$program" doctor --folder /nowhere 2>&1); code=$?
 small="--channels 3 --gflops 100 --set model.base=8 --set model.levels=2 --set data.patch=[16,16,16] --set train.backend=ref"
 "$program" plan $small --json >one.json || bad "plan"
 "$program" plan $small --ranks 2 --json >two.json || bad "plan on two ranks"
+"$program" plan $small --set train.on_nan=rollback --json >kept.json || bad "plan with rollback"
 [ "$(value one.json wire_mb_per_step)" = 0.0 ] || bad "one rank sends something"
 python3 - <<'PY' || fail=1
 import json, sys
 one, two = json.load(open("one.json")), json.load(open("two.json"))
 ring = two["parameters"] * 4 / 2**20  # 2 (R - 1) / R of the gradients
 assert abs(two["wire_mb_per_step"] - ring) < 0.02 * ring, two
+kept = json.load(open("kept.json"))["memory_mb"] - one["memory_mb"]  # weights and two moments once more
+assert abs(kept - 3 * one["parameters"] * 4 / 2**20) < 0.02 * kept, kept
 assert two["samples_per_rank"] == 1 and one["samples_per_rank"] == 2
 assert one["memory_mb"] > 5 * one["parameters"] * 4 / 2**20 * 0.99  # weights, gradients, two moments, activations
 assert abs(one["step_s"] - 3 * 1.33 * one["forward_gflop"] * 2 / 100) < 1e-6, one
