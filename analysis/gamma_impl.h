@@ -48,6 +48,10 @@ static inline bool dg_gamma_is_wanted(const dg_gamma_setup *s, int64_t voxel)
 dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3]);
 
 /* gamma[voxels] after the rules of pymedphys. */
-DG_MUST_USE dg_status dg_gamma_map_shells(const dg_gamma_setup *setup, float *gamma);
+DG_MUST_USE dg_status dg_gamma_map_shells(dg_gamma_setup *setup, float *gamma);
+
+/* The inner loops are compiled for several instruction sets; the best one that this processor has. */
+typedef enum dg_gamma_isa_kind { DG_GAMMA_BASE, DG_GAMMA_AVX2, DG_GAMMA_AVX512, DG_GAMMA_ISAS } dg_gamma_isa_kind;
+dg_gamma_isa_kind dg_gamma_isa(void);
 
 #endif

@@ -7,20 +7,21 @@ const char *dg_gamma_method_name(dg_gamma_method method)
     return (unsigned)method < DG_GAMMA_METHODS ? names[method] : "unknown";
 }
 
-static dg_gamma_lanes *choose_lanes(void)
+dg_gamma_isa_kind dg_gamma_isa(void)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-        return dg_gamma_lanes_avx512;
-    if (__builtin_cpu_supports("avx2")) return dg_gamma_lanes_avx2;
-    return dg_gamma_lanes_base;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        return DG_GAMMA_AVX512;
+    return __builtin_cpu_supports("avx2") ? DG_GAMMA_AVX2 : DG_GAMMA_BASE;
 }
 
 static dg_status map_continuous(dg_gamma_setup *s, float *gamma)
 {
     enum { ROWS = 4 }; /* of one task */
     const int64_t rows = s->shape[0] * s->shape[1];
-    dg_gamma_lanes *const map_rows = choose_lanes();
+    static dg_gamma_lanes *const lanes[DG_GAMMA_ISAS] = {dg_gamma_lanes_base, dg_gamma_lanes_avx2,
+                                                         dg_gamma_lanes_avx512};
+    dg_gamma_lanes *const map_rows = lanes[dg_gamma_isa()];
     bool any;
     DG_TRY(dg_gamma_setup_ranges(s, &any));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
