@@ -81,6 +81,11 @@ configure_and_build() { # configure_and_build PRESET
   cmake --build --preset "$1" -- --quiet || die "the $1 build failed"
 }
 
+# The report's tests drive a browser; they are skipped without one. Debian has it as a plain package.
+add_browser() {
+  ! grep -qx 'ID=debian' /etc/os-release || PACKAGES+=(chromium)
+}
+
 prepare() {
   mkdir -p build
   install_packages
@@ -93,7 +98,7 @@ set -- "${arguments[@]:-}"
 
 case "${1:-}" in
   build) prepare; configure_and_build release ;;
-  test)  prepare; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
+  test)  add_browser; prepare; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
   demo)  prepare; configure_and_build release; shift; exec bash tests/tools/demo.sh "$@" ;;
   cuda-info) exec bash tests/tools/cuda_info.sh ;;
   *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;

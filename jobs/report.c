@@ -28,7 +28,9 @@ static const dg_option rows[] = {
      .list_max = REPORT_CASES_MAX, .names = word_extremes, .fallback = "extremes", .unit = "",
      .help = "ids of the pictured cases: [a, b]; extremes: worst, best and nearest to the median of the run's monitor"},
     {.key = "report.max_mb", .flag = "max-mb", .type = DG_OPT_DOUBLE, AT(max_mb), .min = 1, .max = 2000, .fallback = "30",
-     .unit = "MiB", .help = "bound of a page: fewer cases are pictured, or voxels left out, and the page says so"},
+     .unit = "MiB", .help = "bound of a page: fewer cases and figures are pictured, or voxels left out, and the page says so"},
+    {.key = "report.figures", .flag = "figures", .type = DG_OPT_BOOL, AT(figures), .fallback = "true", .unit = "",
+     .help = "draws the figures with gnuplot: PNG in the page, PDF beside it"},
     {.key = "report.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints a summary as JSON"},
 };
@@ -200,6 +202,7 @@ static dg_status write_report(report_work *w)
     char path[DG_PATH_MAX];
     DG_TRY(dg_make_folder(w->s->output));
     if (w->s->cohort[0] != '\0') DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
+    if (w->s->figures) DG_TRY(dg_figures_available());
     for (int i = 0; i < w->experiments; i++) {
         DG_TRY(report_write_experiment(w, &w->experiment[i], neighbour(w, i)));
         dg_log_progress(w->env->log, "report, experiments", i + 1, w->experiments, w->experiment[i].title);

@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 json_t *report_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
@@ -170,39 +169,6 @@ static dg_status pick_named(const report_work *w, const report_experiment *exper
     return DG_OK;
 }
 
-static const char *const pick_name[DG_PICKS] = {"median", "worst", "best"};
-
-/* A value with its place; among equals the smaller id comes first. */
-typedef struct placed {
-    double value;
-    const char *id;
-    int64_t index;
-} placed;
-
-static int by_value(const void *a, const void *b)
-{
-    const placed *x = a, *y = b;
-    if (x->value != y->value) return x->value < y->value ? -1 : 1;
-    return strcmp(x->id, y->id);
-}
-
-/* Best, worst and the middle one of the finite values; -1 where that is another pick already. */
-static dg_status pick_extremes(const char *const *id, const double *value, int64_t count, int64_t index[DG_PICKS])
-{
-    placed *order = NULL;
-    int64_t finite = 0;
-    for (int k = 0; k < DG_PICKS; k++) index[k] = -1;
-    DG_TRY(DG_NEW(&order, count > 0 ? count : 1, "order of cases"));
-    for (int64_t i = 0; i < count; i++)
-        if (isfinite(value[i])) order[finite++] = (placed){value[i], id[i], i};
-    qsort(order, (size_t)finite, sizeof *order, by_value);
-    if (finite > 0) index[DG_PICK_WORST] = order[finite - 1].index;
-    if (finite > 1) index[DG_PICK_BEST] = order[0].index;
-    if (finite > 2) index[DG_PICK_MEDIAN] = order[(finite - 1) / 2].index;
-    dg_free(&order);
-    return DG_OK;
-}
-
 dg_status report_pick_cases(const report_work *w, const report_experiment *experiment,
                             report_pick pick[REPORT_CASES_MAX], int *count)
 {
@@ -219,12 +185,12 @@ dg_status report_pick_cases(const report_work *w, const report_experiment *exper
         id[i] = dg_results_get_case(experiment->results, i)->id;
         value[i] = metric == NULL ? 0 : dg_results_value(experiment->results, i, metric, NULL);
     }
-    DG_TRY_GOTO(status, pick_extremes(id, value, cases, index), cleanup);
+    dg_figure_pick_cases(id, value, cases, false, index);
     for (int k = 0; k < DG_PICKS; k++) {
         report_pick *p = &pick[*count];
         if (index[order[k]] < 0) continue;
         *p = (report_pick){.index = index[order[k]], .pick = order[k]};
-        snprintf(p->why, sizeof p->why, "%s: %s%s %.2f Gy", pick_name[order[k]], words,
+        snprintf(p->why, sizeof p->why, "%s: %s%s %.2f Gy", dg_figure_pick_name(order[k]), words,
                  order[k] == DG_PICK_MEDIAN ? " nearest to the median," : "", value[p->index]);
         if (metric == NULL) snprintf(p->why, sizeof p->why, "%s", words);
         (*count)++;

@@ -231,6 +231,7 @@ typedef struct making {
     int picks; /* those that got into the page */
     int64_t max_bytes;
     json_t *pictured, *figures, *notes; /* owned by the page's data */
+    json_t *case_figures;               /* owned; they follow those of all cases */
 } making;
 
 static void add_note(making *m, const char *format, ...) DG_PRINTF(2, 3);
@@ -245,7 +246,7 @@ static void add_note(making *m, const char *format, ...)
     dg_log_write(m->w->env->log, DG_LOG_WARNING, "report of %s: %s", m->experiment->title, note);
 }
 
-/* One pictured case: its volumes go into the page as long as they fit. */
+/* One pictured case: volumes into the page as long as they fit, then its figures. */
 static dg_status picture(making *m, const report_pick *pick, int64_t case_bytes)
 {
     report_loaded loaded;
@@ -267,6 +268,8 @@ static dg_status picture(making *m, const report_pick *pick, int64_t case_bytes)
     json_object_set_new(pictured, "constraints", copy_or_null(json_object_get(object, "clinical_constraints")));
     json_array_append_new(m->pictured, pictured);
     m->pick[m->picks++] = *pick;
+    if (m->w->s->figures)
+        status = report_case_figures(m->w, m->experiment, pick, &loaded, m->page, m->max_bytes, m->case_figures);
 cleanup:
     report_loaded_release(&loaded);
     return status;
@@ -344,6 +347,8 @@ static dg_status make_page(making *m, json_t *data)
 {
     char line[512];
     DG_TRY(picture_all(m));
+    if (m->w->s->figures) DG_TRY(report_cohort_figures(m->w, m->experiment, m->page, m->max_bytes, m->figures));
+    json_array_extend(m->figures, m->case_figures);
     subtitle(m->experiment, line, sizeof line);
     json_object_set_new(data, "title", any_text(m->experiment->title));
     json_object_set_new(data, "subtitle", any_text(line));
@@ -372,6 +377,7 @@ dg_status report_write_experiment(const report_work *w, report_experiment *exper
     m.pictured = json_array();
     m.figures = json_array();
     m.notes = json_array();
+    m.case_figures = json_array();
     json_object_set_new(data, "pictured", m.pictured);
     json_object_set_new(data, "figures", m.figures);
     json_object_set_new(data, "notes", m.notes);
@@ -381,6 +387,7 @@ dg_status report_write_experiment(const report_work *w, report_experiment *exper
     status = dg_report_page_write(m.page, data, path, &experiment->bytes);
 cleanup:
     dg_report_page_destroy(&m.page);
+    json_decref(m.case_figures);
     json_decref(data);
     return status;
 }

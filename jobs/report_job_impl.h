@@ -16,7 +16,7 @@ typedef struct report_settings {
     char cohort[DG_OPT_TEXT], output[DG_OPT_TEXT];
     dg_string_list predictions, cases; /* count 0: none; worst, median and best */
     double max_mb;
-    bool json;
+    bool figures, json;
 } report_settings;
 
 /* A run folder's own words; absent files are NULL. */
@@ -89,6 +89,13 @@ DG_MUST_USE dg_status report_pick_cases(const report_work *w, const report_exper
 DG_MUST_USE dg_status report_load(const report_work *w, const report_experiment *experiment,
                                   const report_experiment *other, const report_pick *pick, report_loaded *out);
 void report_loaded_release(report_loaded *loaded);
+
+/* ---- report_figures.c: figures in OUTPUT/figures/STEM, attached to the page as long as it stays within max_bytes */
+DG_MUST_USE dg_status report_cohort_figures(const report_work *w, const report_experiment *experiment,
+                                            dg_report_page *page, int64_t max_bytes, json_t *figures);
+DG_MUST_USE dg_status report_case_figures(const report_work *w, const report_experiment *experiment,
+                                          const report_pick *pick, const report_loaded *loaded, dg_report_page *page,
+                                          int64_t max_bytes, json_t *figures);
 
 /* ---- report_experiment.c: pages */
 DG_MUST_USE dg_status report_write_experiment(const report_work *w, report_experiment *experiment,

@@ -10,7 +10,7 @@ python3 -c "import sys; sys.path.insert(0, '$here/report'); import browser; sys.
 }
 report_fixture
 hostile_fixture || fail "no hostile results"
-dg 0 report r1.json r2.json --cohort cohort --predictions p1 p2 -o rep
-dg 0 report hostile-run hostile-results.json -o hostile-rep
+dg 0 report r1.json r2.json --cohort cohort --predictions p1 p2 --no-figures -o rep
+dg 0 report hostile-run hostile-results.json --no-figures -o hostile-rep
 PYTHONDONTWRITEBYTECODE=1 run 0 python3 "$here/report/check_report.py" "$work"
 said " checks"

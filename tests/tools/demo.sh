@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job from patients to scores: import, two-rank training, prediction of held-out patients, evaluation.
+# The main job from patients to scores: import, two-rank training, prediction of held-out patients, evaluation, report.
 # Usage: demo.sh [DIR with pt_N.tar.xz or pt_N/ folders of OpenKBP]; without data it runs on phantoms.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -24,7 +24,7 @@ unpack() { # the first patients of DATA, as folders under WORK/patients
   done
 }
 
-rm -rf $WORK/cohort $WORK/predictions $WORK/runs
+rm -rf $WORK/cohort $WORK/predictions $WORK/runs $WORK/report
 if [ -d "$DATA" ]; then
   step "import $PATIENTS OpenKBP patients"
   unpack
@@ -46,4 +46,8 @@ time mpirun -np 2 --oversubscribe $PROGRAM predict --checkpoint $WORK/runs/demo/
 step "evaluate"
 time mpirun -np 2 --oversubscribe $PROGRAM evaluate --cohort $WORK/cohort --predictions $WORK/predictions \
   --run $WORK/runs/demo -o $WORK/evaluation_results.json
-step "done: $WORK/evaluation_results.json, run folder $WORK/runs/demo"
+
+step "report"
+time $PROGRAM report $WORK/runs/demo $WORK/evaluation_results.json --cohort $WORK/cohort --predictions $WORK/predictions \
+  -o $WORK/report
+step "done: open $WORK/report/index.html; results $WORK/evaluation_results.json, run folder $WORK/runs/demo"
