@@ -112,26 +112,30 @@ static dg_status get_info(hid_t file, const char *id, bool verify, dg_prediction
     return get_grid(file, &info->grid, role);
 }
 
-static dg_status get_planes(hid_t file, const wanted *want, const dg_grid *grid, const char *role)
+/* Planes into `out`, or all of them into a new *whole. What the file claims is compared before memory is taken for it. */
+static dg_status get_dose(hid_t file, const wanted *want, const dg_grid *grid, const char *role)
 {
-    const hsize_t start[3] = {(hsize_t)want->start, 0, 0};
-    const hsize_t count[3] = {(hsize_t)want->count, (hsize_t)grid->shape[1], (hsize_t)grid->shape[2]};
     dg_h5_shape shape;
     hid_t dataset;
-    if (want->start < 0 || want->count < 1 || want->start + want->count > grid->shape[0])
-        return DG_FAIL(DG_ERR_USAGE, "%s: planes %lld to %lld of %lld are wanted", role, (long long)want->start,
-                       (long long)(want->start + want->count - 1), (long long)grid->shape[0]);
     DG_TRY(dg_h5_open_dataset(file, "dose", role, &shape, &dataset));
     dg_status status = DG_OK;
     if (shape.rank != 3 || shape.raw || shape.type != DG_F32 ||
         memcmp(shape.shape, grid->shape, sizeof grid->shape) != 0)
         status = DG_FAIL(DG_ERR_FORMAT, "%s: its dose has not the shape of its grid; predict the case again", role);
-    hid_t from = H5Dget_space(dataset), to = H5Screate_simple(3, count, NULL);
-    H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL);
-    if (status == DG_OK && H5Dread(dataset, H5T_NATIVE_FLOAT, to, from, H5P_DEFAULT, want->planes) < 0)
-        status = DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset dose is damaged; predict the case again", role);
-    dg_h5_close(to);
-    dg_h5_close(from);
+    if (status == DG_OK && want->dose_gy != NULL)
+        status = DG_NEW(want->dose_gy, dg_grid_voxels(grid), "predicted dose");
+    if (status == DG_OK) {
+        const hsize_t start[3] = {(hsize_t)want->start, 0, 0};
+        const hsize_t count[3] = {(hsize_t)(want->planes != NULL ? want->count : grid->shape[0]),
+                                  (hsize_t)grid->shape[1], (hsize_t)grid->shape[2]};
+        float *out = want->planes != NULL ? want->planes : *want->dose_gy;
+        hid_t from = H5Dget_space(dataset), to = H5Screate_simple(3, count, NULL);
+        H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL);
+        if (H5Dread(dataset, dg_h5_memory_type(DG_F32), to, from, H5P_DEFAULT, out) < 0)
+            status = DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset dose is damaged; predict the case again", role);
+        dg_h5_close(to);
+        dg_h5_close(from);
+    }
     dg_h5_close(dataset);
     return status;
 }
@@ -139,11 +143,13 @@ static dg_status get_planes(hid_t file, const wanted *want, const dg_grid *grid,
 static dg_status read_file(hid_t file, const char *id, const wanted *want, const char *role)
 {
     DG_TRY(get_info(file, id, !want->unverified, want->info, role));
-    if (want->planes != NULL) return get_planes(file, want, &want->info->grid, role);
-    if (want->dose_gy == NULL) return DG_OK;
-    DG_TRY(DG_NEW(want->dose_gy, dg_grid_voxels(&want->info->grid), "predicted dose"));
-    dg_status status = dg_h5_get(file, "dose", DG_F32, 3, want->info->grid.shape, *want->dose_gy, role);
-    if (status != DG_OK) dg_free(want->dose_gy);
+    const dg_grid *grid = &want->info->grid;
+    if (want->planes == NULL && want->dose_gy == NULL) return DG_OK;
+    if (want->planes != NULL && (want->start < 0 || want->count < 1 || want->start + want->count > grid->shape[0]))
+        return DG_FAIL(DG_ERR_USAGE, "%s: planes %lld to %lld of %lld are wanted", role, (long long)want->start,
+                       (long long)(want->start + want->count - 1), (long long)grid->shape[0]);
+    dg_status status = get_dose(file, want, grid, role);
+    if (status != DG_OK && want->dose_gy != NULL) dg_free(want->dose_gy);
     return status;
 }
 

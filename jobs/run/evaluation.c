@@ -33,12 +33,20 @@ const char *dg_contender_name(dg_contender contender)
     return name[contender];
 }
 
+static void release_packed(dg_loaded *l)
+{
+    dg_free(&l->packed.dose_gy);
+    dg_free(&l->packed.prediction_gy);
+    dg_free(&l->packed.masks);
+}
+
 void dg_loaded_release(dg_loaded *l)
 {
     dg_free(&l->dose_gy);
     dg_free(&l->prediction_gy);
     dg_free(&l->masks);
     dg_free(&l->scratch);
+    release_packed(l);
     for (int t = 0; t < DG_BASELINE_TARGETS; t++) dg_free(&l->sdf_mm[t]);
 }
 
@@ -182,13 +190,33 @@ static dg_dose_pair dose_pair(const dg_loaded *l, const float *dose_gy)
     return pair;
 }
 
-static dg_status score_openkbp(const dg_loaded *l, const float *dose_gy, dg_openkbp_result *out)
+/* Every structure looks at every voxel: most belong to none, and where the doses are the same they add 0 to every sum. */
+static dg_status pack_voxels(dg_loaded *l, const float *dose_gy)
 {
-    dg_openkbp_case c = {.reference_gy = l->dose_gy,
-                         .prediction_gy = dose_gy,
-                         .masks = l->masks,
+    int64_t n = 0;
+    release_packed(l);
+    for (int64_t i = 0; i < l->voxels; i++) n += l->masks[i] != 0 || l->dose_gy[i] != dose_gy[i];
+    l->packed.voxels = n;
+    DG_TRY(DG_NEW(&l->packed.dose_gy, n, "doses of structures"));
+    DG_TRY(DG_NEW(&l->packed.prediction_gy, n, "predicted doses of structures"));
+    DG_TRY(DG_NEW(&l->packed.masks, n, "masks of structures"));
+    for (int64_t i = 0, k = 0; i < l->voxels; i++) {
+        if (l->masks[i] == 0 && l->dose_gy[i] == dose_gy[i]) continue;
+        l->packed.dose_gy[k] = l->dose_gy[i];
+        l->packed.prediction_gy[k] = dose_gy[i];
+        l->packed.masks[k++] = l->masks[i];
+    }
+    return DG_OK;
+}
+
+/* Of the packed voxels. */
+static dg_status score_openkbp(const dg_loaded *l, dg_openkbp_result *out)
+{
+    dg_openkbp_case c = {.reference_gy = l->packed.dose_gy,
+                         .prediction_gy = l->packed.prediction_gy,
+                         .masks = l->packed.masks,
                          .possible_bits = l->possible_bits,
-                         .voxels = l->voxels,
+                         .voxels = l->packed.voxels,
                          .voxel_mm3 = l->voxel_mm3};
     for (int roi = 0; roi < DG_OPENKBP_ROIS; roi++) {
         int k = dg_case_info_structure(l->info, dg_openkbp_roi_name(roi));
@@ -252,9 +280,9 @@ static double structure_mae_gy(const dg_loaded *l, uint64_t bits, int64_t *voxel
 {
     double sum = 0;
     *voxels = 0;
-    for (int64_t i = 0; i < l->voxels; i++) {
-        if ((l->masks[i] & bits) == 0) continue;
-        sum += fabs((double)l->prediction_gy[i] - (double)l->dose_gy[i]);
+    for (int64_t i = 0; i < l->packed.voxels; i++) {
+        if ((l->packed.masks[i] & bits) == 0) continue;
+        sum += fabs((double)l->packed.prediction_gy[i] - (double)l->packed.dose_gy[i]);
         ++*voxels;
     }
     return *voxels == 0 ? NAN : sum / (double)*voxels;
@@ -277,11 +305,11 @@ static void forget_unknown(dg_loaded *l)
 static dg_status create_dvh(dg_loaded *l, int k, int which, const dg_evaluation_config *config, dg_dvh *out)
 {
     const uint64_t bit = (uint64_t)1 << k;
-    const float *dose_gy = which == 0 ? l->dose_gy : l->prediction_gy;
+    const float *packed_gy = which == 0 ? l->packed.dose_gy : l->packed.prediction_gy;
     if (config->supersample == 1 || l->info->structure[k].role == DG_ROLE_BODY)
-        return dg_dvh_create(dose_gy, l->masks, bit, l->voxels, l->voxel_mm3, out);
+        return dg_dvh_create(packed_gy, l->packed.masks, bit, l->packed.voxels, l->voxel_mm3, out);
     for (int64_t i = 0; i < l->voxels; i++) l->scratch[i] = (l->masks[i] & bit) != 0;
-    const dg_dvh_structure structure = {.dose_gy = dose_gy,
+    const dg_dvh_structure structure = {.dose_gy = which == 0 ? l->dose_gy : l->prediction_gy,
                                         .member = l->scratch,
                                         .grid = &l->info->grid,
                                         .box = l->info->dose_box,
@@ -314,8 +342,8 @@ static dg_status measure_structures(dg_loaded *l, const dg_evaluation_config *co
     dg_dvh body[2] = {{0}};
     dg_status status = DG_OK;
     for (int which = 0; which < 2 && l->body_bits != 0 && status == DG_OK; which++)
-        status = dg_dvh_create(which == 0 ? l->dose_gy : l->prediction_gy, l->masks, l->body_bits, l->voxels,
-                               l->voxel_mm3, &body[which]);
+        status = dg_dvh_create(which == 0 ? l->packed.dose_gy : l->packed.prediction_gy, l->packed.masks, l->body_bits,
+                               l->packed.voxels, l->voxel_mm3, &body[which]);
     for (int k = 0; k < l->info->structure_count && status == DG_OK; k++) {
         const dg_role role = l->info->structure[k].role;
         if (role == DG_ROLE_POSSIBLE_DOSE || role == DG_ROLE_SUPPORT) continue;
@@ -346,12 +374,13 @@ static dg_status judge_constraints(const dg_loaded *l, const dg_evaluation_confi
 
 /* ---- a case ------------------------------------------------------------------------------------------------------- */
 
-static dg_status score_baseline(const dg_loaded *l, const float *dose_gy, dg_contender who, dg_case_result *head)
+static dg_status score_baseline(dg_loaded *l, const float *dose_gy, dg_contender who, dg_case_result *head)
 {
     const dg_dose_pair pair = dose_pair(l, dose_gy);
     DG_TRY(dg_dose_errors_add(&head->errors[who], &pair));
-    if (head->has_openkbp) DG_TRY(score_openkbp(l, dose_gy, &head->openkbp[who]));
-    return DG_OK;
+    if (!head->has_openkbp) return DG_OK;
+    DG_TRY(pack_voxels(l, dose_gy));
+    return score_openkbp(l, &head->openkbp[who]);
 }
 
 static dg_status score_baselines(dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head)
@@ -448,7 +477,8 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     DG_TRY(judge_constraints(l, config, head, d->constraint));
     if (with_slab) DG_TRY(measure_slab(l, config, &d->slab));
     forget_unknown(l);
-    if (head->has_openkbp) DG_TRY(score_openkbp(l, l->prediction_gy, &head->openkbp[DG_NETWORK]));
+    DG_TRY(pack_voxels(l, l->prediction_gy));
+    if (head->has_openkbp) DG_TRY(score_openkbp(l, &head->openkbp[DG_NETWORK]));
     DG_TRY(measure_structures(l, config, head, d->structure));
     return score_baselines(l, config, head);
 }

@@ -13,6 +13,11 @@ typedef struct dg_loaded {
     float *dose_gy, *prediction_gy, *sdf_mm[DG_BASELINE_TARGETS];
     uint64_t *masks, body_bits, possible_bits;
     uint8_t *scratch;
+    struct { /* the voxels that any structure has or where the doses differ, in their order: see dg_loaded_pack */
+        int64_t voxels;
+        float *dose_gy, *prediction_gy;
+        uint64_t *masks;
+    } packed;
     double read_s;
 } dg_loaded;
 void dg_loaded_release(dg_loaded *l);
