@@ -26,7 +26,8 @@ typedef struct judged {
 
 typedef struct evaluation {
     const dg_constraints_input *in;
-    int64_t voxels;
+    dg_box box[64];                /* around each structure */
+    dg_box filled;                 /* member is 0 outside of it */
     uint8_t *member, *near_higher; /* [z,y,x] */
     judged current, body;
 } evaluation;
@@ -59,28 +60,43 @@ static bool on_border(const dg_box *box, int64_t z, int64_t y, int64_t x)
 }
 
 /* Fills member[] with the structure's voxels where the dose is known, less those near higher targets. */
-static int64_t gather(evaluation *e, uint64_t bit, bool less_higher, judged *out)
+static void gather(evaluation *e, int structure, bool less_higher, judged *out)
 {
     const dg_grid *g = e->in->grid;
-    const dg_box known = known_box(e->in);
-    int64_t total = 0, outside = 0, members = 0, i = 0;
+    const dg_box known = known_box(e->in), *box = &e->box[structure], *old = &e->filled;
+    int64_t total = 0, outside = 0;
     out->at_border = false;
-    for (int64_t z = 0; z < g->shape[0]; z++)
-        for (int64_t y = 0; y < g->shape[1]; y++)
-            for (int64_t x = 0; x < g->shape[2]; x++, i++) {
-                e->member[i] = 0;
-                if ((e->in->masks[i] & bit) == 0) continue;
+    for (int64_t z = old->start[0]; z < old->start[0] + old->shape[0]; z++)
+        for (int64_t y = old->start[1]; y < old->start[1] + old->shape[1]; y++)
+            memset(e->member + dg_grid_index(g, z, y, old->start[2]), 0, (size_t)old->shape[2]);
+    for (int64_t z = box->start[0]; z < box->start[0] + box->shape[0]; z++)
+        for (int64_t y = box->start[1]; y < box->start[1] + box->shape[1]; y++)
+            for (int64_t x = box->start[2]; x < box->start[2] + box->shape[2]; x++) {
+                const int64_t i = dg_grid_index(g, z, y, x);
+                if ((e->in->masks[i] >> structure & 1) == 0) continue;
                 total++;
                 out->at_border |= on_border(&known, z, y, x);
-                if (!in_box(&known, z, y, x)) {
+                if (!in_box(&known, z, y, x))
                     outside++;
-                } else if (!less_higher || e->near_higher[i] == 0) {
-                    e->member[i] = 1;
-                    members++;
-                }
+                else
+                    e->member[i] = !less_higher || e->near_higher[i] == 0;
             }
+    e->filled = *box;
     out->outside_share = total == 0 ? 0 : (double)outside / (double)total;
-    return members;
+}
+
+/* The largest dose of member[]; -INFINITY for none. */
+static double largest(const evaluation *e, const float *dose_gy)
+{
+    double most = -INFINITY;
+    const dg_box *box = &e->filled;
+    for (int64_t z = box->start[0]; z < box->start[0] + box->shape[0]; z++)
+        for (int64_t y = box->start[1]; y < box->start[1] + box->shape[1]; y++)
+            for (int64_t x = box->start[2]; x < box->start[2] + box->shape[2]; x++) {
+                const int64_t i = dg_grid_index(e->in->grid, z, y, x);
+                if (e->member[i] != 0) most = fmax(most, dose_gy[i]);
+            }
+    return most;
 }
 
 static void release_judged(judged *j)
@@ -102,9 +118,7 @@ static dg_status make_dvhs(evaluation *e, judged *out)
                                             .threads = e->in->threads};
         dg_status status = dg_dvh_create_structure(&structure, &out->dvh[d]);
         if (status != DG_OK) return dg_error_context(status, "%s", ROLE[d]);
-        out->voxel_max[d] = -INFINITY;
-        for (int64_t i = 0; i < e->voxels; i++)
-            if (e->member[i] != 0) out->voxel_max[d] = fmax(out->voxel_max[d], e->in->dose_gy[d][i]);
+        out->voxel_max[d] = largest(e, e->in->dose_gy[d]);
     }
     return DG_OK;
 }
@@ -136,7 +150,7 @@ static dg_status judge_structure(evaluation *e, int structure, bool whole, judge
                               &less));
     snprintf(out->name, sizeof out->name, less ? "%.40s minus (%.40s + %g mm)" : "%.64s",
              e->in->structure[structure].name, higher, TARGET_MARGIN_MM);
-    gather(e, (uint64_t)1 << structure, less, out);
+    gather(e, structure, less, out);
     DG_TRY(make_dvhs(e, out));
     out->structure = structure;
     out->whole = whole;
@@ -275,10 +289,12 @@ static dg_status judge_row(evaluation *e, const constraint_row *row, dg_constrai
 dg_status dg_constraints_evaluate(const dg_constraint_table *table, const dg_constraints_input *input,
                                   dg_constraint_result *results)
 {
-    evaluation e = {.in = input, .voxels = dg_grid_voxels(input->grid), .current.structure = -1, .body.structure = -1};
+    evaluation e = {.in = input, .current.structure = -1, .body.structure = -1};
+    const int64_t voxels = dg_grid_voxels(input->grid);
     dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&e.member, e.voxels, "voxels of a structure"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&e.near_higher, e.voxels, "higher targets with margin"), cleanup);
+    dg_mask_boxes(input->masks, input->grid, e.box);
+    DG_TRY_GOTO(status, DG_NEW(&e.member, voxels, "voxels of a structure"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&e.near_higher, voxels, "higher targets with margin"), cleanup);
     for (int row = 0; row < table->rows; row++) {
         memset(&results[row], 0, sizeof results[row]);
         results[row].row = row;

@@ -12,20 +12,55 @@ static const double SLACK = 1e-6;
 
 static bool bounding_box(const uint64_t *masks, uint64_t bits, const dg_grid *grid, int64_t low[3], int64_t high[3])
 {
+    dg_box box[64];
     bool found = false;
-    int64_t i = 0;
-    for (int64_t z = 0; z < grid->shape[0]; z++)
-        for (int64_t y = 0; y < grid->shape[1]; y++)
-            for (int64_t x = 0; x < grid->shape[2]; x++, i++) {
-                if ((masks[i] & bits) == 0) continue;
-                const int64_t at[3] = {z, y, x};
-                for (int a = 0; a < 3; a++) {
-                    low[a] = !found || at[a] < low[a] ? at[a] : low[a];
-                    high[a] = !found || at[a] > high[a] ? at[a] : high[a];
-                }
-                found = true;
-            }
+    dg_mask_boxes(masks, grid, box);
+    for (int k = 0; k < 64; k++) {
+        if ((bits >> k & 1) == 0 || box[k].shape[0] == 0) continue;
+        for (int a = 0; a < 3; a++) {
+            const int64_t last = box[k].start[a] + box[k].shape[a] - 1;
+            low[a] = !found || box[k].start[a] < low[a] ? box[k].start[a] : low[a];
+            high[a] = !found || last > high[a] ? last : high[a];
+        }
+        found = true;
+    }
     return found;
+}
+
+/* Every bit's first and last place in `any`, along axis a of the boxes. */
+static void mark(dg_box box[64], int a, int64_t at, uint64_t any)
+{
+    for (; any != 0; any &= any - 1) {
+        dg_box *b = &box[__builtin_ctzll(any)];
+        if (b->shape[a] == 0) b->start[a] = at;
+        b->shape[a] = at - b->start[a] + 1;
+    }
+}
+
+void dg_mask_boxes(const uint64_t *masks, const dg_grid *grid, dg_box box[64])
+{
+    enum { CHUNK = 256 };
+    const int64_t ny = grid->shape[1], nx = grid->shape[2];
+    memset(box, 0, 64 * sizeof *box);
+    for (int64_t z = 0; z < grid->shape[0];
+         z++) { /* unions of whole planes: three quick passes, whatever the masks hold */
+        uint64_t plane = 0;
+        for (int64_t i = z * ny * nx; i < (z + 1) * ny * nx; i++) plane |= masks[i];
+        mark(box, 0, z, plane);
+    }
+    for (int64_t y = 0; y < ny; y++) {
+        uint64_t plane = 0;
+        for (int64_t z = 0; z < grid->shape[0]; z++)
+            for (int64_t x = 0; x < nx; x++) plane |= masks[(z * ny + y) * nx + x];
+        mark(box, 1, y, plane);
+    }
+    for (int64_t begin = 0; begin < nx; begin += CHUNK) {
+        uint64_t plane[CHUNK] = {0};
+        const int64_t count = nx - begin < CHUNK ? nx - begin : CHUNK;
+        for (int64_t row = 0; row < grid->shape[0] * ny; row++)
+            for (int64_t x = 0; x < count; x++) plane[x] |= masks[row * nx + begin + x];
+        for (int64_t x = 0; x < count; x++) mark(box, 2, begin + x, plane[x]);
+    }
 }
 
 static void reach_of(const dg_grid *grid, double margin_mm, bool box, int64_t reach[3])

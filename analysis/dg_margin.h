@@ -11,4 +11,7 @@
 DG_MUST_USE dg_status dg_margin_mask(const uint64_t *masks, uint64_t bits, const dg_grid *grid, double margin_mm,
                                      bool box, int threads, uint8_t *within, bool *found);
 
+/* The smallest box around the voxels that have bit k, for every bit; shape 0 where none has. */
+void dg_mask_boxes(const uint64_t *masks, const dg_grid *grid, dg_box box[64]);
+
 #endif

@@ -65,25 +65,34 @@ static uint64_t region_bits(const rules *r, uint64_t mask, double gy, bool near_
     return bits;
 }
 
+/* One row of voxels, of which first .. end - 1 are known; count[region] += how many. */
+static void fill_row(const dg_regions_input *in, const rules *r, const int *organ_of, const dg_regions *out,
+                     int64_t first, int64_t end, int64_t *count)
+{
+    for (int64_t i = first; i < end; i++) {
+        const uint64_t mask = in->masks[i];
+        uint64_t bits = region_bits(r, mask, in->reference_gy[i], r->near_target[i] != 0, in->cutoff_gy);
+        if ((mask & r->organs) != 0)
+            for (int k = FIXED; k < out->count; k++) bits |= (mask >> organ_of[k] & 1) << k;
+        out->bits[i] = bits;
+        for (; bits != 0; bits &= bits - 1) count[__builtin_ctzll(bits)]++;
+    }
+}
+
+static int64_t clipped(int64_t at, int64_t length) { return at < 0 ? 0 : at > length ? length : at; }
+
 static void fill(const dg_regions_input *in, const rules *r, const int *organ_of, dg_regions *out)
 {
     const dg_grid *g = in->grid;
-    int64_t count[DG_REGIONS_MAX] = {0};
-    for (int64_t z = 0; z < g->shape[0]; z++)
-        for (int64_t y = 0; y < g->shape[1]; y++) {
-            if (z < in->known.start[0] || z >= in->known.start[0] + in->known.shape[0] || y < in->known.start[1] ||
-                y >= in->known.start[1] + in->known.shape[1])
-                continue;
-            for (int64_t x = 0; x < g->shape[2]; x++) {
-                if (x < in->known.start[2] || x >= in->known.start[2] + in->known.shape[2]) continue;
-                const int64_t i = dg_grid_index(g, z, y, x);
-                uint64_t bits =
-                    region_bits(r, in->masks[i], in->reference_gy[i], r->near_target[i] != 0, in->cutoff_gy);
-                for (int k = FIXED; k < out->count; k++) bits |= (in->masks[i] >> organ_of[k] & 1) << k;
-                out->bits[i] = bits;
-                for (; bits != 0; bits &= bits - 1) count[__builtin_ctzll(bits)]++;
-            }
-        }
+    int64_t low[3], high[3], count[DG_REGIONS_MAX] = {0};
+    for (int a = 0; a < 3; a++) {
+        low[a] = clipped(in->known.start[a], g->shape[a]);
+        high[a] = clipped(in->known.start[a] + in->known.shape[a], g->shape[a]);
+    }
+#pragma omp parallel for num_threads(in->threads > 1 ? in->threads : 1) reduction(+ : count[:DG_REGIONS_MAX])
+    for (int64_t z = low[0]; z < high[0]; z++)
+        for (int64_t y = low[1]; y < high[1]; y++)
+            fill_row(in, r, organ_of, out, dg_grid_index(g, z, y, low[2]), dg_grid_index(g, z, y, high[2]), count);
     for (int k = 0; k < out->count; k++) out->region[k].voxels = count[k];
 }
 

@@ -22,9 +22,11 @@ static dg_status count_members(const dg_dvh_structure *s, int64_t low[3], int64_
 {
     *members = 0;
     for (int64_t z = s->box.start[0]; z < s->box.start[0] + s->box.shape[0]; z++)
-        for (int64_t y = s->box.start[1]; y < s->box.start[1] + s->box.shape[1]; y++)
-            for (int64_t x = s->box.start[2]; x < s->box.start[2] + s->box.shape[2]; x++) {
-                const int64_t at[3] = {z, y, x}, i = dg_grid_index(s->grid, z, y, x);
+        for (int64_t y = s->box.start[1]; y < s->box.start[1] + s->box.shape[1]; y++) {
+            const int64_t row = dg_grid_index(s->grid, z, y, 0), end = s->box.start[2] + s->box.shape[2];
+            const uint8_t *first = memchr(s->member + row + s->box.start[2], 1, (size_t)s->box.shape[2]);
+            for (int64_t x = first == NULL ? end : first - (s->member + row); x < end; x++) {
+                const int64_t at[3] = {z, y, x}, i = row + x;
                 if (s->member[i] == 0) continue;
                 if (!isfinite(s->dose_gy[i]))
                     return DG_FAIL(DG_ERR_NUMERIC,
@@ -36,6 +38,7 @@ static dg_status count_members(const dg_dvh_structure *s, int64_t low[3], int64_
                 }
                 ++*members;
             }
+        }
     return DG_OK;
 }
 
