@@ -45,7 +45,7 @@ static void draw_panel(dg_plot *plot, int pairs, const bool *shown, double left,
     static const int point[DG_FIGURE_PAIRS] = {7, 5, 9, 11, 13, 6, 4, 8};
     const char *lead = "plot x with lines lc rgb '#999999' lw 0.9 dt (8,5), ";
     dg_plot_panel(plot, left, 0.5, 2.75, 2.75);
-    dg_plot_title(plot, title);
+    dg_plot_title(plot, title, 2.75);
     dg_plot_axis(plot, 'x', x);
     dg_plot_axis(plot, 'y', y);
     dg_plot_add(plot, "set xrange [%.6g:%.6g]\nset yrange [%.6g:%.6g]\nset xtics %.6g\nset ytics %.6g\n", -end, end,
@@ -100,8 +100,8 @@ dg_status dg_figure_asymmetry(const dg_figure_output *output, const dg_figure_mi
     for (int k = 0; k < pairs; k++) {
         if (shown[k]) range = put_pair(&plot, &pair[k], k, range);
     }
-    draw_panel(&plot, pairs, shown, 0.65, 1.1 * range.error, "Error of the mean dose, prediction minus reference",
-               "Left (Gy)", "Right (Gy)", "1:2");
+    draw_panel(&plot, pairs, shown, 0.65, 1.1 * range.error, "Error of the mean dose", "Left (Gy)", "Right (Gy)",
+               "1:2");
     draw_panel(&plot, pairs, shown, 4.2, 1.1 * range.difference, "Mean dose, left minus right", "Clinical plan (Gy)",
                "Prediction (Gy)", "3:4");
     draw_names(&plot, pair, pairs, shown);

@@ -43,15 +43,19 @@ static void draw_bars(dg_plot *plot, const dg_figure_gamma_bars *data, const int
         dg_plot_add(plot, "'bar%lld.dat' using 1:2:5 with boxes lc rgb '%s' lw 0.6, ", (long long)k,
                     dg_series_colour(k));
     for (int64_t k = 0; k < many; k++)
-        dg_plot_add(plot, "'bar%lld.dat' using 1:2:3:4 with yerrorbars pt -1 lw 1 lc rgb '" PLOT_INK "'%s",
+        dg_plot_add(plot,
+                    "'bar%lld.dat' using 1:2:3:4:2:(0.02) with candlesticks whiskerbars 4 lw 1 lc rgb '" PLOT_INK "'%s",
                     (long long)k, k + 1 < many ? ", " : "\n");
 }
 
 static void draw_frame(dg_plot *plot, const dg_figure_gamma_bars *data, const char *const *region, int64_t regions,
                        const int64_t *group)
 {
-    bool turned = regions > 7;
-    double bottom = turned ? 1.0 : 0.62;
+
+    size_t characters = 0;
+    for (int64_t r = 0; r < regions; r++) characters += strlen(region[r]) + 2;
+    bool turned = dg_plot_turns((int64_t)characters, 6.45);
+    double bottom = turned ? 0.9 : 0.42;
     dg_plot_panel(plot, 0.6, bottom, 6.45, 3.45 - bottom);
     dg_plot_axis(plot, 'y', "Voxels with gamma <= 1 (%)");
     dg_plot_add(plot,
@@ -73,7 +77,8 @@ static void draw_frame(dg_plot *plot, const dg_figure_gamma_bars *data, const ch
             snprintf(words, sizeof words, "n = %lld", (long long)most);
         else
             snprintf(words, sizeof words, "n = %lld-%lld", (long long)least, (long long)most);
-        dg_plot_label(plot, "first", (double)r, 0, words, 20, "center offset 0,0.6 font ',6' textcolor rgb '#FFFFFF'");
+        dg_plot_label(plot, "graph", ((double)r + 0.6) / ((double)regions + 0.2), 1.04, words, 20,
+                      "center font ',6' textcolor rgb '" PLOT_GREY "'");
     }
     if (isfinite(data->target_percent)) {
         char words[64];

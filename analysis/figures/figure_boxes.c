@@ -4,6 +4,7 @@
 #include "dg_mem.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Points beside each other by their place in the list: the same picture every time, without chance. */
 static double spread(int64_t i)
@@ -43,6 +44,17 @@ static int64_t finite_values(const dg_figure_box_panel *panel)
     return finite;
 }
 
+/* The labels are turned in every panel or in none. */
+static bool labels_turn(const dg_figure_box_panel *panel, const int *shown, int count, double width)
+{
+    for (int p = 0; p < count; p++) {
+        size_t characters = 0;
+        for (int k = 0; k < panel[shown[p]].count; k++) characters += strlen(panel[shown[p]].box[k].label) + 2;
+        if (dg_plot_turns((int64_t)characters, width)) return true;
+    }
+    return false;
+}
+
 static int64_t finite_of(const dg_figure_box *box)
 {
     int64_t finite = 0;
@@ -50,12 +62,11 @@ static int64_t finite_of(const dg_figure_box *box)
     return finite;
 }
 
-static void draw_panel(dg_plot *plot, const dg_figure_box_panel *panel, int number, double left, double bottom,
-                       double width, double height, double *sorted)
+static void draw_panel(dg_plot *plot, const dg_figure_box_panel *panel, int number, plot_cell cell, double *sorted)
 {
     int count = panel->count, shown = 0;
-    dg_plot_panel(plot, left, bottom, width, height);
-    dg_plot_title(plot, panel->title);
+    dg_plot_panel(plot, cell.left, cell.bottom, cell.width, cell.height);
+    dg_plot_title(plot, panel->title, cell.width + 0.3);
     dg_plot_axis(plot, 'y', panel->unit != NULL ? panel->unit : "");
     dg_plot_add(plot,
                 "unset xtics\nset xrange [-0.6:%.6g]\nset grid ytics lc rgb '#E4E4E4' lw 0.5 dt 1\nset offsets "
@@ -69,7 +80,7 @@ static void draw_panel(dg_plot *plot, const dg_figure_box_panel *panel, int numb
     for (int k = 0; k < count; k++) {
         put_box(plot, &panel->box[k], k, sorted, number, false);
         put_box(plot, &panel->box[k], k, sorted, number, true);
-        dg_plot_tick(plot, k, panel->box[k].label, count > 4 ? 16 : 14, count > 4);
+        dg_plot_tick(plot, k, panel->box[k].label, 18, cell.turned);
     }
     dg_plot_add(plot, "set style fill solid 0.35 border\nset boxwidth 0.6\nplot ");
     for (int k = 0; k < count; k++) {
@@ -101,13 +112,11 @@ dg_status dg_figure_per_case_boxplots(const dg_figure_output *output, const dg_f
         }
     }
     if (count == 0) return dg_figure_nothing(result, "no metric has a value for any case");
-    int columns = count == 1 ? 1 : count == 2 || count == 4 ? 2 : 3, rows = (count + columns - 1) / columns;
-    double cell = 7.1 / columns, height = 2.75;
-    dg_plot_begin(&plot, 7.2, rows * height + 0.1);
+    bool turned = labels_turn(panel, shown, count, dg_plot_cell(0, count, false).width);
+    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, turned));
     dg_status status = DG_NEW(&sorted, most, "sorted values");
     for (int p = 0; p < count && status == DG_OK; p++)
-        draw_panel(&plot, &panel[shown[p]], p, (p % columns) * cell + 0.6, (rows - 1 - p / columns) * height + 0.75,
-                   cell - 0.7, height - 1.0, sorted);
+        draw_panel(&plot, &panel[shown[p]], p, dg_plot_cell(p, count, turned), sorted);
     dg_figure_caption(
         result,
         "Distribution over at most %lld cases. Boxes: median and quartiles; whiskers: the furthest values within 1.5 "

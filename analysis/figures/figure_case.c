@@ -79,29 +79,50 @@ void dg_case_words(const dg_figure_case *data, char *text, size_t size)
                  data->monitor_name, data->monitor_value, unit[0] != '\0' ? " " : "", unit);
 }
 
-/* Rank among the structures of its kind: targets by falling prescription, organs by place. */
-static int rank_of(const dg_structure *structure, int count, int index)
+/* Okabe-Ito, then Paul Tol's "muted" scheme. Targets have colours of their own. */
+static const char *const TARGET_COLOUR[] = {COLOUR_VERMILLION, COLOUR_ORANGE, "#7F3B08", "#B8860B"};
+static const char *const ORGAN_COLOUR[] = {COLOUR_BLUE, COLOUR_GREEN, COLOUR_PURPLE, COLOUR_SKY, "#332288",
+                                           "#882255",   "#999933",    "#44AA99",     "#661100",  "#888888"};
+enum { TARGET_COLOURS = 4, ORGAN_COLOURS = 10 };
+
+/* The place in the palette a structure wants whatever else the case holds: common organs as listed, so that they differ;
+ * others by their name; targets by their level, in shares of the highest of the case. */
+static int wanted_colour(const dg_structure *structure, int count, int index)
 {
-    int rank = 0;
-    for (int k = 0; k < count; k++) {
-        if (structure[k].role != structure[index].role || k == index) continue;
-        bool before = k < index;
-        if (structure[index].role == DG_ROLE_TARGET && structure[k].prescription_gy != structure[index].prescription_gy)
-            before = structure[k].prescription_gy > structure[index].prescription_gy;
-        rank += before;
+    static const char *const usual[ORGAN_COLOURS][3] = {
+        {"Brainstem", "Bladder", "Heart"},       {"SpinalCord", "Rectum", "Lung_L"},
+        {"RightParotid", "Femur_R", "Lung_R"},   {"LeftParotid", "Femur_L", "Breast_L"},
+        {"Mandible", "Bowel", "Liver"},          {"Larynx", "PenileBulb", "Kidney_L"},
+        {"Esophagus", "SeminalVes", "Kidney_R"}, {"Parotid_R", "FemoralHead_R", ""},
+        {"Parotid_L", "FemoralHead_L", ""},      {"OralCavity", "Bowel_Bag", ""}};
+    if (structure[index].role == DG_ROLE_TARGET) {
+        double highest = 0, level = structure[index].prescription_gy;
+        for (int k = 0; k < count; k++) highest = fmax(highest, structure[k].prescription_gy);
+        return level >= 0.95 * highest ? 0 : level >= 0.85 * highest ? 1 : level >= 0.7 * highest ? 2 : 3;
     }
-    return rank;
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (int c = 0; c < ORGAN_COLOURS; c++) {
+        for (int k = 0; k < 3; k++) {
+            if (strcmp(structure[index].name, usual[c][k]) == 0) return c;
+        }
+    }
+    for (const char *c = structure[index].name; *c != '\0'; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    return (int)(hash % ORGAN_COLOURS);
 }
 
 const char *dg_structure_colour(const dg_structure *structure, int count, int index)
 {
-    static const char *const target[] = {COLOUR_VERMILLION, COLOUR_ORANGE, "#B8860B", "#7F3B08"};
-    /* Okabe-Ito, then Paul Tol's "muted" scheme for more organs than that has. */
-    static const char *const organ[] = {COLOUR_BLUE, COLOUR_GREEN, COLOUR_PURPLE, COLOUR_SKY, "#332288",
-                                        "#882255",   "#999933",    "#44AA99",     "#661100",  "#888888"};
-    int rank = rank_of(structure, count, index);
-    return structure[index].role == DG_ROLE_TARGET ? target[rank % (int)(sizeof target / sizeof target[0])]
-                                                   : organ[rank % (int)(sizeof organ / sizeof organ[0])];
+    bool target = structure[index].role == DG_ROLE_TARGET;
+    int colours = target ? TARGET_COLOURS : ORGAN_COLOURS, held = 0, place = 0;
+    uint32_t taken = 0;
+    for (int k = 0; k <= index; k++) { /* who comes later takes the next free colour */
+        if ((structure[k].role == DG_ROLE_TARGET) != target || (!target && structure[k].role != DG_ROLE_OAR)) continue;
+        if (held++ % colours == 0) taken = 0;
+        place = wanted_colour(structure, count, k);
+        while (taken >> place & 1) place = (place + 1) % colours;
+        taken |= 1u << place;
+    }
+    return target ? TARGET_COLOUR[place] : ORGAN_COLOUR[place];
 }
 
 dg_status dg_case_check(const dg_figure_case *data)

@@ -66,7 +66,7 @@ static dg_status draw(dg_plot *plot, const dg_figure_case *data, const uint64_t 
     dg_case_words(data, words, sizeof words);
     snprintf(heading, sizeof heading, "Dose-volume histograms. %s", words);
     dg_plot_panel(plot, left, bottom, width, height);
-    dg_plot_title(plot, heading);
+    dg_plot_title(plot, heading, 6.4);
     dg_plot_axis(plot, 'x', "Dose (Gy)");
     dg_plot_axis(plot, 'y', "Volume (%)");
     dg_plot_add(plot, "set xrange [0:%.6g]\nset yrange [0:102]\nset ytics 20\nset grid lc rgb '#DDDDDD' lw 0.5 dt 1\n",
@@ -75,15 +75,15 @@ static dg_status draw(dg_plot *plot, const dg_figure_case *data, const uint64_t 
         dg_plot_add(plot,
                     "set arrow from first %.6g,graph 0 to first %.6g,graph 1 nohead dt 3 lw 1 lc rgb '" PLOT_GREY "'\n",
                     data->prescription_gy, data->prescription_gy);
-        dg_plot_label(plot, "first", data->prescription_gy, 3, "prescription", 20,
-                      "left rotate by 90 offset -0.6,0 font ',6' textcolor rgb '" PLOT_GREY "'");
+        snprintf(words, sizeof words, "prescription, %g Gy", data->prescription_gy);
+        dg_plot_legend(plot, x, y - 0.34, PLOT_GREY, "3", words);
     }
     dg_plot_legend(plot, x, y, PLOT_INK, "1", "reference");
     dg_plot_legend(plot, x, y - 0.17, PLOT_INK, "(8,5)", "prediction");
-    double step = fmin(0.17, (height - 0.55) / (count > 0 ? count : 1));
+    double step = fmin(0.17, (height - 0.75) / (count > 0 ? count : 1));
     for (int k = 0, place = 0; k < data->structure_count; k++) {
         if (!shown[k]) continue;
-        dg_plot_legend(plot, x, y - 0.44 - step * place++,
+        dg_plot_legend(plot, x, y - 0.6 - step * place++,
                        dg_structure_colour(data->structure, data->structure_count, k), "1", data->structure[k].name);
         DG_TRY(put_curve(plot, data, masks, dose, k, last));
     }

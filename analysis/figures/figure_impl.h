@@ -53,8 +53,18 @@ void dg_plot_label(dg_plot *plot, const char *where, double x, double y, const c
                    const char *style);
 /* Axes at a place of the page, in inches; forgets labels, arrows and ticks of the axes before. */
 void dg_plot_panel(dg_plot *plot, double left, double bottom, double width, double height);
-void dg_plot_title(dg_plot *plot, const char *text); /* bold, above the axes, at their left end */
+/* Bold, above the axes, at their left end; cut to what `width` inches hold. */
+void dg_plot_title(dg_plot *plot, const char *text, double width);
+/* Do labels of this many characters in all need turning to fit beside each other under `width` inches? */
+bool dg_plot_turns(int64_t characters, double width);
 void dg_plot_axis(dg_plot *plot, char axis, const char *text);
+/* Panels of one page beside and under each other, 1 to DG_FIGURE_PANELS; `turned` labels need more room under the axes. */
+typedef struct plot_cell {
+    double left, bottom, width, height; /* of the axes, inches */
+    bool turned;
+} plot_cell;
+plot_cell dg_plot_cell(int number, int count, bool turned);
+double dg_plot_cells_height(int count, bool turned); /* of the page, which is 7.2 inches wide */
 /* An entry of a legend: a stroke of `dash` ("1" solid, "2" dashed) at x y (inches) with its text to the right. */
 void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text);
 /* Text of a case under axis x at a position, where ticks of gnuplot's own are unset; `turned`: written upwards. */
@@ -82,7 +92,7 @@ DG_MUST_USE dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width
 /* Checks a PDF and sets its creation time, the only thing in it that changes from run to run, to a constant. */
 DG_MUST_USE dg_status dg_pdf_finish(char *bytes, int64_t length, const char *figure);
 
-/* The colour of a structure in all figures of a cohort: targets by falling prescription, organs by place in the list. */
+/* The colour of a target or organ: the same in all figures and, as far as the palette reaches, in all cases of a cohort. */
 const char *dg_structure_colour(const dg_structure *structure, int count, int index);
 /* Name of a case and why it is pictured, for titles and captions: "case pt_7 (median of val_dose_score, 2.41 Gy)". */
 void dg_case_words(const dg_figure_case *data, char *text, size_t size);

@@ -138,10 +138,11 @@ static void draw_view(dg_plot *plot, const sheet *s, int row, int v)
         char words[64];
         double along = (double)view->plane * s->data->grid->spacing_mm[view->normal];
         snprintf(words, sizeof words, "%s, plane %lld (%.0f mm)", view->name, (long long)view->plane + 1, along);
+        if (row > 0) snprintf(words, sizeof words, "plane %lld", (long long)view->plane + 1);
         if (row == 0)
             dg_plot_label(plot, "graph", 0.5, 1, words, 60, "center offset 0,0.6 font ',7.5'");
         else
-            dg_plot_label(plot, "graph", 0.97, 0.955, words, 60, "right font ',6' textcolor rgb '#FFFFFF'");
+            dg_plot_label(plot, "graph", 0.97, 0.045, words, 60, "right font ',6' textcolor rgb '#FFFFFF'");
     }
     if (v == 0)
         dg_plot_label(plot, "graph", 0, 0.5, s->label[row], 60,
@@ -182,7 +183,7 @@ static void draw_bar(dg_plot *plot, const sheet *s)
         "unset xtics\nunset ytics\nset border 15\nset xrange [0:1]\nset yrange [%.6g:%.6g]\nset y2range [%.6g:%.6g]\n",
         low, high, low, high);
     dg_plot_add(plot, "set y2tics %.6g scale 0.5 offset -0.6,0 font ',6.5'\n", dg_round_step(high - low, 8));
-    dg_plot_label(plot, "graph", 0.5, 1, s->bar_label, 30, "center offset 0,0.7 font ',7'");
+    dg_plot_label(plot, "graph", 2.2, 1, s->bar_label, 30, "center offset 0,0.7 font ',7'");
     for (int k = 0; k < 2 && s->isodoses; k++) {
         double level = 0.01 * s->isodose_percent[k] * s->frame.scale_gy;
         dg_plot_add(plot,

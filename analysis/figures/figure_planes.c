@@ -213,7 +213,8 @@ void dg_plane_raster(const dg_figure_case *data, const plane_frame *frame, const
         for (int column = 0; column < PLANE_PIXELS; column++) {
             double right_mm = (column + 0.5) * step - 0.5 * frame->side_mm, opacity;
             double right = frame->centre[view->right_axis] + view->right_sign * right_mm / spacing[view->right_axis];
-            double grey = grey_at(data, view, right, up);
+            double grey =
+                (kind == PLANE_DIFFERENCE ? 0.6 : 1) * grey_at(data, view, right, up); /* white is a difference of 0 */
             plane_rgb over = overlay(data, frame, view, kind, scale, right, up, &opacity);
             for (int k = 0; k < 3; k++) *pixels++ = (unsigned char)lround(grey + opacity * ((double)over.c[k] - grey));
         }

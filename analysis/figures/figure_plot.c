@@ -123,9 +123,29 @@ void dg_plot_panel(dg_plot *plot, double left, double bottom, double width, doub
         (bottom + height) / plot->height_in);
 }
 
-void dg_plot_title(dg_plot *plot, const char *text)
+static const double CELL_HEAD = 0.35, CELL_AXES = 1.75;
+
+static int columns_of(int count) { return count == 1 ? 1 : count == 2 || count == 4 ? 2 : 3; }
+
+static double foot_of(bool turned) { return turned ? 0.75 : 0.35; }
+
+double dg_plot_cells_height(int count, bool turned)
 {
-    dg_plot_label(plot, "graph", 0, 1, text, 90, "left offset 0,0.8 font '" PLOT_FONT " Bold,8'");
+    int columns = columns_of(count);
+    return (count + columns - 1) / columns * (CELL_HEAD + CELL_AXES + foot_of(turned));
+}
+
+plot_cell dg_plot_cell(int number, int count, bool turned)
+{
+    int columns = columns_of(count), rows = (count + columns - 1) / columns;
+    double width = 7.1 / columns, height = CELL_HEAD + CELL_AXES + foot_of(turned);
+    return (plot_cell){number % columns * width + 0.6, (rows - 1 - number / columns) * height + foot_of(turned),
+                       width - 0.7, CELL_AXES, turned};
+}
+
+void dg_plot_title(dg_plot *plot, const char *text, double width)
+{
+    dg_plot_label(plot, "graph", 0, 1, text, (int)(width / 0.068) + 1, "left offset 0,0.8 font '" PLOT_FONT " Bold,8'");
 }
 
 void dg_plot_axis(dg_plot *plot, char axis, const char *text)
@@ -148,8 +168,10 @@ void dg_plot_tick(dg_plot *plot, double position, const char *text, int limit, b
     dg_plot_add(plot, "set label ");
     dg_plot_text(plot, text, limit);
     dg_plot_add(plot, " at first %.6g,graph 0 noenhanced %s\n", position,
-                turned ? "right rotate by 45 offset 0.4,-0.7 font ',6.5'" : "center offset 0,-0.9 font ',7'");
+                turned ? "right rotate by 45 offset 0.4,-0.6 font ',6.5'" : "center offset 0,-0.9 font ',7'");
 }
+
+bool dg_plot_turns(int64_t characters, double width) { return 0.068 * (double)characters > width; }
 
 FILE *dg_plot_data(dg_plot *plot, const char *name)
 {
@@ -195,14 +217,15 @@ static void write_formats(FILE *script, const dg_plot *plot, const dg_figure_out
         fprintf(
             script,
             "set terminal pngcairo noenhanced size %d,%d font '" PLOT_FONT ",7.5' fontscale %.4f linewidth 3.2 "
-            "dashlength 0.75 pointscale 3.2 rounded background rgb 'white'\nset output 'figure.png'\nload 'figure.gp'\n"
+            "dashlength 1.1 pointscale 3.2 rounded background rgb 'white'\nset output 'figure.png'\nload 'figure.gp'\n"
             "unset output\nreset\n",
             (int)lround(plot->width_in * DG_FIGURE_DPI), (int)lround(plot->height_in * DG_FIGURE_DPI),
-            DG_FIGURE_DPI / 72.0);
+            0.8 * DG_FIGURE_DPI / 72.0); /* gnuplot takes a point for 1/58 inch here */
     if (output->pdf)
         fprintf(script,
-                "set terminal pdfcairo noenhanced size %.4fin,%.4fin font '" PLOT_FONT ",7.5' fontscale 1 linewidth 1 "
-                "dashlength 1 pointscale 0.4 rounded\nset output 'figure.pdf'\nload 'figure.gp'\nunset output\n",
+                "set terminal pdfcairo noenhanced size %.4fin,%.4fin font '" PLOT_FONT
+                ",7.5' fontscale 0.76 linewidth 1 "
+                "dashlength 2 pointscale 0.4 rounded\nset output 'figure.pdf'\nload 'figure.gp'\nunset output\n",
                 plot->width_in, plot->height_in);
 }
 

@@ -85,7 +85,7 @@ static void put_runs(dg_plot *plot, const dg_figure_seeds *data, const seed_orde
 }
 
 /* Mean and standard deviation over the seeds of each condition, as a band with a line; its words above. */
-static void draw_bands(dg_plot *plot, const dg_figure_seeds *data, const seed_order *order, double text_size)
+static void draw_bands(dg_plot *plot, const dg_figure_seeds *data, const seed_order *order, bool turned)
 {
     for (int64_t j = 0; j < data->runs;) {
         int64_t start = j, n = 0;
@@ -103,7 +103,7 @@ static void draw_bands(dg_plot *plot, const dg_figure_seeds *data, const seed_or
             if (isfinite(value)) squares += (value - mean) * (value - mean);
         }
         double sd = n > 1 ? sqrt(squares / (double)(n - 1)) : NAN;
-        char words[96], style[96];
+        char words[96];
         if (n > 1) {
             const char *colour = dg_series_colour(order->condition[start]);
             dg_plot_add(plot,
@@ -112,23 +112,21 @@ static void draw_bands(dg_plot *plot, const dg_figure_seeds *data, const seed_or
                         low, mean - sd, high, mean + sd, colour);
             dg_plot_add(plot, "set arrow from first %.7g,%.7g to first %.7g,%.7g nohead lw 1 lc rgb '%s'\n", low, mean,
                         high, mean, colour);
-            snprintf(words, sizeof words, "%.3g +/- %.2g", mean, sd);
-            snprintf(style, sizeof style, "center offset 0,-0.6 font ',%.1f' textcolor rgb '" PLOT_INK "'", text_size);
+            int digits = sd > 0 ? (int)fmin(4, fmax(0, 1 - floor(log10(sd)))) : 2;
+            snprintf(words, sizeof words, "%.*f \u00b1 %.*f", digits, mean, digits, sd);
             dg_plot_label(plot, "graph", (0.5 * (low + high) + 0.7) / (place_of(order, data->runs - 1) + 1.4), 1, words,
-                          40, style);
+                          40, "center offset 0,-0.6 font ',6.5'");
         }
-        dg_plot_tick(plot, 0.5 * (low + high), data->run[order->run[start]].condition, order->conditions > 3 ? 18 : 24,
-                     order->conditions > 3);
+        dg_plot_tick(plot, 0.5 * (low + high), data->run[order->run[start]].condition, 20, turned);
     }
 }
 
-static void draw_panel(dg_plot *plot, const dg_figure_seeds *data, const seed_order *order, int panel, double left,
-                       double bottom, double width, double height)
+static void draw_panel(dg_plot *plot, const dg_figure_seeds *data, const seed_order *order, int panel, plot_cell cell)
 {
     char words[32];
     put_runs(plot, data, order, panel);
-    dg_plot_panel(plot, left, bottom, width, height);
-    dg_plot_title(plot, data->metric);
+    dg_plot_panel(plot, cell.left, cell.bottom, cell.width, cell.height);
+    dg_plot_title(plot, data->metric, cell.width + 0.3);
     dg_plot_axis(plot, 'y', data->unit != NULL ? data->unit : "");
     dg_plot_add(plot, "unset xtics\nset xrange [-0.7:%.6g]\nset offsets 0,0,graph 0.14,graph 0.09\n",
                 place_of(order, data->runs - 1) + 0.7);
@@ -137,7 +135,7 @@ static void draw_panel(dg_plot *plot, const dg_figure_seeds *data, const seed_or
                     "set arrow from graph 0,first %.7g to graph 1,first %.7g nohead dt (8,5) lw 1.1 lc rgb '" PLOT_GREY
                     "'\n",
                     data->line, data->line);
-    draw_bands(plot, data, order, 6.5);
+    draw_bands(plot, data, order, cell.turned);
     for (int64_t j = 0; j < data->runs && data->runs <= 15; j++) {
         snprintf(words, sizeof words, "%lld", (long long)data->run[order->run[j]].seed);
         dg_plot_add(
@@ -151,6 +149,22 @@ static void draw_panel(dg_plot *plot, const dg_figure_seeds *data, const seed_or
                 panel, panel);
 }
 
+/* Names of conditions: turned in every panel or in none. */
+static bool labels_turn(const dg_figure_seeds *metric, const int *shown, int count, double width)
+{
+    for (int p = 0; p < count; p++) {
+        const dg_figure_seeds *data = &metric[shown[p]];
+        size_t characters = 0;
+        for (int64_t i = 0; i < data->runs; i++) {
+            int64_t first = 0;
+            while (strcmp(data->run[first].condition, data->run[i].condition) != 0) first++;
+            if (first == i) characters += strlen(data->run[i].condition) + 2;
+        }
+        if (dg_plot_turns((int64_t)characters, width)) return true;
+    }
+    return false;
+}
+
 dg_status dg_figure_seed_variability(const dg_figure_output *output, const dg_figure_seeds *metric, int metrics,
                                      dg_figure_result *result)
 {
@@ -161,16 +175,13 @@ dg_status dg_figure_seed_variability(const dg_figure_output *output, const dg_fi
         if (worth_drawing(&metric[m])) shown[count++] = m;
     }
     if (count == 0) return dg_figure_nothing(result, "no condition was trained with two seeds that have results");
-    int columns = count == 1 ? 1 : count == 2 || count == 4 ? 2 : 3, rows = (count + columns - 1) / columns;
-    double cell = 7.1 / columns, height = 2.75;
+    bool turned = labels_turn(metric, shown, count, dg_plot_cell(0, count, false).width);
     dg_status status = DG_OK;
-    dg_plot_begin(&plot, 7.2, rows * height + 0.1);
+    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, turned));
     for (int p = 0; p < count && status == DG_OK; p++) {
         seed_order order;
         status = make_order(&metric[shown[p]], &order);
-        if (status == DG_OK)
-            draw_panel(&plot, &metric[shown[p]], &order, p, (p % columns) * cell + 0.6,
-                       (rows - 1 - p / columns) * height + 0.75, cell - 0.7, height - 1.0);
+        if (status == DG_OK) draw_panel(&plot, &metric[shown[p]], &order, p, dg_plot_cell(p, count, turned));
         dg_free(&order.run);
         dg_free(&order.condition);
     }

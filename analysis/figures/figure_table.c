@@ -31,14 +31,14 @@ static dg_status read_row(char *line, int64_t number, const char *role, int colu
     char *rest = line;
     for (char *field = strsep(&rest, ","); field != NULL; field = strsep(&rest, ","), column++) {
         char *end;
-        if (column == columns) break;
+        if (column >= columns) continue; /* too many: counted, told below */
         value[column] = strtod(field, &end);
         if (field[0] == '\0')
             value[column] = NAN;
         else if (*end != '\0')
             return DG_FAIL(DG_ERR_FORMAT, "%s, line %lld: '%.40s' is not a number", role, (long long)number, field);
     }
-    if (column != columns || rest != NULL)
+    if (column != columns)
         return DG_FAIL(DG_ERR_FORMAT, "%s, line %lld: the line has not the %d fields of the first", role,
                        (long long)number, columns);
     return DG_OK;

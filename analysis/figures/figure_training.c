@@ -66,7 +66,14 @@ static void put_column(dg_plot *plot, const dg_figure_table *table, int step, in
 static void scale_axis(dg_plot *plot, extent e)
 {
     if (e.low > 0 && e.high > 8 * e.low)
-        dg_plot_add(plot, "set logscale y\nset format y '%s'\n", e.low < 0.01 || e.high > 1000 ? "%.0e" : "%g");
+        dg_plot_add(plot, "set logscale y\nset format y '%s'\n", e.low < 1e-4 || e.high > 1e4 ? "%.0e" : "%g");
+}
+
+/* The axis of steps: few ticks, so that large numbers do not touch. */
+static void step_axis(dg_plot *plot, const dg_figure_table *table, int step)
+{
+    double last = column_extent(table, step).high, tick = dg_round_step(fmax(last, 5), 5);
+    dg_plot_add(plot, "set xrange [0:%.7g]\nset xtics %.7g\n", fmax(last, 1), fmax(tick, 1));
 }
 
 static bool has_suffix(const char *text, const char *suffix)
@@ -105,9 +112,10 @@ static void draw_loss(dg_plot *plot, const dg_figure_table *table, int step, int
 {
     put_column(plot, table, step, loss, "loss.dat");
     dg_plot_panel(plot, 0.65, 1.5, width, 1.75);
-    dg_plot_title(plot, "Training loss");
+    dg_plot_title(plot, "Training loss", width);
     dg_plot_axis(plot, 'y', "Loss");
     scale_axis(plot, column_extent(table, loss));
+    step_axis(plot, table, step);
     dg_plot_add(plot, "set format x ''\n");
     dg_plot_legend(plot, 0.65 + width - 1.5, 3.12, "#9CC7E0", "1", "each step");
     dg_plot_legend(plot, 0.65 + width - 1.5, 2.95, COLOUR_BLUE, "1", "running mean");
@@ -118,6 +126,7 @@ static void draw_loss(dg_plot *plot, const dg_figure_table *table, int step, int
 static void draw_rate(dg_plot *plot, const dg_figure_table *table, int step, int rate, double width)
 {
     dg_plot_panel(plot, 0.65, 0.5, width, 0.75);
+    step_axis(plot, table, step);
     dg_plot_axis(plot, 'x', "Training step");
     if (rate < 0 || column_extent(table, rate).count == 0) {
         dg_plot_add(plot, "unset ytics\nset yrange [0:1]\n");
@@ -139,7 +148,8 @@ static int64_t draw_scores(dg_plot *plot, const dg_figure_table *table, int step
     double left = 4.35, y = 3.12;
     int64_t best = -1, shown = 0;
     dg_plot_panel(plot, left, 0.5, 2.7, 2.75);
-    dg_plot_title(plot, "Validation");
+    step_axis(plot, table, step);
+    dg_plot_title(plot, "Validation", 2.7);
     dg_plot_axis(plot, 'x', "Training step");
     dg_plot_axis(plot, 'y', "Error (Gy)");
     dg_plot_add(plot, "set yrange [0:*]\n");
@@ -153,7 +163,7 @@ static int64_t draw_scores(dg_plot *plot, const dg_figure_table *table, int step
         if (!is_score(table->name[column]) || column_extent(table, column).count == 0) continue;
         snprintf(name, sizeof name, "score%d.dat", column);
         put_column(plot, table, step, column, name);
-        dg_plot_legend(plot, left + 1.15, y, dg_series_colour(shown), "1", score_words(table->name[column]));
+        dg_plot_legend(plot, left + 0.75, y, dg_series_colour(shown), "1", score_words(table->name[column]));
         y -= 0.17;
         size_t used = strlen(plots);
         snprintf(plots + used, sizeof plots - used, "%s'%s' using 1:2 with linespoints pt 7 ps 0.35 lc rgb '%s' lw 1.4",
@@ -167,7 +177,7 @@ static int64_t draw_scores(dg_plot *plot, const dg_figure_table *table, int step
         dg_plot_add(plot,
                     "set arrow from first %.7g,graph 0 to first %.7g,graph 1 nohead dt 3 lw 1 lc rgb '" PLOT_GREY "'\n",
                     field(table, best, step), field(table, best, step));
-        dg_plot_label(plot, "screen", (left + 1.15) / plot->width_in, (y - 0.02) / plot->height_in, words, 60,
+        dg_plot_label(plot, "screen", (left + 0.75) / plot->width_in, (y - 0.02) / plot->height_in, words, 60,
                       "left font ',7' textcolor rgb '" PLOT_GREY "'");
         size_t used = strlen(plots);
         dg_plot_data(plot, "best.dat");
@@ -254,7 +264,8 @@ static void draw_columns(dg_plot *plot, const dg_figure_table *table, int step, 
 {
     extent all = {0, INFINITY, -INFINITY};
     dg_plot_panel(plot, left, 0.5, width, 2.55);
-    dg_plot_title(plot, sigma ? "Learned widths of the components" : "Components of the loss, unweighted");
+    step_axis(plot, table, step);
+    dg_plot_title(plot, sigma ? "Learned widths of the components" : "Components of the loss, unweighted", width);
     dg_plot_axis(plot, 'x', "Training step");
     dg_plot_axis(plot, 'y', sigma ? "Sigma" : "Value (running mean)");
     for (int k = 0; k < count; k++) {
@@ -266,7 +277,9 @@ static void draw_columns(dg_plot *plot, const dg_figure_table *table, int step, 
         dg_plot_legend(plot, left + width - 1.75, 2.98 - 0.17 * k, dg_series_colour(colour[k]),
                        k < SERIES_COLOURS ? "1" : "2", component_words(table->name[column[k]]));
     }
-    if (!sigma) dg_plot_add(plot, "set logscale y\nset format y '%%.0e'\n");
+    if (!sigma) /* six decades: a component that dies out would flatten the others */
+        dg_plot_add(plot, "set logscale y\nset format y '%%.0e'\nset yrange [%.6g:*]\n",
+                    fmax(0.5 * all.low, 1e-6 * all.high));
     if (sigma) scale_axis(plot, all);
     for (int k = 0; k < count; k++)
         dg_plot_add(plot, "%s'column%d.dat' using 1:%s with lines lc rgb '%s' lw 1.6 dt %s", k > 0 ? ", " : "plot ",
