@@ -185,6 +185,7 @@ typedef struct lane {
     dg_gamma_point point;
     dg_gamma_search search;
     int64_t cell[3];
+    double entered2; /* best2 with which the cell was last tried */
 } lane;
 
 /* The wanted voxels of some rows, in order. */
@@ -194,7 +195,7 @@ typedef struct feed {
     float *gamma;
 } feed;
 
-static void load_cell(const dg_gamma_field *f, const lane *l, int k, cells *c)
+static void load_cell(const dg_gamma_field *f, lane *l, int k, cells *c)
 {
     int64_t offset[3];
     const int64_t step[3] = {f->shape[1] * f->shape[2], f->shape[2], 1};
@@ -208,6 +209,7 @@ static void load_cell(const dg_gamma_field *f, const lane *l, int k, cells *c)
     }
     for (int i = 0; i < 8; i++)
         c->dose[i][k] = (double)dose[(i >> 2) * offset[0] + ((i >> 1) & 1) * offset[1] + (i & 1) * offset[2]];
+    l->entered2 = c->best2[k];
     c->reference[k] = l->point.dose_gy;
     c->per_dose[k] = l->point.per_dose;
 }
@@ -245,6 +247,10 @@ static void go_on(feed *in, lane *l, int k, bool open, cells *c)
 {
     const dg_gamma_field *f = &in->setup->field;
     if (l->voxel < 0) return;
+    if (open && c->best2[k] < 0.8 * l->entered2) { /* a smaller box may be settled at once */
+        l->entered2 = c->best2[k];
+        return;
+    }
     if (open) {
         const dg_gamma_box box = dg_gamma_box_of(f, &l->point, l->cell);
         c->best2[k] = dg_gamma_cell(&box, c->best2[k]);

@@ -3,6 +3,7 @@
 #include "dg_mem.h"
 #include "gamma_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static dg_status check_params(const dg_gamma_params *p)
@@ -49,6 +50,20 @@ static bool all_finite(const float *values, int64_t count)
     return sum == 0.0f;
 }
 
+static dg_status fail_at(const dg_gamma_dose *dose, const char *name, int64_t voxel)
+{
+    char place[96] = "";
+    int64_t rest = voxel;
+    for (int a = dose->axes - 1; a >= 0; a--) { /* built from its end */
+        char tail[96];
+        snprintf(tail, sizeof tail, "%s", place);
+        snprintf(place, sizeof place, "%lld%s%.60s", (long long)(rest % dose->shape[a]), tail[0] == '\0' ? "" : ", ",
+                 tail);
+        rest /= dose->shape[a];
+    }
+    return DG_FAIL(DG_ERR_NUMERIC, "gamma: the %s dose is %g at voxel (%s)", name, (double)dose->dose_gy[voxel], place);
+}
+
 static dg_status check_dose(const dg_gamma_dose *dose, const char *name)
 {
     enum { RUN = 4096 };
@@ -63,16 +78,9 @@ static dg_status check_dose(const dg_gamma_dose *dose, const char *name)
     for (int64_t from = 0; from < voxels; from += RUN) {
         const int64_t count = voxels - from < RUN ? voxels - from : RUN;
         if (all_finite(dose->dose_gy + from, count)) continue;
-        int64_t at = from, index[3] = {0};
+        int64_t at = from;
         while (isfinite(dose->dose_gy[at])) at++;
-        const float value = dose->dose_gy[at];
-        for (int a = dose->axes - 1; a >= 0; a--) {
-            index[a] = at % dose->shape[a];
-            at /= dose->shape[a];
-        }
-        return DG_FAIL(DG_ERR_NUMERIC, "gamma: the %s dose is %g at voxel (%lld%s%.0lld%s%.0lld)", name, (double)value,
-                       (long long)index[0], dose->axes > 1 ? ", " : "", (long long)index[1], dose->axes > 2 ? ", " : "",
-                       (long long)index[2]);
+        return fail_at(dose, name, at);
     }
     return DG_OK;
 }
