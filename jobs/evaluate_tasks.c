@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { WHOLE = -1, VOLUME = -2, MEGABYTE = 1 << 20, HALT = 1 << 30 };
@@ -22,18 +23,32 @@ typedef struct round {
     const char *what; /* of the progress line */
     const task *tasks;
     int64_t count;
+    double (*cost)(const evaluate_work *w, const task *t);
     dg_status (*run)(evaluate_work *w, const task *t, int64_t *failed);
     dg_comm_counter *failures; /* failed cases of all ranks; HALT and more: a rank cannot go on */
     bool stopped;              /* on request, or by too many failed cases */
 } round;
 
+/* Bytes of a prediction's file: a large irradiated volume makes a large file, and a long gamma. */
+static double file_bytes(const evaluate_work *w, const char *id)
+{
+    char name[DG_CASE_ID + 8], path[DG_PATH_MAX];
+    struct stat about;
+    snprintf(name, sizeof name, "%s.h5", id);
+    if (dg_path_join(path, w->s->predictions, name) != DG_OK || stat(path, &about) != 0) return 0;
+    return (double)about.st_size;
+}
+
+/* In passes over a voxel: a byte of compressed dose costs about four. */
 static double task_cost(const evaluate_work *w, const task *t)
 {
     const evaluate_choice *c = &w->chosen[t->choice];
     if (c->index < 0) return 0;
     const dg_grid *grid = &dg_cohort_case(w->cohort, c->index)->grid;
-    if (t->slab >= 0) return (double)(c->plan.planes * grid->shape[1] * grid->shape[2]);
-    return (t->slab == VOLUME ? 0.5 : 1) * (double)dg_grid_voxels(grid);
+    const double voxels = (double)dg_grid_voxels(grid), gamma = 4 * file_bytes(w, c->id);
+    if (t->slab == VOLUME) return voxels;
+    if (t->slab == WHOLE) return voxels + gamma;
+    return gamma * (double)c->plan.planes / (double)grid->shape[0];
 }
 
 static int64_t failures_allowed(const evaluate_settings *s)
@@ -78,8 +93,9 @@ static dg_status share_out(round *r)
     double *cost = NULL;
     int64_t before, stopped = 0;
     dg_status status = DG_NEW(&cost, r->count > 0 ? r->count : 1, "cost of tasks");
-    for (int64_t i = 0; status == DG_OK && i < r->count; i++) cost[i] = task_cost(r->w, &r->tasks[i]);
+    for (int64_t i = 0; status == DG_OK && comm->rank == 0 && i < r->count; i++) cost[i] = r->cost(r->w, &r->tasks[i]);
     status = dg_comm_agree(comm, status);
+    if (status == DG_OK && r->count > 0) status = dg_comm_broadcast(comm, cost, r->count * (int64_t)sizeof *cost, 0);
     if (status == DG_OK) status = dg_comm_counter_create(comm, &r->failures);
     if (status == DG_OK) status = dg_tasks_create(comm, cost, r->count, &queue);
     if (status == DG_OK) {
@@ -100,6 +116,11 @@ static dg_status share_out(round *r)
 
 /* ---- baselines ---------------------------------------------------------------------------------------------------- */
 
+static double learn_cost(const evaluate_work *w, const task *t)
+{
+    return (double)dg_grid_voxels(&dg_cohort_case(w->cohort, w->train[t->slab])->grid);
+}
+
 static dg_status learn_task(evaluate_work *w, const task *t, int64_t *failed)
 {
     return dg_evaluation_learn(w->cohort, w->train[t->slab], w->config.level_gy, w->baseline);
@@ -113,8 +134,12 @@ dg_status evaluate_learn_baselines(evaluate_work *w)
     dg_status status = DG_NEW(&tasks, w->config.train_cases, "training cases");
     for (int64_t i = 0; status == DG_OK && i < w->config.train_cases; i++) tasks[i].slab = i;
     status = dg_comm_agree(w->env->comm, status);
-    round r = {
-        .w = w, .what = "baselines, training cases", .tasks = tasks, .count = w->config.train_cases, .run = learn_task};
+    round r = {.w = w,
+               .what = "baselines, training cases",
+               .tasks = tasks,
+               .count = w->config.train_cases,
+               .cost = learn_cost,
+               .run = learn_task};
     if (status == DG_OK) status = share_out(&r);
     dg_free(&tasks);
     DG_TRY(status);
@@ -476,8 +501,8 @@ static dg_status run_rounds(evaluate_work *w, round rounds[2])
 dg_status evaluate_all(evaluate_work *w)
 {
     task *first = NULL, *second = NULL;
-    round rounds[2] = {{.w = w, .what = "evaluation, cases", .run = first_task},
-                       {.w = w, .what = "evaluation, cases in parts", .run = merge_task}};
+    round rounds[2] = {{.w = w, .what = "evaluation, cases", .cost = task_cost, .run = first_task},
+                       {.w = w, .what = "evaluation, cases in parts", .cost = task_cost, .run = merge_task}};
     dg_status status = list_tasks(w, &first, &rounds[0].count, &second, &rounds[1].count);
     rounds[0].tasks = first;
     rounds[1].tasks = second;
