@@ -163,8 +163,8 @@ DG_MUST_USE dg_status dg_figure_per_case_boxplots(const dg_figure_output *output
                                                   int panels, dg_figure_result *result);
 
 /* fig7_quantec_compliance: constraints by cases. Colour is the distance of the prediction to the limit in per cent of the
- * limit (blue: within, orange: beyond), a cross marks a failure of the prediction, a ring one of the clinical plan, hatched
- * grey is not evaluated: the verdict does not rest on colour alone. */
+ * limit (blue: within, orange: beyond), a cross marks a failure of the prediction, a ring one of the clinical plan, a small plus what was not
+ * evaluated: the verdict does not rest on colour alone. */
 typedef struct dg_figure_constraint_cell {
     dg_verdict verdict[2]; /* [clinical plan, prediction] */
     double margin_percent; /* of the prediction to the limit, positive on the good side; NaN where not evaluated */

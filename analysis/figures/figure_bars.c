@@ -88,7 +88,7 @@ static void draw_frame(dg_plot *plot, const dg_figure_gamma_bars *data, const ch
             "'\n",
             data->target_percent, data->target_percent);
         snprintf(words, sizeof words, "project target (%g %%)", data->target_percent);
-        dg_plot_legend(plot, 5.3, 3.72, PLOT_INK, "(8,5)", words);
+        dg_plot_legend(plot, 5.3, 3.72, PLOT_INK, "(8,5)", words, 0);
     }
 }
 

@@ -44,6 +44,13 @@ static int64_t finite_values(const dg_figure_box_panel *panel)
     return finite;
 }
 
+static int most_boxes(const dg_figure_box_panel *panel, const int *shown, int count)
+{
+    int most = 0;
+    for (int p = 0; p < count; p++) most = panel[shown[p]].count > most ? panel[shown[p]].count : most;
+    return most;
+}
+
 /* The labels are turned in every panel or in none. */
 static bool labels_turn(const dg_figure_box_panel *panel, const int *shown, int count, double width)
 {
@@ -112,11 +119,12 @@ dg_status dg_figure_per_case_boxplots(const dg_figure_output *output, const dg_f
         }
     }
     if (count == 0) return dg_figure_nothing(result, "no metric has a value for any case");
-    bool turned = labels_turn(panel, shown, count, dg_plot_cell(0, count, false).width);
-    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, turned));
+    int columns = dg_plot_columns(count, most_boxes(panel, shown, count));
+    bool turned = labels_turn(panel, shown, count, dg_plot_cell(0, count, columns, false).width);
+    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, columns, turned));
     dg_status status = DG_NEW(&sorted, most, "sorted values");
     for (int p = 0; p < count && status == DG_OK; p++)
-        draw_panel(&plot, &panel[shown[p]], p, dg_plot_cell(p, count, turned), sorted);
+        draw_panel(&plot, &panel[shown[p]], p, dg_plot_cell(p, count, columns, turned), sorted);
     dg_figure_caption(
         result,
         "Distribution over at most %lld cases. Boxes: median and quartiles; whiskers: the furthest values within 1.5 "

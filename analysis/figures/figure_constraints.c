@@ -100,12 +100,12 @@ static void draw_map(dg_plot *plot, const dg_figure_constraint_map *data, double
                 (double)data->cases - 0.5, (double)data->rows - 0.5);
     for (int64_t r = 0; r < data->rows; r++) {
         dg_plot_add(plot, "set label ");
-        dg_plot_text(plot, data->row_label[r], 42);
+        dg_plot_text(plot, data->row_label[r], 36);
         dg_plot_add(plot, " at graph 0,first %lld noenhanced right offset -0.6,0 font ',7'\n", (long long)r);
     }
     for (int64_t c = 0; c < data->cases && data->cases <= IDS_MOST; c++) {
         dg_plot_add(plot, "set label ");
-        dg_plot_text(plot, data->case_id[c], 18);
+        dg_plot_text(plot, data->case_id[c], 14);
         dg_plot_add(plot, " at first %lld,graph 0 noenhanced right rotate by 60 offset 0.3,-0.6 font ',6.5'\n",
                     (long long)c);
     }
@@ -132,7 +132,7 @@ dg_status dg_figure_constraint_heat_map(const dg_figure_output *output, const dg
     int64_t evaluated = evaluated_cells(data);
     if (evaluated == 0)
         return dg_figure_nothing(result, "no row of constraint table %.80s was evaluated for any case", data->table);
-    double left = 2.35, bottom = data->cases <= IDS_MOST ? 1.15 : 0.65,
+    double left = 2.35, bottom = data->cases <= IDS_MOST ? 1.25 : 0.65,
            width = fmin(4.7, fmax(1.2, 0.32 * (double)data->cases));
     double height = fmin(8, fmax(0.6, 0.2 * (double)data->rows));
     dg_plot_begin(&plot, 7.2, bottom + height + 0.5);

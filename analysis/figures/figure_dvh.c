@@ -76,15 +76,16 @@ static dg_status draw(dg_plot *plot, const dg_figure_case *data, const uint64_t 
                     "set arrow from first %.6g,graph 0 to first %.6g,graph 1 nohead dt 3 lw 1 lc rgb '" PLOT_GREY "'\n",
                     data->prescription_gy, data->prescription_gy);
         snprintf(words, sizeof words, "prescription, %g Gy", data->prescription_gy);
-        dg_plot_legend(plot, x, y - 0.34, PLOT_GREY, "3", words);
+        dg_plot_legend(plot, x, y - 0.34, PLOT_GREY, "3", words, 0);
     }
-    dg_plot_legend(plot, x, y, PLOT_INK, "1", "reference");
-    dg_plot_legend(plot, x, y - 0.17, PLOT_INK, "(8,5)", "prediction");
+    dg_plot_legend(plot, x, y, PLOT_INK, "1", "reference", 0);
+    dg_plot_legend(plot, x, y - 0.17, PLOT_INK, "(8,5)", "prediction", 0);
     double step = fmin(0.17, (height - 0.75) / (count > 0 ? count : 1));
     for (int k = 0, place = 0; k < data->structure_count; k++) {
         if (!shown[k]) continue;
         dg_plot_legend(plot, x, y - 0.6 - step * place++,
-                       dg_structure_colour(data->structure, data->structure_count, k), "1", data->structure[k].name);
+                       dg_structure_colour(data->structure, data->structure_count, k), "1", data->structure[k].name,
+                       18);
         DG_TRY(put_curve(plot, data, masks, dose, k, last));
     }
     const char *lead = "plot ";

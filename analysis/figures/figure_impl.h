@@ -58,15 +58,18 @@ void dg_plot_title(dg_plot *plot, const char *text, double width);
 /* Do labels of this many characters in all need turning to fit beside each other under `width` inches? */
 bool dg_plot_turns(int64_t characters, double width);
 void dg_plot_axis(dg_plot *plot, char axis, const char *text);
+/* How many panels side by side, when the fullest has so many labels. */
+int dg_plot_columns(int count, int labels);
 /* Panels of one page beside and under each other, 1 to DG_FIGURE_PANELS; `turned` labels need more room under the axes. */
 typedef struct plot_cell {
     double left, bottom, width, height; /* of the axes, inches */
     bool turned;
 } plot_cell;
-plot_cell dg_plot_cell(int number, int count, bool turned);
-double dg_plot_cells_height(int count, bool turned); /* of the page, which is 7.2 inches wide */
-/* An entry of a legend: a stroke of `dash` ("1" solid, "2" dashed) at x y (inches) with its text to the right. */
-void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text);
+plot_cell dg_plot_cell(int number, int count, int columns, bool turned);
+double dg_plot_cells_height(int count, int columns, bool turned); /* of the page, which is 7.2 inches wide */
+/* An entry of a legend (limit 0: as long as the page is wide): a stroke of `dash` ("1" solid, "2" dashed) at x y (inches) with its text to the right. */
+void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text,
+                    int limit);
 /* Text of a case under axis x at a position, where ticks of gnuplot's own are unset; `turned`: written upwards. */
 void dg_plot_tick(dg_plot *plot, double position, const char *text, int limit, bool turned);
 /* A data file: returns its stream, NULL when memory ran out (tolerated by the put functions below). */

@@ -206,7 +206,7 @@ static void draw_legend(dg_plot *plot, const sheet *s)
         double x = LEFT + (PAGE - LEFT - 0.1) / LEGEND_COLUMNS * (place % LEGEND_COLUMNS);
         dg_plot_legend(plot, x, foot_in(s) - 0.14 - 0.17 * (place / LEGEND_COLUMNS),
                        dg_structure_colour(s->data->structure, s->data->structure_count, k), "1",
-                       s->data->structure[k].name);
+                       s->data->structure[k].name, 16);
         place++;
     }
     dg_plot_add(plot,
@@ -274,7 +274,7 @@ dg_status dg_figure_dose_colorwash(const dg_figure_output *output, const dg_figu
                       "%s. Reference dose (top) and prediction (bottom) on CT in the planes through the centroid of "
                       "the %s. Colours from "
                       "10 to 110 %% of %.1f Gy (%s); black lines: isodoses of 95 %% (thick) and 50 %% (thin).",
-                      words, "targets", s.frame.scale_gy,
+                      words, s.frame.by_targets ? "targets" : "high dose", s.frame.scale_gy,
                       data->prescription_gy > 0 ? "the prescription" : "the reference maximum");
     return draw_sheet(&s, "Dose on CT", output, result);
 }
@@ -294,10 +294,10 @@ dg_status dg_figure_dose_difference(const dg_figure_output *output, const dg_fig
     s.bar_label = "Gy";
     dg_case_words(data, words, sizeof words);
     dg_figure_caption(result,
-                      "%s. Prediction minus reference in Gy in the planes through the centroid of the targets: red is "
+                      "%s. Prediction minus reference in Gy in the planes through the centroid of the %s: red is "
                       "too much, blue too "
                       "little dose. Colours end at 10 %% of %.1f Gy (%s).",
-                      words, s.frame.scale_gy,
+                      words, s.frame.by_targets ? "targets" : "high dose", s.frame.scale_gy,
                       data->prescription_gy > 0 ? "the prescription" : "the reference maximum");
     return draw_sheet(&s, "Dose difference", output, result);
 }
@@ -336,7 +336,7 @@ dg_status dg_figure_gamma_map(const dg_figure_output *output, const dg_figure_ca
     dg_plane_views(data->grid, voxel, s.view[1]);
     s.rows = 2;
     s.kind[0] = s.kind[1] = PLANE_GAMMA;
-    s.label[0] = "Centroid of targets";
+    s.label[0] = s.frame.by_targets ? "Centroid of targets" : "Centroid of high dose";
     s.label[1] = "Worst voxel";
     s.mark = voxel;
     s.scale = (plane_scale){&DG_MAP_GAMMA, 0, 2};
@@ -345,9 +345,9 @@ dg_status dg_figure_gamma_map(const dg_figure_output *output, const dg_figure_ca
     snprintf(title, sizeof title, "Gamma%s%.80s", data->gamma_label != NULL ? " " : "",
              data->gamma_label != NULL ? data->gamma_label : "");
     dg_figure_caption(result,
-                      "%s. %s in the planes through the centroid of the targets (top) and through its largest value, "
+                      "%s. %s in the planes through the centroid of the %s (top) and through its largest value, "
                       "%.2f (bottom, ring). "
                       "Blue passes (at most 1), orange fails; uncoloured was not evaluated.",
-                      words, title, (double)data->gamma[worst]);
+                      words, title, s.frame.by_targets ? "targets" : "high dose", (double)data->gamma[worst]);
     return draw_sheet(&s, title, output, result);
 }

@@ -128,6 +128,7 @@ bool dg_plane_frame(const dg_figure_case *data, plane_frame *frame, int64_t cent
     if (!(largest > 0)) return false;
     gathered g = gather(data, frame->scale_gy);
     double extent = 0, whole = 0;
+    frame->by_targets = g.count > 0;
     for (int a = 0; a < 3; a++) {
         const dg_grid *grid = data->grid;
         bool any = g.high[a] >= 0;

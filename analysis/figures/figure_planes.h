@@ -37,6 +37,7 @@ typedef struct plane_view {
 typedef struct plane_frame {
     double centre[3]; /* zyx */
     double side_mm;
+    bool by_targets; /* the centroid is that of the targets */
     double scale_gy; /* prescription, or the reference's maximum where that is unknown */
 } plane_frame;
 

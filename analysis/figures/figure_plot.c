@@ -125,19 +125,22 @@ void dg_plot_panel(dg_plot *plot, double left, double bottom, double width, doub
 
 static const double CELL_HEAD = 0.35, CELL_AXES = 1.75;
 
-static int columns_of(int count) { return count == 1 ? 1 : count == 2 || count == 4 ? 2 : 3; }
+int dg_plot_columns(int count, int labels)
+{
+    if (count == 1 || labels > 16) return 1;
+    return count == 2 || count == 4 || labels > 8 ? 2 : 3;
+}
 
 static double foot_of(bool turned) { return turned ? 0.75 : 0.35; }
 
-double dg_plot_cells_height(int count, bool turned)
+double dg_plot_cells_height(int count, int columns, bool turned)
 {
-    int columns = columns_of(count);
     return (count + columns - 1) / columns * (CELL_HEAD + CELL_AXES + foot_of(turned));
 }
 
-plot_cell dg_plot_cell(int number, int count, bool turned)
+plot_cell dg_plot_cell(int number, int count, int columns, bool turned)
 {
-    int columns = columns_of(count), rows = (count + columns - 1) / columns;
+    int rows = (count + columns - 1) / columns;
     double width = 7.1 / columns, height = CELL_HEAD + CELL_AXES + foot_of(turned);
     return (plot_cell){number % columns * width + 0.6, (rows - 1 - number / columns) * height + foot_of(turned),
                        width - 0.7, CELL_AXES, turned};
@@ -145,7 +148,7 @@ plot_cell dg_plot_cell(int number, int count, bool turned)
 
 void dg_plot_title(dg_plot *plot, const char *text, double width)
 {
-    dg_plot_label(plot, "graph", 0, 1, text, (int)(width / 0.068) + 1, "left offset 0,0.8 font '" PLOT_FONT " Bold,8'");
+    dg_plot_label(plot, "graph", 0, 1, text, (int)(width / 0.072) + 1, "left offset 0,0.8 font '" PLOT_FONT " Bold,8'");
 }
 
 void dg_plot_axis(dg_plot *plot, char axis, const char *text)
@@ -155,12 +158,14 @@ void dg_plot_axis(dg_plot *plot, char axis, const char *text)
     dg_plot_add(plot, " noenhanced textcolor rgb '" PLOT_INK "'\n");
 }
 
-void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text)
+void dg_plot_legend(dg_plot *plot, double x, double y, const char *colour, const char *dash, const char *text,
+                    int limit)
 {
     dg_plot_add(plot,
                 "set arrow from screen %.6f,screen %.6f to screen %.6f,screen %.6f nohead lc rgb '%s' lw 2 dt %s\n",
                 x / plot->width_in, y / plot->height_in, (x + 0.3) / plot->width_in, y / plot->height_in, colour, dash);
-    dg_plot_label(plot, "screen", (x + 0.38) / plot->width_in, y / plot->height_in, text, 40, "left font ',7'");
+    dg_plot_label(plot, "screen", (x + 0.38) / plot->width_in, y / plot->height_in, text,
+                  limit > 0 ? limit : (int)((plot->width_in - x - 0.38) / 0.06), "left font ',7'");
 }
 
 void dg_plot_tick(dg_plot *plot, double position, const char *text, int limit, bool turned)

@@ -175,13 +175,14 @@ dg_status dg_figure_seed_variability(const dg_figure_output *output, const dg_fi
         if (worth_drawing(&metric[m])) shown[count++] = m;
     }
     if (count == 0) return dg_figure_nothing(result, "no condition was trained with two seeds that have results");
-    bool turned = labels_turn(metric, shown, count, dg_plot_cell(0, count, false).width);
+    int columns = dg_plot_columns(count, 0);
+    bool turned = labels_turn(metric, shown, count, dg_plot_cell(0, count, columns, false).width);
     dg_status status = DG_OK;
-    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, turned));
+    dg_plot_begin(&plot, 7.2, dg_plot_cells_height(count, columns, turned));
     for (int p = 0; p < count && status == DG_OK; p++) {
         seed_order order;
         status = make_order(&metric[shown[p]], &order);
-        if (status == DG_OK) draw_panel(&plot, &metric[shown[p]], &order, p, dg_plot_cell(p, count, turned));
+        if (status == DG_OK) draw_panel(&plot, &metric[shown[p]], &order, p, dg_plot_cell(p, count, columns, turned));
         dg_free(&order.run);
         dg_free(&order.condition);
     }

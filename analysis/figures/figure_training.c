@@ -117,8 +117,8 @@ static void draw_loss(dg_plot *plot, const dg_figure_table *table, int step, int
     scale_axis(plot, column_extent(table, loss));
     step_axis(plot, table, step);
     dg_plot_add(plot, "set format x ''\n");
-    dg_plot_legend(plot, 0.65 + width - 1.5, 3.12, "#9CC7E0", "1", "each step");
-    dg_plot_legend(plot, 0.65 + width - 1.5, 2.95, COLOUR_BLUE, "1", "running mean");
+    dg_plot_legend(plot, 0.65 + width - 1.5, 3.12, "#9CC7E0", "1", "each step", 0);
+    dg_plot_legend(plot, 0.65 + width - 1.5, 2.95, COLOUR_BLUE, "1", "running mean", 0);
     dg_plot_add(plot,
                 "plot 'loss.dat' using 1:2 lc rgb '#9CC7E0' lw 0.8, '' using 1:3 lc rgb '" COLOUR_BLUE "' lw 1.6\n");
 }
@@ -163,7 +163,7 @@ static int64_t draw_scores(dg_plot *plot, const dg_figure_table *table, int step
         if (!is_score(table->name[column]) || column_extent(table, column).count == 0) continue;
         snprintf(name, sizeof name, "score%d.dat", column);
         put_column(plot, table, step, column, name);
-        dg_plot_legend(plot, left + 0.75, y, dg_series_colour(shown), "1", score_words(table->name[column]));
+        dg_plot_legend(plot, left + 0.75, y, dg_series_colour(shown), "1", score_words(table->name[column]), 0);
         y -= 0.17;
         size_t used = strlen(plots);
         snprintf(plots + used, sizeof plots - used, "%s'%s' using 1:2 with linespoints pt 7 ps 0.35 lc rgb '%s' lw 1.4",
@@ -275,7 +275,7 @@ static void draw_columns(dg_plot *plot, const dg_figure_table *table, int step, 
         extent e = column_extent(table, column[k]);
         all = (extent){all.count + e.count, fmin(all.low, e.low), fmax(all.high, e.high)};
         dg_plot_legend(plot, left + width - 1.75, 2.98 - 0.17 * k, dg_series_colour(colour[k]),
-                       k < SERIES_COLOURS ? "1" : "2", component_words(table->name[column[k]]));
+                       k < SERIES_COLOURS ? "1" : "2", component_words(table->name[column[k]]), 0);
     }
     if (!sigma) /* six decades: a component that dies out would flatten the others */
         dg_plot_add(plot, "set logscale y\nset format y '%%.0e'\nset yrange [%.6g:*]\n",
