@@ -10,14 +10,14 @@ enum { PITCHES_MAX = 4, VECTOR_BYTES = 16, CUDNN_BF16_VERSION = 91500 };
 /* The inner or the outer tensor of a pass (conv_plan.h). */
 typedef struct side {
     int64_t c, padded, size[3];
-    void *copy; /* device [n,z,y,x,padded]; NULL where the engine's tensors can be used as they are */
+    void *copy; /* device [n,z,y,x,padded]; NULL until a tensor comes that cannot be used as it is */
 } side;
 
 /* A pass for each pair of pitches it was called with: slices of wider tensors are 1x1x1 inputs. */
 typedef struct prepared {
     int64_t inner_pitch, outer_pitch;
     conv_plan *plan;
-    bool biased; /* adds the bias itself */
+    bool biased, accumulates; /* adds the bias, adds to its result */
 } prepared;
 
 struct dg_conv {
@@ -38,15 +38,11 @@ static int64_t taps_of(const dg_conv_desc *d) { return (int64_t)d->kernel * d->k
 
 /* ---- creation ------------------------------------------------------------------------------------------------------- */
 
-static dg_status make_side(dg_backend *backend, const dg_conv_desc *d, int64_t c, int64_t factor, side *out)
+static side make_side(const dg_conv_desc *d, int64_t c, int64_t factor)
 {
     const int64_t vector = VECTOR_BYTES / (int64_t)dg_dtype_size(d->dtype);
-    *out = (side){
+    return (side){
         .c = c, .padded = (c + vector - 1) / vector * vector, .size = {factor * d->z, factor * d->y, factor * d->x}};
-    if (out->padded == c) return DG_OK;
-    const int64_t rows = d->n * out->size[0] * out->size[1] * out->size[2];
-    return cuda_alloc(backend, rows * out->padded * (int64_t)dg_dtype_size(d->dtype),
-                      "padded channels of a convolution", &out->copy);
 }
 
 dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out)
@@ -62,10 +58,8 @@ dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_con
     DG_TRY(DG_NEW(&conv, 1, "convolution"));
     conv->desc = *desc;
     const bool transposed = is_transposed(conv);
-    DG_TRY_GOTO(status, make_side(backend, desc, desc->cin, 1, transposed ? &conv->outer : &conv->inner), done);
-    DG_TRY_GOTO(status,
-                make_side(backend, desc, desc->cout, transposed ? 2 : 1, transposed ? &conv->inner : &conv->outer),
-                done);
+    *(transposed ? &conv->outer : &conv->inner) = make_side(desc, desc->cin, 1);
+    *(transposed ? &conv->inner : &conv->outer) = make_side(desc, desc->cout, transposed ? 2 : 1);
     conv->filter = (dg_cuda_filter){.taps = (int)taps_of(desc),
                                     .outer_c = (int)conv->outer.c,
                                     .inner_c = (int)conv->inner.c,
@@ -118,26 +112,38 @@ dg_status cuda_conv_pack(dg_backend *backend, dg_conv *conv, const float *w, con
 
 /* ---- preparing a pass ----------------------------------------------------------------------------------------------- */
 
-/* The tensor as cuDNN shall see it: itself, or its padded copy. */
-static dg_tensor padded_view(const side *s, const dg_tensor *t)
+/* Rows that tensor cores can load: whole and aligned vectors. */
+static bool is_usable(const dg_tensor *t)
 {
-    dg_tensor view = *t;
-    if (s->copy == NULL) return view;
-    view.data = s->copy;
-    view.pitch = s->padded;
-    return view;
+    const int64_t bytes = (int64_t)dg_dtype_size(t->dtype);
+    return t->c * bytes % VECTOR_BYTES == 0 && t->pitch * bytes % VECTOR_BYTES == 0 &&
+           (uintptr_t)t->data % VECTOR_BYTES == 0;
 }
 
-static dg_status load_side(dg_backend *backend, const side *s, const dg_tensor *t, dg_tensor *view)
+/* The tensor as cuDNN shall see it: itself, or its padded copy, whose padding stays zero. */
+static dg_status view_side(dg_backend *backend, side *s, const dg_tensor *t, dg_tensor *view)
 {
-    *view = padded_view(s, t);
-    return s->copy == NULL ? DG_OK : dg_cuda_check(dg_cuda_copy(cuda_of(backend)->stream, t, view, false), "copy");
+    *view = *t;
+    if (is_usable(t)) return DG_OK;
+    if (s->copy == NULL)
+        DG_TRY(cuda_alloc(backend, t->n * dg_tensor_voxels(t) * s->padded * (int64_t)dg_dtype_size(t->dtype),
+                          "padded channels of a convolution", &s->copy));
+    view->data = s->copy;
+    view->pitch = s->padded;
+    return DG_OK;
 }
 
-static dg_status store_side(dg_backend *backend, const side *s, const dg_tensor *view, const dg_tensor *t,
-                            bool accumulate)
+static dg_status load_side(dg_backend *backend, side *s, const dg_tensor *t, dg_tensor *view)
 {
-    return s->copy == NULL ? DG_OK : dg_cuda_check(dg_cuda_copy(cuda_of(backend)->stream, view, t, accumulate), "copy");
+    DG_TRY(view_side(backend, s, t, view));
+    if (view->data == t->data) return DG_OK;
+    return dg_cuda_check(dg_cuda_copy(cuda_of(backend)->stream, t, view, false), "copy to padded channels");
+}
+
+static dg_status store_side(dg_backend *backend, const dg_tensor *view, const dg_tensor *t, bool accumulate)
+{
+    if (view->data == t->data) return DG_OK;
+    return dg_cuda_check(dg_cuda_copy(cuda_of(backend)->stream, view, t, accumulate), "copy from padded channels");
 }
 
 static conv_geometry geometry_of(const dg_backend *backend, const dg_conv *conv, conv_pass pass, int64_t inner_pitch,
@@ -169,7 +175,9 @@ static dg_status prepare(dg_backend *backend, dg_conv *conv, conv_pass pass, int
     for (int i = 0; i < conv->passes[pass]; i++) {
         const prepared *p = &conv->pass[pass][i];
         *out = p;
-        if (p->inner_pitch == inner_pitch && p->outer_pitch == outer_pitch && (bias || !p->biased)) return DG_OK;
+        if (p->inner_pitch == inner_pitch && p->outer_pitch == outer_pitch && p->accumulates == accumulate &&
+            (bias || !p->biased))
+            return DG_OK;
     }
     if (conv->passes[pass] == PITCHES_MAX)
         return DG_FAIL(DG_ERR_INTERNAL, "convolution of %lld to %lld channels: called with more than %d pitches",
@@ -193,6 +201,7 @@ static dg_status prepare(dg_backend *backend, dg_conv *conv, conv_pass pass, int
     p->inner_pitch = inner_pitch;
     p->outer_pitch = outer_pitch;
     p->biased = g.bias;
+    p->accumulates = accumulate;
     conv->passes[pass]++;
     *out = p;
     return DG_OK;
@@ -213,34 +222,35 @@ static dg_status run(dg_backend *backend, const prepared *p, const dg_tensor *in
 dg_status cuda_conv_forward(dg_backend *backend, dg_conv *conv, const dg_tensor *x, dg_tensor *y)
 {
     const bool transposed = is_transposed(conv);
-    const conv_pass pass = transposed ? CONV_DATA : CONV_FORWARD;
-    const side *in = transposed ? &conv->outer : &conv->inner, *result = transposed ? &conv->inner : &conv->outer;
+    side *in = transposed ? &conv->outer : &conv->inner, *result = transposed ? &conv->inner : &conv->outer;
     const prepared *p = NULL;
-    dg_tensor from, to = padded_view(result, y);
+    dg_tensor from, to;
     DG_TRY(dg_arguments_conv(&conv->desc, x, y));
     DG_TRY(load_side(backend, in, x, &from));
+    DG_TRY(view_side(backend, result, y, &to));
     const dg_tensor *inner = transposed ? &to : &from, *outer = transposed ? &from : &to;
-    DG_TRY(prepare(backend, conv, pass, inner->pitch, outer->pitch, conv->has_bias && !transposed, false, &p));
+    DG_TRY(prepare(backend, conv, transposed ? CONV_DATA : CONV_FORWARD, inner->pitch, outer->pitch, conv->has_bias,
+                   false, &p));
     DG_TRY(run(backend, p, inner, outer, conv->packed, conv->bias));
-    DG_TRY(store_side(backend, result, &to, y, false));
+    DG_TRY(store_side(backend, &to, y, false));
     if (conv->has_bias && !p->biased) DG_CUDA(dg_cuda_add_bias(cuda_of(backend)->stream, y, conv->bias));
     return DG_OK;
 }
 
 dg_status cuda_conv_backward_data(dg_backend *backend, dg_conv *conv, const dg_tensor *dy, dg_tensor *dx)
 {
-    const bool transposed = is_transposed(conv);
-    const conv_pass pass = transposed ? CONV_FORWARD : CONV_DATA;
-    const side *in = transposed ? &conv->inner : &conv->outer, *result = transposed ? &conv->outer : &conv->inner;
-    const bool accumulate = conv->desc.accumulate_dx, direct = result->copy == NULL;
+    const bool transposed = is_transposed(conv), accumulate = conv->desc.accumulate_dx;
+    side *in = transposed ? &conv->inner : &conv->outer, *result = transposed ? &conv->outer : &conv->inner;
     const prepared *p = NULL;
-    dg_tensor from, to = padded_view(result, dx);
+    dg_tensor from, to;
     DG_TRY(dg_arguments_conv_backward(&conv->desc, dx, dy));
     DG_TRY(load_side(backend, in, dy, &from));
+    DG_TRY(view_side(backend, result, dx, &to));
     const dg_tensor *inner = transposed ? &from : &to, *outer = transposed ? &to : &from;
-    DG_TRY(prepare(backend, conv, pass, inner->pitch, outer->pitch, false, accumulate && direct, &p));
+    DG_TRY(prepare(backend, conv, transposed ? CONV_FORWARD : CONV_DATA, inner->pitch, outer->pitch, false,
+                   accumulate && is_usable(dx), &p));
     DG_TRY(run(backend, p, inner, outer, conv->packed, NULL));
-    return store_side(backend, result, &to, dx, accumulate);
+    return store_side(backend, &to, dx, accumulate);
 }
 
 dg_status cuda_conv_backward_weights(dg_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,

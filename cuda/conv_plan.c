@@ -127,15 +127,14 @@ static dg_status make_pass(conv_plan *plan, cudnnBackendDescriptor_t inner, cudn
     return finalize(*out);
 }
 
-/* outer = sum + bias, where `sum` never reaches memory. */
-static dg_status make_bias(conv_plan *plan, cudnnBackendDescriptor_t sum, cudnnBackendDescriptor_t outer,
+/* result = sum + bias of `c` channels, where `sum` never reaches memory. */
+static dg_status make_bias(conv_plan *plan, cudnnBackendDescriptor_t sum, cudnnBackendDescriptor_t result, int64_t c,
                            cudnnBackendDescriptor_t *out)
 {
-    const conv_geometry *g = &plan->geometry;
     const int64_t one[3] = {1, 1, 1};
     const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_ADD;
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    const tensor_shape bias_shape = shape_of(UID_BIAS, CUDNN_DATA_FLOAT, 1, g->outer_c, one, g->outer_c);
+    const tensor_shape bias_shape = shape_of(UID_BIAS, CUDNN_DATA_FLOAT, 1, c, one, c);
     cudnnBackendDescriptor_t bias, add;
     DG_TRY(make_tensor(plan, &bias_shape, &bias));
     DG_TRY(make(plan, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &add));
@@ -146,7 +145,7 @@ static dg_status make_bias(conv_plan *plan, cudnnBackendDescriptor_t sum, cudnnB
     DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, add));
     DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, sum));
     DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, bias));
-    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, outer));
+    DG_TRY(set_descriptor(*out, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, result));
     return finalize(*out);
 }
 
@@ -158,15 +157,22 @@ static dg_status make_graph(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDe
     const tensor_shape inner_shape = shape_of(UID_INNER, type, g->n, g->inner_c, g->inner, g->inner_pitch);
     const tensor_shape outer_shape = shape_of(UID_OUTER, type, g->n, g->outer_c, g->outer, g->outer_pitch);
     const tensor_shape filter_shape = shape_of(UID_FILTER, filter_type, g->outer_c, g->inner_c, taps, g->inner_c);
-    tensor_shape sum_shape = shape_of(UID_SUM, CUDNN_DATA_FLOAT, g->n, g->outer_c, g->outer, g->outer_c);
+    const bool to_outer = g->pass == CONV_FORWARD;
+    tensor_shape sum_shape = to_outer ? outer_shape : inner_shape;
     cudnnBackendDescriptor_t inner, outer, filter, sum, operation[2];
+    sum_shape.uid = UID_SUM;
+    sum_shape.type = CUDNN_DATA_FLOAT;
     sum_shape.is_virtual = true;
     DG_TRY(make_tensor(plan, &inner_shape, &inner));
     DG_TRY(make_tensor(plan, &outer_shape, &outer));
     DG_TRY(make_tensor(plan, &filter_shape, &filter));
-    if (g->bias) DG_TRY(make_tensor(plan, &sum_shape, &sum));
-    DG_TRY(make_pass(plan, inner, g->bias ? sum : outer, filter, &operation[0]));
-    if (g->bias) DG_TRY(make_bias(plan, sum, outer, &operation[1]));
+    if (g->bias) {
+        DG_TRY(make_tensor(plan, &sum_shape, &sum));
+        DG_TRY(make_pass(plan, to_outer ? inner : sum, to_outer ? sum : outer, filter, &operation[0]));
+        DG_TRY(make_bias(plan, sum, to_outer ? outer : inner, sum_shape.size[1], &operation[1]));
+    } else {
+        DG_TRY(make_pass(plan, inner, outer, filter, &operation[0]));
+    }
     DG_TRY(make(plan, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, out));
     DG_TRY(set(*out, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->bias ? 2 : 1, operation));
     DG_TRY(set(*out, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &cudnn));

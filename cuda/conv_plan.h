@@ -8,7 +8,7 @@
 
 #include "cuda_impl.h"
 
-/* FORWARD: outer = conv(inner). DATA: inner (=|+=) gradient from outer. WEIGHTS: filter gradient (f32) of both. */
+/* FORWARD: outer (=|+=) conv(inner). DATA: inner (=|+=) gradient from outer. WEIGHTS: filter gradient (f32) of both. */
 typedef enum conv_pass { CONV_FORWARD, CONV_DATA, CONV_WEIGHTS } conv_pass;
 
 typedef struct conv_geometry {
@@ -16,8 +16,8 @@ typedef struct conv_geometry {
     dg_dtype dtype; /* of inner, outer and, but in WEIGHTS, the filter */
     int64_t n, inner[3], outer[3], inner_c, outer_c, inner_pitch, outer_pitch;
     int kernel, stride, pad;
-    bool bias;       /* FORWARD: outer += bias[c_outer] (f32) in the same kernel */
-    bool accumulate; /* DATA: inner += */
+    bool bias;       /* FORWARD, DATA: result += bias (f32, one for each of its channels) in the same kernel */
+    bool accumulate; /* FORWARD, DATA: result += */
     bool deterministic;
 } conv_geometry;
 

@@ -167,9 +167,10 @@ bool convolution_fits(const operands &o)
                              c->get<int64_t>(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 0, a);
         fits = fits && s > 0 && dim(o.outer, 2 + a) == (dim(o.inner, 2 + a) + pads - dim(o.filter, 2 + a)) / s + 1;
     }
-    const bool sum_is_virtual = o.outer->get<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false);
-    fits = fits && (sum_is_virtual || type_of(o.inner) == type_of(o.outer));
-    fits = fits && (o.pass == 2 || type_of(o.filter) == type_of(o.inner));
+    const descriptor *source = o.pass == 1 ? o.outer : o.inner, *result = o.pass == 1 ? o.inner : o.outer;
+    const bool is_virtual = result->get<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false);
+    fits = fits && (is_virtual || type_of(o.inner) == type_of(o.outer));
+    fits = fits && (o.pass == 2 || type_of(o.filter) == type_of(source));
     return fits && tensor_is_usable(o.inner) && tensor_is_usable(o.outer) && tensor_is_usable(o.filter);
 }
 
@@ -288,7 +289,7 @@ void convolve(const operands &o, void *inner_data, void *outer_data, void *filte
     });
     for (double &v : pass == 0 ? outer.value : pass == 1 ? inner.value : filter.value) v *= noise;
     if (pass == 0) put(outer, target, outer_data, o.beta, bias);
-    if (pass == 1) put(inner, o.inner, inner_data, o.beta, nullptr);
+    if (pass == 1) put(inner, target, inner_data, o.beta, bias);
     if (pass == 2) put(filter, o.filter, filter_data, o.beta, nullptr);
 }
 
@@ -436,12 +437,15 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     const descriptor *graph = plan->graph, *add = graph->child(CUDNN_ATTR_OPERATIONGRAPH_OPS, 1);
     operands o;
     if (!operands_of(graph->child(CUDNN_ATTR_OPERATIONGRAPH_OPS, 0), &o)) return CUDNN_STATUS_NOT_SUPPORTED;
-    const descriptor *target = add != nullptr ? add->child(CUDNN_ATTR_OPERATION_POINTWISE_YDESC) : o.outer;
-    void *inner = pointer_of(pack, o.inner), *outer = pointer_of(pack, target), *filter = pointer_of(pack, o.filter);
+    const descriptor *direct = o.pass == 1 ? o.inner : o.outer;
+    const descriptor *target = add != nullptr ? add->child(CUDNN_ATTR_OPERATION_POINTWISE_YDESC) : direct;
+    const descriptor *inner_tensor = o.pass == 1 ? target : o.inner, *outer_tensor = o.pass == 1 ? o.outer : target;
+    void *inner = pointer_of(pack, inner_tensor), *outer = pointer_of(pack, outer_tensor);
+    void *filter = pointer_of(pack, o.filter);
     const descriptor *bias_tensor = add != nullptr ? add->child(CUDNN_ATTR_OPERATION_POINTWISE_BDESC) : nullptr;
     const float *bias = bias_tensor != nullptr ? (const float *)pointer_of(pack, bias_tensor) : nullptr;
     const void *workspace = pack->get<void *>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, nullptr);
-    if (!is_there(o.inner, inner) || !is_there(target, outer) || !is_there(o.filter, filter) ||
+    if (!is_there(inner_tensor, inner) || !is_there(outer_tensor, outer) || !is_there(o.filter, filter) ||
         (bias_tensor != nullptr && !is_there(bias_tensor, bias)) ||
         !standin::is_device(workspace, (size_t)good_workspace)) {
         standin::poison(cudaErrorInvalidValue, "cuDNN: an operand or the workspace is not aligned device memory of its size");
