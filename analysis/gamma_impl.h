@@ -6,6 +6,8 @@
 #include "dg_gamma.h"
 #include "dg_gamma_search.h"
 
+#include <float.h>
+
 /* The doses on three axes (those missing are put in front, with one plane at 0), the evaluated one rising; and for each
  * reference plane its evaluated cell. */
 typedef struct dg_gamma_setup {
@@ -46,6 +48,13 @@ static inline bool dg_gamma_is_wanted(const dg_gamma_setup *s, int64_t voxel)
 
 /* The point of reference voxel (z, y, x). */
 dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3]);
+
+/* A gamma just above 1 fails as a float too. */
+static inline float dg_gamma_to_float(double gamma)
+{
+    const float rounded = (float)gamma;
+    return gamma > 1.0 && rounded == 1.0f ? 1.0f + FLT_EPSILON : rounded;
+}
 
 /* gamma[voxels] after the rules of pymedphys. */
 DG_MUST_USE dg_status dg_gamma_map_shells(dg_gamma_setup *setup, float *gamma);

@@ -238,7 +238,7 @@ static void start_voxel(feed *in, lane *l, int k, cells *c)
             in->next++;
             return;
         }
-        in->gamma[voxel] = (float)sqrt(best2);
+        in->gamma[voxel] = dg_gamma_to_float(sqrt(best2));
     }
 }
 
@@ -258,7 +258,7 @@ static void go_on(feed *in, lane *l, int k, bool open, cells *c)
     if (dg_gamma_search_next(&l->search, f, &l->point, dg_gamma_goal2(c->best2[k]), l->cell)) {
         load_cell(f, l, k, c);
     } else {
-        in->gamma[l->voxel] = (float)sqrt(c->best2[k]);
+        in->gamma[l->voxel] = dg_gamma_to_float(sqrt(c->best2[k]));
         start_voxel(in, l, k, c);
     }
 }

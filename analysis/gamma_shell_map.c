@@ -125,7 +125,7 @@ static void map_row(const search *q, int64_t row, work *w, float *gamma)
         gamma[voxel] = NAN;
         if (!dg_gamma_is_wanted(s, voxel)) continue;
         const double g = search_voxel(q, index, voxel, w);
-        if (!isinf(g)) gamma[voxel] = (float)fmin(g, s->params->max_gamma);
+        if (!isinf(g)) gamma[voxel] = dg_gamma_to_float(fmin(g, s->params->max_gamma));
     }
 }
 
