@@ -1,4 +1,5 @@
-/* constraint_json.c - results of constraint tables as JSON, of a case and of a cohort. SPDX-License-Identifier: Apache-2.0 */
+/* constraint_json.c - results of constraint tables as JSON, of a case and of a cohort.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "constraint_impl.h"
 
 #include <math.h>

@@ -174,8 +174,8 @@ static int find_body(const dg_constraints_input *in)
     return -1;
 }
 
-/* How the plan's fractionation fits the row's: 0 physical doses, else the dose per fraction to convert to; NaN with a reason
- * when it cannot be told. */
+/* How the plan's fractionation fits the row's: 0 physical doses, else the dose per fraction to convert to; NaN with
+ * a reason when it cannot be told. */
 static double equivalent_fraction(const constraint_row *row, const dg_constraints_input *in, char reason[128])
 {
     if (row->fraction_gy[0] == 0) return 0;
@@ -195,8 +195,8 @@ static double equivalent_fraction(const constraint_row *row, const dg_constraint
     return row->fraction_gy[1];
 }
 
-/* The same structure with every dose D replaced by D (D/n + ab) / (d + ab): equivalent in fractions of d (linear-quadratic
- * model; EQD2 for d = 2). The order of doses stays. */
+/* The same structure with every dose D replaced by D (D/n + ab) / (d + ab): equivalent in fractions of d
+ * (linear-quadratic model; EQD2 for d = 2). The order of doses stays. */
 static dg_status equivalent_dvh(const dg_dvh *dvh, double fraction_gy, double alpha_beta_gy, int64_t fractions,
                                 dg_dvh *out)
 {

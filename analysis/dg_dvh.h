@@ -1,5 +1,5 @@
-/* dg_dvh.h - dose-volume statistics of one structure from its sorted voxel doses, without bins.
- * A voxel counts wholly, its centre decides, unless partial volumes are asked for. SPDX-License-Identifier: Apache-2.0 */
+/* dg_dvh.h - dose-volume statistics of one structure from its sorted voxel doses, without bins. A voxel counts
+ * wholly, its centre decides, unless partial volumes are asked for. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_DVH_H
 #define DG_DVH_H
 
@@ -21,8 +21,8 @@ typedef struct dg_dvh {
     double voxel_mm3;
 } dg_dvh;
 
-/* Takes the doses of the voxels whose mask has any bit of `bits`. DG_ERR_NUMERIC for a dose that is not finite, naming the
- * voxel. A structure without voxels gives count 0, and NaN from every statistic. */
+/* Takes the doses of the voxels whose mask has any bit of `bits`. DG_ERR_NUMERIC for a dose that is not finite,
+ * naming the voxel. A structure without voxels gives count 0, and NaN from every statistic. */
 DG_MUST_USE dg_status dg_dvh_create(const float *dose_gy, const uint64_t *masks, uint64_t bits, int64_t voxels,
                                     double voxel_mm3, dg_dvh *out);
 void dg_dvh_release(dg_dvh *dvh);
@@ -38,17 +38,18 @@ typedef struct dg_dvh_structure {
 } dg_dvh_structure;
 enum { DG_SUPERSAMPLE_MAX = 8 };
 
-/* Doses of a structure with partial volumes: every voxel is cut into n^3 sub-voxels, and each has the trilinear dose at its
- * centre (constant beyond the outermost voxel centres of the box). A mask no longer knows the surface it was made from. Its
- * trilinear signed distance is a smooth one, but its zero encloses less than the voxels do (a sphere of 2 voxels' radius
- * loses 13 %). So the sub-voxels of smallest signed distance are taken, as many as the voxels have: the volume is the
- * mask's, the surface is smooth. Ties go to the first in z,y,x order. DG_ERR_USAGE: n out of range; DG_ERR_NUMERIC: a dose
- * that is not finite, naming the voxel. Not collective. */
+/* Doses of a structure with partial volumes: every voxel is cut into n^3 sub-voxels, and each has the trilinear dose
+ * at its centre (constant beyond the outermost voxel centres of the box). A mask no longer knows the surface it was
+ * made from. Its trilinear signed distance is a smooth one, but its zero encloses less than the voxels do (a sphere
+ * of 2 voxels' radius loses 13 %). So the sub-voxels of smallest signed distance are taken, as many as the voxels
+ * have: the volume is the mask's, the surface is smooth. Ties go to the first in z,y,x order. DG_ERR_USAGE: n out of
+ * range; DG_ERR_NUMERIC: a dose that is not finite, naming the voxel. Not collective. */
 DG_MUST_USE dg_status dg_dvh_create_structure(const dg_dvh_structure *structure, dg_dvh *out);
 
 /* D_x%: 0 < percent <= 100. */
 double dg_dvh_dose_at_percent(const dg_dvh *dvh, double percent, dg_dvh_rule rule);
-/* D_x cc after the ICRU rule; NaN when the structure is smaller than x: say so, a smaller volume is another statistic. */
+/* D_x cc after the ICRU rule; NaN when the structure is smaller than x: say so, a smaller volume is another
+ * statistic. */
 double dg_dvh_dose_at_cc(const dg_dvh *dvh, double cc);
 /* numpy.percentile(doses, percentile), linear; the argument is clipped to 0..100. */
 double dg_dvh_percentile(const dg_dvh *dvh, double percentile);

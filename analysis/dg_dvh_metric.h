@@ -56,8 +56,8 @@ typedef struct dg_metric_input {
     dg_dvh_rule rule;
 } dg_metric_input;
 
-/* NaN with `reason` filled ("structure smaller than 0.1 cc", "no prescription", "no body", ..) where the metric does not
- * exist for this structure. */
+/* NaN with `reason` filled ("structure smaller than 0.1 cc", "no prescription", "no body", ..) where the metric does
+ * not exist for this structure. */
 double dg_metric_evaluate(const dg_metric *metric, const dg_metric_input *input, char reason[96]);
 
 #endif

@@ -6,10 +6,10 @@
 #include "dg_grid.h"
 #include "dg_structure.h"
 
-/* GLOBAL: every voxel. PTV: targets and what lies within margin_mm of them (Euclidean). LOW, MID, HIGH: 10-50 %, 50-90 %
- * and > 90 % of the prescription on the reference dose: [10, 50), [50, 90], (90, ..). NO_MANS_LAND: body at or above the
- * cutoff dose, without PTV + margin and without organs at risk. OAR: one region for each organ; a voxel of two organs
- * counts in both. */
+/* GLOBAL: every voxel. PTV: targets and what lies within margin_mm of them (Euclidean). LOW, MID, HIGH: 10-50 %,
+ * 50-90 % and > 90 % of the prescription on the reference dose: [10, 50), [50, 90], (90, ..). NO_MANS_LAND: body at
+ * or above the cutoff dose, without PTV + margin and without organs at risk. OAR: one region for each organ; a voxel
+ * of two organs counts in both. */
 typedef enum dg_region_kind {
     DG_REGION_GLOBAL,
     DG_REGION_PTV,

@@ -29,7 +29,7 @@ double upstream_prescription_gy(const char *structure)
     return *end == '\0' && isfinite(gy) ? gy : 0;
 }
 
-/* ---- volumes ------------------------------------------------------------------------------------------------------ */
+/* ---- volumes ----------------------------------------------------------------------------------------------------- */
 
 /* Position in the given arrays of voxel (a, b, c) of the reference's (y, x, z). */
 static int64_t source_index(const dg_upstream_case *in, int64_t a, int64_t b, int64_t c)
@@ -87,7 +87,7 @@ static dg_status check_input(const dg_upstream_case *in)
     return DG_OK;
 }
 
-/* ---- warnings ----------------------------------------------------------------------------------------------------- */
+/* ---- warnings ---------------------------------------------------------------------------------------------------- */
 
 /* A number as Python prints it: no sign before nan. */
 static void python_number(double value, int decimals, char text[64])
@@ -144,9 +144,10 @@ static void sanitize(float *gy, int64_t voxels)
         if (!isfinite(gy[i]) || gy[i] < 0) gy[i] = 0;
 }
 
-/* ---- dose metrics ------------------------------------------------------------------------------------------------- */
+/* ---- dose metrics ------------------------------------------------------------------------------------------------ */
 
-/* Mean |difference| of the voxels whose masks have the bits (0: all) and whose target is at least `least_gy`; NaN for none. */
+/* Mean |difference| of the voxels whose masks have the bits (0: all) and whose target is at least `least_gy`; NaN
+ * for none. */
 static double mean_error(const upstream_volumes *v, uint64_t bits, float least_gy)
 {
     double sum = 0;
@@ -193,7 +194,7 @@ static void dose_metrics(const upstream_volumes *v, json_t *out, bool *failed)
     upstream_put(out, "per_structure_mae", structures, failed);
 }
 
-/* ---- a case ------------------------------------------------------------------------------------------------------- */
+/* ---- a case ------------------------------------------------------------------------------------------------------ */
 
 static dg_status fill_case(const dg_upstream_case *in, upstream_volumes *v, json_t *out, bool *failed)
 {
@@ -239,7 +240,7 @@ cleanup:
     return status;
 }
 
-/* ---- the cohort --------------------------------------------------------------------------------------------------- */
+/* ---- the cohort -------------------------------------------------------------------------------------------------- */
 
 typedef struct spread {
     int64_t count;

@@ -1,6 +1,7 @@
-/* dg_upstream_evaluation.h - what the reference tool's evaluation says of a case, key by key (golden README section 7), for
- * `compat: upstream`. It serves comparison: its quirks are kept (box margin, subsampled gamma, D_x of the lower index, V100 and V95
- * of each target's own prescription, Dmax of one voxel, its own limits). SPDX-License-Identifier: Apache-2.0 */
+/* dg_upstream_evaluation.h - what the reference tool's evaluation says of a case, key by key (golden README section
+ * 7), for `compat: upstream`. It serves comparison: its quirks are kept (box margin, subsampled gamma, D_x of the
+ * lower index, V100 and V95 of each target's own prescription, Dmax of one voxel, its own limits).
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_UPSTREAM_EVALUATION_H
 #define DG_UPSTREAM_EVALUATION_H
 
@@ -25,9 +26,9 @@ typedef struct dg_upstream_case {
     int threads;
 } dg_upstream_case;
 
-/* An entry of per_case_results: {case_id, spacing_mm (y, x, z), dose_metrics, gamma, dvh_metrics, clinical_constraints, validation_warnings,
- * framework_version}. Doses may be NaN, infinite or negative: warned of and taken as 0. Not collective. DG_ERR_USAGE: shape, spacing, scale or
- * subsample out of range; DG_ERR_MEMORY. */
+/* An entry of per_case_results: {case_id, spacing_mm (y, x, z), dose_metrics, gamma, dvh_metrics,
+ * clinical_constraints, validation_warnings, framework_version}. Doses may be NaN, infinite or negative: warned of
+ * and taken as 0. Not collective. DG_ERR_USAGE: shape, spacing, scale or subsample out of range; DG_ERR_MEMORY. */
 DG_MUST_USE dg_status dg_upstream_evaluate(const dg_upstream_case *input, json_t **out);
 
 /* aggregate_metrics of an array of such entries: means and standard deviations (ddof 0). NULL: no memory. */

@@ -1,4 +1,5 @@
-/* dvh_impl.h - what the files of dose-volume statistics share; not for other folders. SPDX-License-Identifier: Apache-2.0 */
+/* dvh_impl.h - what the files of dose-volume statistics share; not for other folders.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DVH_IMPL_H
 #define DVH_IMPL_H
 

@@ -53,8 +53,9 @@ static dg_status take_centres(const dg_dvh_structure *s, const int64_t low[3], c
     return DG_OK;
 }
 
-/* The structure's surroundings and their signed distance. A sub-voxel of a member lies between voxels at most a diagonal
- * away from the structure, so the level that is sought is at most a diagonal; voxels two diagonals out hold none. */
+/* The structure's surroundings and their signed distance. A sub-voxel of a member lies between voxels at most a
+ * diagonal away from the structure, so the level that is sought is at most a diagonal; voxels two diagonals out hold
+ * none. */
 static dg_status part_create(const dg_dvh_structure *s, const int64_t low[3], const int64_t high[3], part *p)
 {
     dg_box box;

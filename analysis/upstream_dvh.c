@@ -1,4 +1,5 @@
-/* upstream_dvh.c - dose-volume metrics and constraints as the reference tool reports them. SPDX-License-Identifier: Apache-2.0 */
+/* upstream_dvh.c - dose-volume metrics and constraints as the reference tool reports them.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "constraint_impl.h"
 #include "dg_dvh.h"
 #include "dg_holm.h"
@@ -100,7 +101,7 @@ dg_status upstream_dvh(const upstream_volumes *v, json_t *out, bool *failed)
     return status;
 }
 
-/* ---- constraints -------------------------------------------------------------------------------------------------- */
+/* ---- constraints ------------------------------------------------------------------------------------------------- */
 
 typedef struct verdicts {
     json_t *structures, *violations, *missing;

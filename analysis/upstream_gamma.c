@@ -1,5 +1,5 @@
-/* upstream_gamma.c - gamma as the reference tool reports it: 3 %/3 mm, cutoff 10 % of the maximum, capped at 2, on every
- * n-th voxel. SPDX-License-Identifier: Apache-2.0 */
+/* upstream_gamma.c - gamma as the reference tool reports it: 3 %/3 mm, cutoff 10 % of the maximum, capped at 2, on
+ * every n-th voxel. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_gamma.h"
 #include "dg_margin.h"
 #include "dg_mem.h"

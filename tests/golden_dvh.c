@@ -1,8 +1,7 @@
 /* ctest: libs=golden_io,dg_analysis,dg_grid,jansson label=unit timeout=120 args= ; openkbp_scores.h5 */
-/* golden_dvh.c - the reference's evaluation of a case, key by key: dose, gamma, DVH, constraints, warnings and the cohort's means
- * (golden README section 7). The file is either of the layout of dvh_metrics.h5, with its JSON beside it, or of
- * openkbp_scores.h5 (official OpenKBP scores).
- * SPDX-License-Identifier: Apache-2.0 */
+/* golden_dvh.c - the reference's evaluation of a case, key by key: dose, gamma, DVH, constraints, warnings and the
+ * cohort's means (golden README section 7). The file is either of the layout of dvh_metrics.h5, with its JSON beside
+ * it, or of openkbp_scores.h5 (official OpenKBP scores). SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_mem.h"
 #include "dg_openkbp_score.h"
@@ -11,7 +10,7 @@
 
 #include <jansson.h>
 
-/* ---- openkbp_scores.h5 -------------------------------------------------------------------------------------------- */
+/* ---- openkbp_scores.h5 ------------------------------------------------------------------------------------------- */
 
 static void want_indices(golden *file, const char *path, const golden_array *at, int64_t voxels)
 {
@@ -109,11 +108,11 @@ static void check_scores(golden *file, golden_tally *tally)
     golden_check(tally, "dvh_score", "Gy", golden_compare_f64(&got[1], &dvh, 1).max, isnan(dvh) ? 0 : 1e-5 * dvh);
 }
 
-/* ---- dvh_metrics.h5 ----------------------------------------------------------------------------------------------- */
+/* ---- dvh_metrics.h5 ---------------------------------------------------------------------------------------------- */
 
-/* The largest deviation of one part of the JSON, relative to its tolerance; texts, truth values, counts and lists that differ, and
- * keys that the results lack, are INFINITY. So are keys that only the results have, where the JSON is the reference's own and
- * not a part of it. */
+/* The largest deviation of one part of the JSON, relative to its tolerance; texts, truth values, counts and lists
+ * that differ, and keys that the results lack, are INFINITY. So are keys that only the results have, where the JSON
+ * is the reference's own and not a part of it. */
 typedef struct worst {
     double ratio;
     bool complete;

@@ -1,5 +1,6 @@
 /* ctest: libs=dg_analysis,dg_grid,dg_base label=unit timeout=60 */
-/* t603_regions.c - regions against their definitions on shapes whose geometry is known. SPDX-License-Identifier: Apache-2.0 */
+/* t603_regions.c - regions against their definitions on shapes whose geometry is known.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_margin.h"
 #include "dg_mem.h"
@@ -87,7 +88,8 @@ static void test_margin(void)
     DG_CHECK_FAILS(dg_margin_mask(masks, 1, &g, NAN, false, 1, got, &found), DG_ERR_USAGE, "margin of nan mm");
 }
 
-/* The reference's margin: 5 mm at 2.5, 2 and 4 mm are 2, round(2.5) = 2 and round(1.25) = 1 voxels; at 12 mm still 1. */
+/* The reference's margin: 5 mm at 2.5, 2 and 4 mm are 2, round(2.5) = 2 and round(1.25) = 1 voxels; at 12 mm still
+ * 1. */
 static void test_box_margin(void)
 {
     static const struct {

@@ -1,5 +1,6 @@
 /* ctest: libs=dg_analysis,dg_grid,dg_base label=unit timeout=120 */
-/* t604_partial_volumes.c - partial volumes of small spheres and cones in a linear dose, whose histograms are known. SPDX-License-Identifier: Apache-2.0 */
+/* t604_partial_volumes.c - partial volumes of small spheres and cones in a linear dose, whose histograms are known.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_dvh.h"
 #include "dg_mem.h"
@@ -13,8 +14,8 @@ typedef struct body {
     int64_t voxels, members;
 } body;
 
-/* Structures of Nelms et al. (Medical Physics 42, 2015): a sphere in a linear fall of dose, and a cone, apex up, whose dose falls
- * along its axis z or y. Lengths: the radius; the cone is twice as high as its base's radius. */
+/* Structures of Nelms et al. (Medical Physics 42, 2015): a sphere in a linear fall of dose, and a cone, apex up,
+ * whose dose falls along its axis z or y. Lengths: the radius; the cone is twice as high as its base's radius. */
 typedef enum shape { SPHERE, CONE_Z, CONE_Y, SHAPES } shape;
 static const char *const NAME[SHAPES] = {"sphere", "cone along z", "cone along y"};
 static const double CENTRE_GY = 50, GY_PER_MM = 2;
@@ -72,8 +73,8 @@ static dg_dvh_structure structure_of(const body *s, int n)
                               .threads = 2};
 }
 
-/* Dose that a share of the structure receives at least: a cap of the sphere, h^2 (3 R - h) / (4 R^3) of it, or the tip of the
- * cone, the cube of its height. */
+/* Dose that a share of the structure receives at least: a cap of the sphere, h^2 (3 R - h) / (4 R^3) of it, or the
+ * tip of the cone, the cube of its height. */
 static double true_dose_gy(shape kind, double radius_mm, double share)
 {
     double low = 0, high = 2 * radius_mm;
@@ -146,8 +147,8 @@ static dg_dvh_structure block(const dg_grid *grid, int n)
                               .threads = 1};
 }
 
-/* Voxel centres: the same as by mask bits. One voxel: as much volume, doses around its own. A structure that fills its box: every
- * sub-voxel of it and no dose beyond those there are. */
+/* Voxel centres: the same as by mask bits. One voxel: as much volume, doses around its own. A structure that fills
+ * its box: every sub-voxel of it and no dose beyond those there are. */
 static void test_corners(void)
 {
     const dg_grid grid = dg_grid_make((int64_t[3]){SIDE, SIDE, SIDE}, (double[3]){4, 2, 1});

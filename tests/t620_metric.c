@@ -1,6 +1,6 @@
 /* ctest: libs=dg_analysis,dg_grid,dg_base label=unit timeout=60 */
-/* t620_metric.c - the grammar of dose-volume metrics: what it takes, what it refuses and how, and values that are known.
- * SPDX-License-Identifier: Apache-2.0 */
+/* t620_metric.c - the grammar of dose-volume metrics: what it takes, what it refuses and how, and values that are
+ * known. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_dvh_metric.h"
 

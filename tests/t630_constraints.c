@@ -17,9 +17,9 @@ static const dg_structure STRUCTURES[] = {{.name = "PTV70", .role = DG_ROLE_TARG
                                           {.name = "Edge", .role = DG_ROLE_OAR}};
 static dg_grid grid;
 
-/* Voxels of 2.5 x 2 x 2 mm = 0.01 cc. Along x: the target in 0..9, a lower target in 8..19 (x = 10, 11 are within 5 mm of the
- * higher one), the rectum in 20..29, the bowel in 30..36, all in an inner block of y and z; `Edge` reaches the grid's border. Doses fall with x
- * by 2 Gy a voxel from 74; the prediction is 1.5 Gy less. */
+/* Voxels of 2.5 x 2 x 2 mm = 0.01 cc. Along x: the target in 0..9, a lower target in 8..19 (x = 10, 11 are within 5
+ * mm of the higher one), the rectum in 20..29, the bowel in 30..36, all in an inner block of y and z; `Edge` reaches
+ * the grid's border. Doses fall with x by 2 Gy a voxel from 74; the prediction is 1.5 Gy less. */
 static dg_constraints_input make_case(void)
 {
     grid = dg_grid_make((int64_t[3]){NZ, NY, NX}, (double[3]){2.5, 2, 2});

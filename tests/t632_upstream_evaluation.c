@@ -1,6 +1,6 @@
 /* ctest: libs=dg_analysis,dg_grid,dg_base,jansson label=unit timeout=60 */
-/* t632_upstream_evaluation.c - corners of the reference's evaluation that its golden file has not: bad doses, no target, no
- * dose, our order of axes. SPDX-License-Identifier: Apache-2.0 */
+/* t632_upstream_evaluation.c - corners of the reference's evaluation that its golden file has not: bad doses, no
+ * target, no dose, our order of axes. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_upstream_evaluation.h"
 

@@ -83,7 +83,7 @@ bool dg_yaml_events_null(const dg_yaml_events *e)
     return text[0] == '\0' || strcmp(text, "null") == 0 || strcmp(text, "~") == 0;
 }
 
-/* ---- the tree ----------------------------------------------------------------------------------------------------- */
+/* ---- the tree ---------------------------------------------------------------------------------------------------- */
 
 typedef struct builder {
     dg_yaml_events events;

@@ -1,5 +1,5 @@
-/* dg_yaml.h - data files in YAML as a tree of values that know their line. Anchors, aliases, tags, several documents and
- * keys given twice are refused; depth, size and number of values are limited. (Run configurations are read by
+/* dg_yaml.h - data files in YAML as a tree of values that know their line. Anchors, aliases, tags, several documents
+ * and keys given twice are refused; depth, size and number of values are limited. (Run configurations are read by
  * dg_options.h.) SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_YAML_H
 #define DG_YAML_H

@@ -1,5 +1,5 @@
-/* dg_yaml_impl.h - libyaml's events one by one, for the readers of this folder. What no file of ours needs (anchors, tags,
- * NUL characters) ends the reading at its line, so hostile nesting is never built up in memory.
+/* dg_yaml_impl.h - libyaml's events one by one, for the readers of this folder. What no file of ours needs (anchors,
+ * tags, NUL characters) ends the reading at its line, so hostile nesting is never built up in memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_YAML_IMPL_H
 #define DG_YAML_IMPL_H

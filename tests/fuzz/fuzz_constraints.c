@@ -1,6 +1,6 @@
 /* ctest: sources=src/base/*.c,src/grid/*.c,analysis/dg_dvh.c,analysis/dvh_partial.c,analysis/dg_dvh_metric.c,analysis/dg_margin.c,analysis/dg_constraints.c,analysis/constraint_table.c,analysis/constraint_json.c,build:analysis/constraint_tables.c pkg=jansson,yaml-0.1,libcrypto seconds=20 */
-/* fuzz_constraints.c - any bytes are a constraint table or are refused with file and line; a table can be judged on a case and
- * written as JSON. SPDX-License-Identifier: Apache-2.0 */
+/* fuzz_constraints.c - any bytes are a constraint table or are refused with file and line; a table can be judged on
+ * a case and written as JSON. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_constraints.h"
 
 #include <math.h>

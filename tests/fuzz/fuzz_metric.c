@@ -1,6 +1,6 @@
 /* ctest: sources=src/base/dg_mem.c,src/base/dg_status.c,src/grid/dg_grid.c,src/grid/dg_distance.c,analysis/dg_dvh.c,analysis/dvh_partial.c,analysis/dg_dvh_metric.c seconds=20 */
-/* fuzz_metric.c - any text is a metric or is refused; a metric's own spelling means the same metric, and every metric has a
- * finite value or a reason. SPDX-License-Identifier: Apache-2.0 */
+/* fuzz_metric.c - any text is a metric or is refused; a metric's own spelling means the same metric, and every
+ * metric has a finite value or a reason. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_dvh_metric.h"
 
 #include <math.h>
