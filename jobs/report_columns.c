@@ -59,16 +59,26 @@ static void add_pass_rate(const dg_results *results, const char *region_criterio
     add_column(column, count, key, label, "%", true);
 }
 
+/* Is there a column of this region already? */
+static bool has_words(const report_column *column, int count, const char *words)
+{
+    for (int i = 0; i < count; i++) {
+        const char *cut = strstr(column[i].label, ", ");
+        if (column[i].is_pass_rate && cut != NULL && strcmp(cut + 2, words) == 0) return true;
+    }
+    return false;
+}
+
 /* The order of criteria is that of the evaluation: of the aggregate's keys. `of_cases` NULL: columns of the aggregate. */
 static void add_pass_rates(const dg_results *results, const dg_results *of_cases, report_column *column, int *count)
 {
     json_t *gamma = json_object_get(json_object_get(dg_results_root(results), "aggregate"), "gamma"), *entry;
     const char *name;
     for (int r = 0; r < GAMMA_REGIONS; r++) {
-        int before = *count;
         json_object_foreach(gamma, name, entry)
         {
-            if (json_is_object(entry) && (r == 0 || *count == before)) add_pass_rate(of_cases, name, r, column, count);
+            if (json_is_object(entry) && (r == 0 || !has_words(column, *count, gamma_region[r].words)))
+                add_pass_rate(of_cases, name, r, column, count);
         }
     }
 }

@@ -321,10 +321,11 @@ static dg_status fill_results(making *m, json_t *data)
 {
     const report_experiment *e = m->experiment;
     if (e->results == NULL) {
-        json_object_update(data,
-                           json_pack("{s:[], s:i, s:[], s:[], s:i, s:[], s:n, s:n}", "cases", "cases_left_out", 0,
-                                     "columns", "failed", "n_failed", 0, "constraint_rows", "aggregate", "settings"));
-        return DG_OK;
+        json_t *none = json_pack("{s:[], s:i, s:[], s:[], s:i, s:[], s:n, s:n}", "cases", "cases_left_out", 0,
+                                 "columns", "failed", "n_failed", 0, "constraint_rows", "aggregate", "settings");
+        int refused = json_object_update(data, none);
+        json_decref(none);
+        return refused == 0 ? DG_OK : DG_FAIL(DG_ERR_MEMORY, "no memory for the page of %s", e->title);
     }
     DG_TRY(add_cases(e, m->pick, m->picks, m->max_bytes, data));
     add_failed(e, data, m->notes);
@@ -433,7 +434,7 @@ dg_status report_write_index(const report_work *w, char path[DG_PATH_MAX])
                   program_json(), "columns", report_columns_json(column, columns), "experiments", rows, "note",
                   "Numbers of different experiments can be set side by side only where cases and settings of the "
                   "evaluation agree; "
-                  "`dosegrid compare` checks that. Mark on the bars: project target.");
+                  "dosegrid compare checks that. Mark on the bars: project target.");
     dg_status status = data == NULL ? DG_FAIL(DG_ERR_MEMORY, "no memory for the index") : page_path(w, "index", path);
     if (status == DG_OK) status = dg_report_page_create(DG_REPORT_INDEX, "dosegrid experiments", &page);
     if (status == DG_OK) status = dg_report_page_write(page, data, path, &bytes);

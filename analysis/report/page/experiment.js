@@ -125,7 +125,7 @@ function scoreTable(aggregate) {
 function figureNodes(data) {
   if (data.figures.length === 0) return [];
   return make("div", { class: "figures" }, data.figures.map((figure) => {
-    const image = figure.image ? make("img", { alt: figure.caption || figure.name, loading: "lazy" }) : null;
+    const image = figure.image ? make("img", { alt: figure.caption || figure.name, decoding: "async" }) : null;
     if (image) image.src = `data:image/png;base64,${byId(figure.image).textContent}`;
     return make("figure", { class: "plot" }, image, make("figcaption", {}, figure.caption || figure.name, " ", figure.pdf ? make("a", { href: figure.pdf }, "PDF") : null,
       figure.image || !figure.pdf ? null : " (left out of this page to bound its size)"));
