@@ -166,7 +166,13 @@ static dg_status add_box(const dg_results *results, const char *metric, const ch
 {
     int64_t cases = dg_results_case_count(results);
     for (int64_t i = 0; i < cases; i++) value[i] = dg_results_value(results, i, metric, NULL);
-    snprintf(labels[panel->count], sizeof *labels, "%.*s", (int)(length < 95 ? length : 95), label);
+    char name[96];
+    double mm, percent;
+    snprintf(name, sizeof name, "%.*s", (int)(length < 95 ? length : 95), label);
+    if (sscanf(name, "%lfmm%lfpct", &mm, &percent) == 2)
+        snprintf(labels[panel->count], sizeof *labels, "%g %%/%g mm", percent, mm);
+    else
+        snprintf(labels[panel->count], sizeof *labels, "%s", region_words(name));
     box[panel->count] = (dg_figure_box){.label = labels[panel->count], .value = value, .count = cases};
     panel->count++;
     return DG_OK;
@@ -190,12 +196,11 @@ static dg_status box_panel(const dg_results *results, const panel_kind *kind, dg
 
 static dg_status box_figure(target *t)
 {
-    static const panel_kind kind[] = {
-        {"dose_metrics.mae_", "_gy", "Mean absolute error", "Gy", NAN},
-        {"gamma.global_", ".gamma_pass_rate", "Gamma pass rate, whole dose grid", "%", 95},
-        {"gamma.ptv_region_", ".gamma_pass_rate", "Gamma pass rate, PTV + margin", "%", 95},
-        {"dvh_metrics.", ".D95_error_gy", "Error of D95, prediction - plan", "Gy", 0},
-        {"dvh_metrics.", ".mean_error_gy", "Error of the mean dose, prediction - plan", "Gy", 0}};
+    static const panel_kind kind[] = {{"dose_metrics.mae_", "_gy", "Mean abs. error", "Gy", NAN},
+                                      {"gamma.global_", ".gamma_pass_rate", "Gamma, whole grid", "%", 95},
+                                      {"gamma.ptv_region_", ".gamma_pass_rate", "Gamma, PTV + margin", "%", 95},
+                                      {"dvh_metrics.", ".D95_error_gy", "D95 error", "Gy", 0},
+                                      {"dvh_metrics.", ".mean_error_gy", "Mean dose error", "Gy", 0}};
     enum { KINDS = sizeof kind / sizeof *kind };
     const dg_results *results = t->experiment->results;
     int64_t cases = dg_results_case_count(results);
