@@ -6,7 +6,7 @@
 #include "dg_gamma.h"
 #include "dg_rng.h"
 
-enum { GAMMA_SIDE = 64, GAMMA_VOXELS = 32768 };
+enum { GAMMA_SIDE = 112, GAMMA_VOXELS = 32768 };
 
 /* A dose with room for its own axes and values; dose.axis_mm and dose.dose_gy point into it. */
 typedef struct gamma_dose {
@@ -23,6 +23,7 @@ static inline void gamma_dose_init(gamma_dose *d, int axes, const int64_t *shape
     d->dose = (dg_gamma_dose){.axes = axes, .dose_gy = d->gy};
     d->voxels = 1;
     for (int a = 0; a < axes; a++) {
+        DG_CHECK(shape[a] <= GAMMA_SIDE);
         d->dose.shape[a] = shape[a];
         d->dose.axis_mm[a] = d->axis[a];
         d->voxels *= shape[a];
