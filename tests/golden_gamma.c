@@ -50,7 +50,7 @@ static dose read_dose(golden *file, const char *name, const char *what)
 static void free_dose(dose *d)
 {
     golden_array_free(&d->values);
-    for (int a = 0; a < d->values.rank; a++) golden_array_free(&d->axis[a]);
+    for (int a = 0; a < d->gamma.axes; a++) golden_array_free(&d->axis[a]);
 }
 
 static double largest(const float *values, int64_t count)
