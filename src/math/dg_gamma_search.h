@@ -4,13 +4,14 @@
  * Lengths are in units of the distance criterion, with the reference point at the origin; doses are u = (D - D_ref) / dD.
  * Then gamma^2 is the minimum of u(t)^2 + |t|^2. In a grid cell u is multilinear:
  *     u = c + sum l_i s_i + p_2 s_0 s_1 + p_1 s_0 s_2 + p_0 s_1 s_2 + q s_0 s_1 s_2,   s in [-1, 1]^3.
- * A box is settled in one of three ways, so that the minimum is certain to 1e-8:
+ * A box is settled in one of these ways, so that the minimum is certain to 1e-8:
  * - the linear part differs from u by at most rho = |p_0| + |p_1| + |p_2| + |q|, and min (|linear| - rho)^2 + |t|^2 over
  *   the box is a convex problem, whose dual bounds gamma from below;
  * - u^2 is nowhere below its tangent beyond |u| = B: with u^2 where |u| <= B, else 2 B |u| - B^2, half the Hessian is at
  *   least 1 - B max|H|, H that of u. With B = |u(t)| and where that is positive, strong convexity tells how much lower than
  *   at t it can be in the box; Gauss-Newton steps lead to the t where that is nothing;
- * - or the box is cut in two.
+ * - the whole Hessian, grad u grad u' + u H + 1, is positive in the box: the same with Newton steps;
+ * - u^2 + |t|^2 only rises or falls along an axis: the box is cut down to a face; or it is cut in two.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_GAMMA_SEARCH_H
 #define DG_GAMMA_SEARCH_H
@@ -20,7 +21,6 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 /* Search ends where gamma cannot be lowered by more than 1e-8 of itself or 1e-8. */
 DG_HD static inline double dg_gamma_goal2(double best2) { return best2 * (1.0 - 2e-8) - 1e-16; }
