@@ -149,3 +149,13 @@ bool standin::is_pinned(const void *pointer, size_t bytes)
     --next;
     return (const char *)pointer + bytes <= next->first + next->second;
 }
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer)
+{
+    std::lock_guard<std::recursive_mutex> guard(self().mutex);
+    *attributes = {};
+    attributes->type = is_device(pointer, 1)   ? cudaMemoryTypeDevice
+                       : is_pinned(pointer, 1) ? cudaMemoryTypeHost
+                                               : cudaMemoryTypeUnregistered;
+    return self().sticky;
+}

@@ -43,11 +43,29 @@ static bool fault_is_mine()
     return rank < 0 || rank == environment("OMPI_COMM_WORLD_RANK", 0);
 }
 
+/* The devices that CUDA_VISIBLE_DEVICES names by number; all where it is not set. */
+static std::vector<int> visible_devices()
+{
+    const int all = (int)std::min<int64_t>(8, std::max<int64_t>(0, environment("DG_STANDIN_DEVICES", 1)));
+    std::vector<int> visible;
+    const char *text = getenv("CUDA_VISIBLE_DEVICES");
+    for (int i = 0; text == nullptr && i < all; i++) visible.push_back(i);
+    while (text != nullptr && *text != '\0') {
+        char *end;
+        const long number = strtol(text, &end, 10);
+        if (end == text || number < 0 || number >= all) break; /* as CUDA: nothing after what it does not know */
+        visible.push_back((int)number);
+        text = *end == ',' ? end + 1 : end;
+    }
+    return visible;
+}
+
 static runtime *make()
 {
     runtime *r = new runtime;
     const char *text = getenv("DG_STANDIN_ORDER"), *wrong = getenv("DG_STANDIN_FAULT");
-    r->devices = (int)std::min<int64_t>(8, std::max<int64_t>(0, environment("DG_STANDIN_DEVICES", 1)));
+    r->physical = visible_devices();
+    r->devices = (int)r->physical.size();
     r->memories.resize((size_t)r->devices);
     set_order(*r, text != nullptr ? text : "lazy");
     if (wrong != nullptr && fault_is_mine()) set_fault(*r, wrong);
@@ -101,7 +119,6 @@ static bool step(cudaStream_t stream, int *budget)
         if (!head.awaited->done) advance(head.awaited->stream, head.awaited.get(), budget);
         if (!head.awaited->done) return false;
     } else {
-        open_memory usable;
         if (self().sticky == cudaSuccess && !head.run()) return false;
     }
     stream->queue.pop_front();
@@ -144,6 +161,7 @@ static void run_others(cudaStream_t wanted)
 
 static bool progress(cudaStream_t stream, const marker *until, int budget)
 {
+    open_memory usable;
     run_others(stream);
     return advance(stream, until, &budget);
 }
@@ -177,6 +195,7 @@ cudaError_t enqueue(cudaStream_t stream, const char *what, work run)
         stream->queue.push_back(next);
     if (r.policy == order::random && stream->capturing == nullptr) {
         int budget = (int)(draw(r) % 3);
+        open_memory usable;
         advance(r.streams[draw(r) % r.streams.size()], nullptr, &budget);
     }
     return cudaSuccess;
@@ -281,7 +300,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     if (device < 0 || device >= self().devices) return give(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "stand-in GPU");
-    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "standin-gpu-%d", device % 10);
+    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "standin-gpu-%d", self().physical[(size_t)device] % 10);
     p->totalGlobalMem = (size_t)environment("DG_STANDIN_MEMORY_MB", 4096) << 20;
     p->sharedMemPerBlock = 48 * 1024;
     p->major = 9;
@@ -388,13 +407,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (stream->capturing != nullptr) return give(cudaErrorStreamCaptureUnsupported);
     if (event->last && !event->last->done) stream->queue.push_back({"wait", nullptr, event->last});
     return self().sticky;
-}
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
-{
-    return enqueue(stream, "host function", [=] {
-        function(data);
-        return true;
-    });
 }
 cudaError_t cudaDeviceSynchronize(void)
 {

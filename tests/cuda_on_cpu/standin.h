@@ -1,10 +1,12 @@
 /* standin.h - controls of the stand-in GPU for tests, and what its parts (runtime, cuDNN, NCCL) share.
  *
- * Environment, read once: DG_STANDIN_DEVICES (1..8, default 1), DG_STANDIN_MEMORY_MB (of each device, default 4096),
+ * Environment, read once: DG_STANDIN_DEVICES (0..8, default 1; CUDA_VISIBLE_DEVICES picks among them),
+ * DG_STANDIN_MEMORY_MB (of each device, default 4096),
  * DG_STANDIN_ORDER (lazy: a stream runs only when waited for and others only as far as it asks for by events, the
  * default; others: before a stream that is waited for, all that other streams can do; random:SEED: whichever),
  * DG_STANDIN_FAULT (launch:N, malloc:N, copy:N: the Nth such call from now fails as a GPU would make it fail;
- * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank).
+ * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank;
+ * stuck:N: nor does the abort after it).
  * DG_STANDIN_FAULT_RANK: only the rank of this number (OMPI_COMM_WORLD_RANK) has the fault.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_STANDIN_H

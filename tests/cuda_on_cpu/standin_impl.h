@@ -38,6 +38,7 @@ struct memory {
 struct runtime {
     std::recursive_mutex mutex;
     int devices = 1, device = 0;
+    std::vector<int> physical; /* numbers of the visible devices */
     std::vector<memory> memories;
     std::map<const char *, size_t> pinned;
     std::vector<cudaStream_t> streams;

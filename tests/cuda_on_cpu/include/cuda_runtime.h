@@ -42,7 +42,6 @@ typedef struct standin_stream *cudaStream_t;
 typedef struct standin_event *cudaEvent_t;
 typedef struct standin_graph *cudaGraph_t;
 typedef struct standin_graph *cudaGraphExec_t;
-typedef void (*cudaHostFn_t)(void *data);
 
 typedef enum cudaMemcpyKind {
     cudaMemcpyHostToHost,
@@ -61,6 +60,19 @@ typedef enum cudaStreamCaptureMode {
 typedef struct cudaUUID_t {
     char bytes[16];
 } cudaUUID_t;
+
+typedef enum cudaMemoryType {
+    cudaMemoryTypeUnregistered,
+    cudaMemoryTypeHost,
+    cudaMemoryTypeDevice,
+    cudaMemoryTypeManaged
+} cudaMemoryType;
+
+typedef struct cudaPointerAttributes {
+    cudaMemoryType type;
+    int device;
+    void *devicePointer, *hostPointer;
+} cudaPointerAttributes;
 
 /* The properties that are asked for. */
 typedef struct cudaDeviceProp {
@@ -90,6 +102,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes);
 cudaError_t cudaFree(void *pointer);
 cudaError_t cudaMallocHost(void **pointer, size_t bytes);
 cudaError_t cudaFreeHost(void *pointer);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t stream);
 
@@ -98,7 +111,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data);
 cudaError_t cudaDeviceSynchronize(void);
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
