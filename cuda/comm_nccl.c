@@ -445,6 +445,7 @@ static void nccl_destroy(dg_comm *comm)
 
 static const dg_comm_ops nccl_ops = {
     .name = "nccl",
+    .follows_backend = true,
     .destroy = nccl_destroy,
     .barrier = nccl_barrier,
     .broadcast = nccl_broadcast,

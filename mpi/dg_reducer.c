@@ -128,6 +128,11 @@ dg_status dg_reducer_pass_done(dg_reducer *reducer, int64_t samples)
     return DG_OK;
 }
 
+dg_status dg_reducer_settle(dg_reducer *reducer)
+{
+    return reducer->comm->ops->follows_backend ? DG_OK : reducer->backend->ops->sync(reducer->backend);
+}
+
 /* Bucket k holds elements [count - (k+1) bucket, count - k bucket), cut at 0. */
 static int64_t bucket_start(const dg_reducer *reducer, int k)
 {
@@ -152,7 +157,7 @@ dg_status dg_reducer_ready(void *context, int64_t first)
     dg_reducer *reducer = context;
     if (reducer->buckets == 0) return DG_OK;
     if (reducer->started < reducer->buckets && bucket_start(reducer, reducer->started) >= first) {
-        DG_TRY(reducer->backend->ops->sync(reducer->backend));
+        DG_TRY(dg_reducer_settle(reducer));
         DG_TRY(start_buckets(reducer, first));
     }
     for (bool done = true; done && reducer->waiting < reducer->started;) {
@@ -164,7 +169,7 @@ dg_status dg_reducer_ready(void *context, int64_t first)
 
 static dg_status finish_fast(dg_reducer *reducer, const float **sum)
 {
-    DG_TRY(reducer->backend->ops->sync(reducer->backend));
+    DG_TRY(dg_reducer_settle(reducer));
     DG_TRY(start_buckets(reducer, 0));
     for (; reducer->waiting < reducer->started; reducer->waiting++)
         DG_TRY(dg_comm_wait(reducer->comm, &reducer->pending[reducer->waiting]));

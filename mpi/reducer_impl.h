@@ -33,6 +33,9 @@ struct dg_reducer {
     float *staging; /* ordered: [bucket] what is received; NULL where nothing is */
 };
 
+/* Before gradients are handed to the communicator: what the backend has queued is complete, or the communicator comes
+ * after it by itself. */
+DG_MUST_USE dg_status dg_reducer_settle(dg_reducer *reducer);
 /* Size of the left child of a node of `samples` >= 2: the largest power of two below it. */
 int64_t dg_tree_left(int64_t samples);
 /* The rank that has a slot. */

@@ -163,10 +163,10 @@ static dg_status join_ranks(dg_reducer *reducer, int64_t first, int64_t samples)
 dg_status dg_tree_finish(dg_reducer *reducer, const float **sum)
 {
     while (reducer->done < reducer->mine) DG_TRY(dg_tree_push(reducer));
-    DG_TRY(reducer->backend->ops->sync(reducer->backend));
+    DG_TRY(dg_reducer_settle(reducer));
     DG_TRY(join_ranks(reducer, 0, reducer->batch));
     float *root = reducer->buffer[reducer->comm->rank == 0 ? reducer->stack[0].buffer : 0];
-    DG_TRY(reducer->backend->ops->sync(reducer->backend));
+    DG_TRY(dg_reducer_settle(reducer));
     DG_TRY(dg_comm_broadcast(reducer->comm, root, reducer->count * (int64_t)sizeof *root, 0));
     *sum = root;
     return DG_OK;

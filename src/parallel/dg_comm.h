@@ -24,6 +24,8 @@ typedef enum dg_comm_tag { DG_TAG_TREE = 100, DG_TAG_GATHER, DG_TAG_TASK, DG_TAG
 /* The method table; wrappers below carry the contracts. */
 typedef struct dg_comm_ops {
     const char *name; /* "self", "mpi", "nccl" */
+    /* Operations on backend memory come after what that backend has queued: callers need not sync it first. */
+    bool follows_backend;
     void (*destroy)(dg_comm *comm);
     dg_status (*barrier)(dg_comm *comm);
     dg_status (*broadcast)(dg_comm *comm, void *data, int64_t bytes, int root);
