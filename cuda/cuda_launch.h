@@ -7,8 +7,11 @@
 #include <cuda_runtime.h>
 
 #ifndef DG_LAUNCH
+/* clang-format 14 would tear the launch brackets of CUDA apart in a header of C. */
+/* clang-format off */
 #define DG_LAUNCH(kernel, grid, block, shared, stream, ...) \
-    ((kernel) < < < (grid), (block), (shared), (stream) >>> (__VA_ARGS__), cudaPeekAtLastError())
+    ((kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__), cudaPeekAtLastError())
+/* clang-format on */
 #define DG_LAUNCH_SYNC DG_LAUNCH
 #define DG_SHARED_DYNAMIC(type, name)             \
     extern __shared__ float4 dg_dynamic_shared[]; \
