@@ -143,8 +143,7 @@ static dg_status fail_late(nccl_comm *c, const dg_comm_request *r)
 {
     char reason[160];
     snprintf(reason, sizeof reason,
-             "not complete after %g s: a rank is gone, stuck or far behind; see the messages of the others",
-             c->timeout_s);
+             "not complete after %g s: a rank that does not say so too is gone, stuck or far behind", c->timeout_s);
     return fail(c, r, reason);
 }
 

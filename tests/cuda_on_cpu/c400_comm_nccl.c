@@ -1,7 +1,7 @@
 /* c400_comm_nccl.c - the NCCL communicator on the stand-in's GPUs, one per rank. Modes: values (every operation, device
  * and host memory), reducer (both reductions against the tree's definition and MPI on host memory), waits (left-out
- * waits between streams are seen), place (a GPU per rank), refuse (ranks that share one), steps TIMEOUT (steps of a training
- * run, which faults of the environment end). SPDX-License-Identifier: Apache-2.0 */
+ * waits between streams are seen), place (a GPU per rank), refuse (ranks that share one), absent (no GPU), steps TIMEOUT
+ * (steps of a training run, which faults of the environment end). SPDX-License-Identifier: Apache-2.0 */
 #include "comm_nccl.h"
 #include "cuda_impl.h"
 #include "dg_check.h"
@@ -406,6 +406,13 @@ static void test_refuse(void)
     dg_backend_destroy(&self.backend);
 }
 
+/* A machine with no GPU: every rank hears what to do. */
+static void test_absent(void)
+{
+    int device;
+    DG_CHECK_FAILS(dg_cuda_place(self.mpi, -1, &device), DG_ERR_UNSUPPORTED, "no CUDA device is visible");
+}
+
 /* ---- a run that faults end --------------------------------------------------------------------------------------- */
 
 /* A failed communicator refuses what comes and can be destroyed, in bounded time, with the first error still told. */
@@ -463,10 +470,12 @@ int main(int argc, char **argv)
         test_place();
     else if (strcmp(mode, "refuse") == 0)
         test_refuse();
+    else if (strcmp(mode, "absent") == 0)
+        test_absent();
     else if (strcmp(mode, "steps") == 0 && argc > 2)
         run_steps(atof(argv[2]));
     else
-        DG_CHECK(!"a mode: values, reducer, waits, place, refuse, steps TIMEOUT");
+        DG_CHECK(!"a mode: values, reducer, waits, place, refuse, absent, steps TIMEOUT");
     dg_comm_destroy(&self.mpi);
     dg_mpi_stop();
     return 0;
