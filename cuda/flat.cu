@@ -2,9 +2,9 @@
  * fill 4, axpy 12, sum 4, AdamW 28, SGD 20, EMA 12. SPDX-License-Identifier: Apache-2.0 */
 #include "cuda_kernels.h"
 
-#include "cuda_launch.h"
+#include "cuda_block_sum.h"
 
-enum { THREADS = 256 };
+enum { THREADS = BLOCK_SUM_THREADS };
 
 static dim3 blocks_for(int64_t count)
 {
@@ -38,19 +38,6 @@ __global__ void sgd(dg_sgd_constants k, int64_t count, float *p, const float *g,
 __global__ void ema(float one_minus_decay, int64_t count, const float *p, float *average)
 {
     each(count, [=](int64_t i) { average[i] = dg_ema_update(one_minus_decay, p[i], average[i]); });
-}
-
-/* The sum over the block of one value per thread, in a fixed tree; thread 0 gets it. */
-__device__ static inline double block_sum(double value)
-{
-    __shared__ double part[THREADS / 32];
-    for (int m = 16; m > 0; m /= 2) value += __shfl_xor_sync(0xffffffffu, value, m);
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
-    __syncthreads();
-    double sum = 0;
-    if (threadIdx.x == 0)
-        for (int w = 0; w < THREADS / 32; w++) sum += part[w];
-    return sum;
 }
 
 __global__ void squares(int64_t count, const float *x, double *partial)

@@ -2,25 +2,13 @@
  * part of a step. Sums in double, in a fixed order. SPDX-License-Identifier: Apache-2.0 */
 #include "cuda_kernels.h"
 
+#include "cuda_block_sum.h"
 #include "cuda_device.h"
 #include "dg_voxel.h"
 
-enum { THREADS = 256, CHUNKS = 128 };
+enum { THREADS = BLOCK_SUM_THREADS, CHUNKS = 128 };
 
 int64_t dg_cuda_loss_scratch(int64_t n) { return n * CHUNKS * DG_CUDA_LOSS_SUMS; }
-
-__device__ static inline double block_sum(double value)
-{
-    __shared__ double part[THREADS / 32];
-    __syncthreads();
-    for (int m = 16; m > 0; m /= 2) value += __shfl_xor_sync(0xffffffffu, value, m);
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
-    __syncthreads();
-    double sum = 0;
-    if (threadIdx.x == 0)
-        for (int w = 0; w < THREADS / 32; w++) sum += part[w];
-    return sum;
-}
 
 /* Chunk blockIdx.x of sample blockIdx.y. */
 __global__ void loss_sums(view y, view target, const uint8_t *mask, int64_t voxels, double *chunks)

@@ -6,7 +6,7 @@
 
 static const char *unavailable(void)
 {
-    return "this build has no CUDA backend: configure with -DDG_WITH_CUDA=ON on a machine with CUDA and cuDNN";
+    return "this version does not link the CUDA backend into the program yet: choose backend onednn";
 }
 
 const dg_backend_ops dg_backend_cuda = {.name = "cuda", .unavailable = unavailable};
