@@ -72,6 +72,21 @@ struct dg_trainer {
 /* Seconds of training so far, all processes of the run together. */
 double trainer_elapsed_s(const dg_trainer *t);
 
+/* What a step did. */
+typedef struct trainer_step {
+    double term[DG_LOSS_TERMS]; /* means over the global batch */
+    double lr, grad_norm;
+    bool updated;
+} trainer_step;
+
+/* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
+ * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */
+DG_MUST_USE dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out);
+/* A step that gave no usable gradient: left out, or the end of the run; `mine`: this rank's words or ""; `computed`: the
+ * samples were there, and what was made of them is not finite. The same on every rank. @collective yes. */
+enum { TRAINER_FAULT_TEXT = 240 };
+DG_MUST_USE dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed);
+
 /* trainer_state.c: states of the registry, checkpoints, resume. */
 DG_MUST_USE dg_status trainer_register(dg_trainer *t);
 /* Writes step-*.h5, last.h5 and prunes. @collective yes. */

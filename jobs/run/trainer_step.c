@@ -1,0 +1,219 @@
+/* trainer_step.c - one step: passes over this rank's samples, the sum of their gradients over ranks, the update; and what
+ * becomes of a step that gave nothing usable. SPDX-License-Identifier: Apache-2.0 */
+#include "trainer_impl.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BAD_STEPS_MAX = 10, ROLLBACKS_MAX = 10, FAULT_TEXT = TRAINER_FAULT_TEXT };
+
+/* A run bound by time has no known number of steps: the course follows the clock, the warm-up still counts steps. */
+static double learning_rate(const dg_trainer *t, double fraction)
+{
+    if (t->config.train.minutes <= 0) return dg_schedule_lr(&t->schedule, t->progress.step);
+    dg_optim_config course = t->schedule;
+    course.warmup = 0;
+    double lr = dg_schedule_lr_at(&course, fraction);
+    double rise = (double)(t->progress.step + 1) / (double)(t->schedule.warmup > 0 ? t->schedule.warmup : 1);
+    return lr * fmin(1, rise);
+}
+
+/* Collects one line from each rank that has one; rank 0 logs them, and *all gets the first. */
+static dg_status share_fault(dg_trainer *t, const char *mine, char *all, size_t capacity)
+{
+    char text[FAULT_TEXT] = "", *lines = NULL;
+    int64_t *sizes = NULL;
+    dg_status status;
+    snprintf(text, sizeof text, "%s", mine);
+    DG_TRY_GOTO(status, DG_NEW(&lines, (int64_t)FAULT_TEXT * t->comm->size, "fault report"), done);
+    DG_TRY_GOTO(status, DG_NEW(&sizes, t->comm->size, "fault report"), done);
+    DG_TRY_GOTO(status, dg_comm_gather(t->comm, text, FAULT_TEXT, 0, t->comm->rank == 0 ? lines : NULL, sizes), done);
+    DG_TRY_GOTO(status, dg_comm_broadcast(t->comm, lines, (int64_t)FAULT_TEXT * t->comm->size, 0), done);
+    all[0] = '\0';
+    for (int r = 0; r < t->comm->size; r++) {
+        const char *line = lines + (int64_t)r * FAULT_TEXT;
+        if (line[0] == '\0') continue;
+        dg_log_write(t->log, DG_LOG_WARNING, "step %lld, rank %d: %s", (long long)t->progress.step, r, line);
+        if (all[0] == '\0') snprintf(all, capacity, "rank %d: %s", r, line);
+    }
+done:
+    dg_free(&lines);
+    dg_free(&sizes);
+    return status;
+}
+
+/* Weights that gave what is not finite may be beyond help, though they are finite themselves. @collective */
+static dg_status roll_back(dg_trainer *t, const char *all)
+{
+    if (t->rolled >= ROLLBACKS_MAX) {
+        return DG_FAIL(DG_ERR_NUMERIC,
+                       "%d rollbacks to the same weights did not help, the last at step %lld: %s; lower optim.lr or "
+                       "set optim.clip",
+                       ROLLBACKS_MAX, (long long)t->progress.step, all);
+    }
+    DG_TRY(trainer_roll_back(t));
+    dg_log_write(t->log, DG_LOG_WARNING, "step %lld is left out, the weights are those of the last checkpoint again",
+                 (long long)t->progress.step);
+    return DG_OK;
+}
+
+/* A step that gave no usable gradient: left out, or the end of the run; `computed`: the samples were there, and what was
+ * made of them is not finite. The same on every rank. @collective */
+dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
+{
+    char all[FAULT_TEXT + 32];
+    DG_TRY(share_fault(t, mine, all, sizeof all));
+    t->progress.skipped++;
+    t->bad_in_a_row++;
+    if (t->config.train.on_nan == DG_NAN_ABORT) {
+        return DG_FAIL(DG_ERR_NUMERIC, "step %lld: %s (train.on_nan is abort)", (long long)t->progress.step, all);
+    }
+    if (t->bad_in_a_row >= BAD_STEPS_MAX) {
+        return DG_FAIL(DG_ERR_NUMERIC,
+                       "%d steps in a row were not finite, the last at step %lld: %s; lower optim.lr or "
+                       "set optim.clip",
+                       BAD_STEPS_MAX, (long long)t->progress.step, all);
+    }
+    if (computed && t->config.train.on_nan == DG_NAN_ROLLBACK) return roll_back(t, all);
+    dg_log_write(t->log, DG_LOG_WARNING, "step %lld is left out", (long long)t->progress.step);
+    return DG_OK;
+}
+
+static dg_status fill_slot(dg_trainer *t, int64_t slot, const dg_sample *sample)
+{
+    const dg_backend_ops *ops = t->backend->ops;
+    int64_t outputs = t->size.outputs, bytes = dg_sample_input_bytes(&t->size);
+    dg_tensor input = dg_plan_input(t->plan), constraints = dg_plan_constraints(t->plan);
+    if (sample == NULL) { /* the pass is larger than what is left */
+        return ops->upload(t->backend, t->counted + slot * outputs, t->nothing, outputs);
+    }
+    DG_TRY(ops->upload(t->backend, (char *)input.data + slot * bytes, sample->input, bytes));
+    DG_TRY(ops->upload(t->backend, t->target + slot * outputs, sample->target, outputs * (int64_t)sizeof(float)));
+    DG_TRY(ops->upload(t->backend, t->counted + slot * outputs, sample->counted, outputs));
+    if (constraints.data == NULL) return DG_OK;
+    return ops->upload(t->backend, (float *)constraints.data + slot * t->size.constraints, sample->constraint,
+                       t->size.constraints * (int64_t)sizeof(float));
+}
+
+/* The output seen as one channel: the voxels of a block lie side by side. */
+static dg_tensor as_voxels(const dg_trainer *t, dg_tensor tensor)
+{
+    int64_t per_voxel = t->size.outputs / t->size.voxels;
+    tensor.x *= per_voxel;
+    tensor.c = tensor.pitch = 1;
+    return tensor;
+}
+
+static void describe_sample(const dg_trainer *t, const dg_sample *sample, const char *what, char *text, size_t capacity)
+{
+    const int64_t *at = sample->draw.box.start;
+    snprintf(text, capacity, "%s is not finite: case %s, patch at voxel (%lld, %lld, %lld)", what,
+             dg_cohort_case(t->cohort, sample->draw.index)->id, (long long)at[0], (long long)at[1], (long long)at[2]);
+}
+
+/* Forward, loss and backward of up to `micro` samples; adds their terms, notes the first that is not finite. */
+static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count, bool last, double sum[DG_LOSS_TERMS],
+                          char *fault)
+{
+    const dg_loss_desc desc = {
+        .mse = t->config.loss.mse, .mae = t->config.loss.mae, .negative = t->config.loss.negative};
+    int64_t range = dg_range_begin(t->trace, "data");
+    for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
+    dg_range_end(t->trace, range);
+    range = dg_range_begin(t->trace, "forward");
+    DG_TRY(dg_plan_forward(t->plan, t->trace));
+    dg_range_end(t->trace, range);
+    dg_tensor y = as_voxels(t, dg_plan_output(t->plan)), dy = as_voxels(t, dg_plan_output_gradient(t->plan));
+    dg_tensor target = y;
+    target.data = t->target;
+    dg_status status = t->backend->ops->loss(t->backend, &desc, &y, &target, t->counted, 1.0, &dy, t->term);
+    for (int64_t i = 0; i < count && status == DG_OK; i++) {
+        bool finite = true;
+        for (int k = 0; k < DG_LOSS_TERMS; k++) {
+            sum[k] += t->term[i * DG_LOSS_TERMS + k];
+            finite = finite && isfinite(t->term[i * DG_LOSS_TERMS + k]);
+        }
+        if (!finite && fault[0] == '\0') describe_sample(t, &samples[i], "loss", fault, FAULT_TEXT);
+    }
+    DG_TRY(status);
+    range = dg_range_begin(t->trace, "backward");
+    status =
+        dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
+    dg_range_end(t->trace, range);
+    return status == DG_OK ? dg_reducer_pass_done(t->reducer, count) : status;
+}
+
+/* Name of the first parameter whose summed gradient is not finite. */
+static void describe_gradient(dg_trainer *t, const float *sum, char *text, size_t capacity)
+{
+    const dg_param_table *table = &t->model->params;
+    float *host = NULL;
+    snprintf(text, capacity, "the gradient is not finite");
+    if (DG_NEW(&host, table->total, "gradients") != DG_OK ||
+        t->backend->ops->download(t->backend, host, sum, table->total * (int64_t)sizeof *host) != DG_OK) {
+        dg_free(&host);
+        return;
+    }
+    for (int p = 0; p < table->count; p++) {
+        for (int64_t i = 0; i < table->item[p].count; i++) {
+            if (isfinite(host[table->item[p].offset + i])) continue;
+            snprintf(text, capacity, "the gradient of %s is not finite", table->item[p].name);
+            dg_free(&host);
+            return;
+        }
+    }
+    dg_free(&host);
+}
+
+/* All passes of this rank and the sum over ranks. A failure here leaves the others inside a reduction: no agreement. */
+static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, double sum[DG_LOSS_TERMS], char *fault,
+                                   const float **gradients)
+{
+    DG_TRY(dg_reducer_begin(t->reducer));
+    for (int64_t i = 0; i < t->mine; i += t->micro) {
+        int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
+        DG_TRY(run_pass(t, samples + i, count, i + count == t->mine, sum, fault));
+    }
+    int64_t range = dg_range_begin(t->trace, "reduce");
+    dg_status status = dg_reducer_finish(t->reducer, t->trace, gradients);
+    dg_range_end(t->trace, range);
+    return status;
+}
+
+static dg_status alone(const dg_trainer *t, dg_status status)
+{
+    return status == DG_OK || t->comm->size == 1 ? status : dg_error_context(DG_ERR_COMM, "rank %d", t->comm->rank);
+}
+
+dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out)
+{
+    double shared[DG_LOSS_TERMS + 1] = {0};
+    char fault[FAULT_TEXT] = "";
+    const float *gradients = NULL;
+    DG_TRY(alone(t, compute_gradients(t, samples, shared, fault, &gradients)));
+    shared[DG_LOSS_TERMS] = fault[0] != '\0';
+    for (int k = 0; k < DG_LOSS_TERMS; k++) {
+        if (fault[0] != '\0') shared[k] = 0; /* the flag tells */
+    }
+    DG_TRY(dg_comm_all_reduce(t->comm, shared, DG_LOSS_TERMS + 1, DG_F64, DG_SUM));
+    for (int k = 0; k < DG_LOSS_TERMS; k++) out->term[k] = shared[k] / (double)t->sampler.batch;
+    if (shared[DG_LOSS_TERMS] != 0) return trainer_handle_fault(t, fault, true);
+    int64_t range = dg_range_begin(t->trace, "update");
+    out->lr = learning_rate(t, fraction);
+    dg_status status =
+        dg_optim_step(t->optim, out->lr, 1.0 / (double)t->sampler.batch, t->weights, gradients, &out->grad_norm);
+    if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
+    dg_range_end(t->trace, range);
+    if (status == DG_ERR_NUMERIC) { /* the sum is the same everywhere: every rank comes here */
+        describe_gradient(t, gradients, fault, sizeof fault);
+        dg_error_clear();
+        return trainer_handle_fault(t, t->comm->rank == 0 ? fault : "", true);
+    }
+    DG_TRY(status);
+    out->updated = true;
+    t->bad_in_a_row = 0;
+    return DG_OK;
+}
