@@ -6,6 +6,7 @@
  * does the file get its name. One process does the same with the sec2 driver. SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
+#include "dg_fault.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 
@@ -236,7 +237,11 @@ static dg_status pack_step(const packing *p, const step *s, const char *name, co
     void *values = NULL;
     dg_status status = before == DG_OK ? read_slab(s, &values, name, role) : before;
     status = dg_comm_agree(p->comm, status);
-    if (status == DG_OK) status = dg_comm_agree(p->comm, write_slab(p, s, values, name, role));
+    if (status == DG_OK) {
+        status = write_slab(p, s, values, name, role);
+        if (status == DG_OK) status = dg_fault_reach(DG_FAULT_PACK, NULL, 0);
+        status = dg_comm_agree(p->comm, status);
+    }
     dg_free(&values);
     return status;
 }

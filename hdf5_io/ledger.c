@@ -2,6 +2,7 @@
  *
  * CSV: time_s (since 1970), id, status (done or failed), reason, read_s, compute_s, write_s, content_sha256. A last line
  * without its end was cut by a crash; it counts as not written. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_fault.h"
 #include "dg_file.h"
 #include "dg_mem.h"
 #include "dg_predictions.h"
@@ -41,6 +42,7 @@ dg_status dg_ledger_append(const char *folder, int rank, const dg_ledger_entry *
 {
     char path[DG_PATH_MAX], name[32], reason[256], text[sizeof header + LINE_MAX_BYTES], last = '\n';
     struct timespec now;
+    DG_TRY(dg_fault_reach(DG_FAULT_LEDGER, NULL, 0));
     DG_TRY(dg_make_folder(folder));
     snprintf(name, sizeof name, "ledger-%d.csv", rank);
     DG_TRY(dg_path_join(path, folder, name));

@@ -1,6 +1,7 @@
 /* main.c - the program: opens the communicator, finds the job, shows the error once, and makes all ranks return one exit
  * code. Nothing else exits or aborts. SPDX-License-Identifier: Apache-2.0 */
 #include "build_info.h"
+#include "dg_fault.h"
 #include "dg_mpi.h"
 #include "job.h"
 
@@ -163,6 +164,7 @@ int main(int argc, char **argv)
     }
     invocation call = read_invocation(argc, argv);
     dg_status status = dg_log_create(env.comm->rank, call.level, NULL, &env.log);
+    if (status == DG_OK) status = dg_fault_begin(env.comm->rank);
     if (status == DG_OK) status = run_job(&env, &call, argc, argv, &exit_code);
     if (status == DG_OK) status = flush_output();
     exit_code = settle(&env, status, exit_code);

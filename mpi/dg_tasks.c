@@ -1,5 +1,6 @@
 /* dg_tasks.c - independent tasks, the costly ones first, so that no rank is left with a big one at the end.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "dg_fault.h"
 #include "dg_mem.h"
 #include "dg_tasks.h"
 
@@ -16,6 +17,7 @@ struct dg_tasks {
     dg_comm_counter *counter;
     ranked *order; /* [count] */
     int64_t count;
+    int64_t taken; /* by this rank */
 };
 
 static int costlier(const void *a, const void *b)
@@ -59,6 +61,8 @@ dg_status dg_tasks_next(dg_tasks *tasks, int64_t *task)
 {
     int64_t place = 0;
     *task = -1;
+    dg_fault_set_step(tasks->taken++);
+    DG_TRY(dg_fault_reach(DG_FAULT_TASK, NULL, 0));
     DG_TRY(dg_comm_counter_next(tasks->comm, tasks->counter, 1, &place));
     if (place < tasks->count) *task = tasks->order[place].task;
     return DG_OK;

@@ -2,6 +2,7 @@
  * after the gradients are summed (losses). SPDX-License-Identifier: Apache-2.0 */
 #include "trainer_impl.h"
 
+#include "dg_fault.h"
 #include "dg_mem.h"
 #include "stop.h"
 
@@ -99,8 +100,12 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     step_control control = {.stop = false};
     trainer_step result = {.updated = false};
     char fault[TRAINER_FAULT_TEXT] = "";
+    dg_fault_set_step(t->progress.step);
+    DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_STEP, NULL, 0)));
     int64_t range = dg_range_begin(t->trace, "data");
-    if (dg_loader_next(t->loader, &samples) != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);
+    dg_status drawn = dg_loader_next(t->loader, &samples);
+    if (drawn == DG_OK) drawn = dg_fault_reach(DG_FAULT_DATA, samples[0].input, dg_sample_input_bytes(&t->size));
+    if (drawn != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);
     dg_range_end(t->trace, range);
     DG_TRY(agree_control(t, fault[0] != '\0', &control));
     *stopped = control.stop;

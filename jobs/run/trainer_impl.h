@@ -82,6 +82,8 @@ typedef struct trainer_step {
 /* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
  * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */
 DG_MUST_USE dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out);
+/* The status of a rank that failed where the others can't be told, because they wait in a reduction. */
+dg_status trainer_alone(const dg_trainer *t, dg_status status);
 /* A step that gave no usable gradient: left out, or the end of the run; `mine`: this rank's words or ""; `computed`: the
  * samples were there, and what was made of them is not finite. The same on every rank. @collective yes. */
 enum { TRAINER_FAULT_TEXT = 240 };

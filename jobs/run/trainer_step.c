@@ -2,6 +2,7 @@
  * becomes of a step that gave nothing usable. SPDX-License-Identifier: Apache-2.0 */
 #include "trainer_impl.h"
 
+#include "dg_fault.h"
 #include "dg_mem.h"
 
 #include <math.h>
@@ -114,6 +115,14 @@ static void describe_sample(const dg_trainer *t, const dg_sample *sample, const 
              dg_cohort_case(t->cohort, sample->draw.index)->id, (long long)at[0], (long long)at[1], (long long)at[2]);
 }
 
+/* A test's NaN goes into the first gradient, whatever memory that lies in. */
+static dg_status break_gradient(dg_trainer *t)
+{
+    float mark = 0;
+    DG_TRY(dg_fault_reach(DG_FAULT_GRADIENT, &mark, sizeof mark));
+    return mark == 0 ? DG_OK : t->backend->ops->upload(t->backend, dg_reducer_buffer(t->reducer), &mark, sizeof mark);
+}
+
 /* Forward, loss and backward of up to `micro` samples; adds their terms, notes the first that is not finite. */
 static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count, bool last, double sum[DG_LOSS_TERMS],
                           char *fault)
@@ -124,12 +133,15 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count
     for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
     dg_range_end(t->trace, range);
     range = dg_range_begin(t->trace, "forward");
+    DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
     dg_tensor y = as_voxels(t, dg_plan_output(t->plan)), dy = as_voxels(t, dg_plan_output_gradient(t->plan));
     dg_tensor target = y;
     target.data = t->target;
     dg_status status = t->backend->ops->loss(t->backend, &desc, &y, &target, t->counted, 1.0, &dy, t->term);
+    if (status == DG_OK)
+        status = dg_fault_reach(DG_FAULT_LOSS, t->term, t->micro * DG_LOSS_TERMS * (int64_t)sizeof *t->term);
     for (int64_t i = 0; i < count && status == DG_OK; i++) {
         bool finite = true;
         for (int k = 0; k < DG_LOSS_TERMS; k++) {
@@ -143,6 +155,7 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count
     status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
     dg_range_end(t->trace, range);
+    if (status == DG_OK) status = break_gradient(t);
     return status == DG_OK ? dg_reducer_pass_done(t->reducer, count) : status;
 }
 
@@ -178,12 +191,13 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, doub
         DG_TRY(run_pass(t, samples + i, count, i + count == t->mine, sum, fault));
     }
     int64_t range = dg_range_begin(t->trace, "reduce");
-    dg_status status = dg_reducer_finish(t->reducer, t->trace, gradients);
+    dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
+    if (status == DG_OK) status = dg_reducer_finish(t->reducer, t->trace, gradients);
     dg_range_end(t->trace, range);
     return status;
 }
 
-static dg_status alone(const dg_trainer *t, dg_status status)
+dg_status trainer_alone(const dg_trainer *t, dg_status status)
 {
     return status == DG_OK || t->comm->size == 1 ? status : dg_error_context(DG_ERR_COMM, "rank %d", t->comm->rank);
 }
@@ -193,7 +207,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     double shared[DG_LOSS_TERMS + 1] = {0};
     char fault[FAULT_TEXT] = "";
     const float *gradients = NULL;
-    DG_TRY(alone(t, compute_gradients(t, samples, shared, fault, &gradients)));
+    DG_TRY(trainer_alone(t, compute_gradients(t, samples, shared, fault, &gradients)));
     shared[DG_LOSS_TERMS] = fault[0] != '\0';
     for (int k = 0; k < DG_LOSS_TERMS; k++) {
         if (fault[0] != '\0') shared[k] = 0; /* the flag tells */
@@ -203,6 +217,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     if (shared[DG_LOSS_TERMS] != 0) return trainer_handle_fault(t, fault, true);
     int64_t range = dg_range_begin(t->trace, "update");
     out->lr = learning_rate(t, fraction);
+    DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));
     dg_status status =
         dg_optim_step(t->optim, out->lr, 1.0 / (double)t->sampler.batch, t->weights, gradients, &out->grad_norm);
     if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);

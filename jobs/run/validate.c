@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "trainer_impl.h"
 
+#include "dg_fault.h"
 #include "dg_mem.h"
 
 #include <math.h>
@@ -211,6 +212,7 @@ dg_status trainer_validate(dg_trainer *t)
     int64_t range = dg_range_begin(t->trace, "validate");
     dg_status status = DG_NEW(&table, count * ROW, "validation scores");
     if (status == DG_OK) status = DG_NEW(&reason, count, "reasons of lost cases");
+    if (status == DG_OK) status = dg_fault_reach(DG_FAULT_VALIDATE, NULL, 0);
     if (status == DG_OK && t->val_lost == NULL) status = DG_NEW(&t->val_lost, count, "lost validation cases");
     status = score_cases(t, table, reason, status);
     dg_range_end(t->trace, range);

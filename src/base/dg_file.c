@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_file.h"
 
+#include "dg_fault.h"
 #include "dg_mem.h"
 
 #include <errno.h>
@@ -138,10 +139,14 @@ dg_status dg_file_commit(const char *temporary, const char *path)
 {
     int descriptor = open(temporary, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return fail_errno(errno, "opening", temporary);
+    dg_status status = dg_fault_reach(DG_FAULT_SAVE_FSYNC, NULL, 0);
     int error = fsync(descriptor) == 0 ? 0 : errno;
     if (close(descriptor) != 0 && error == 0) error = errno;
     if (error != 0) return fail_errno(error, "syncing", temporary);
+    if (status == DG_OK) status = dg_fault_reach(DG_FAULT_SAVE_RENAME, NULL, 0);
+    DG_TRY(status);
     if (rename(temporary, path) != 0) return fail_errno(errno, "renaming the finished file to", path);
+    DG_TRY(dg_fault_reach(DG_FAULT_SAVE_FOLDER, NULL, 0));
     return sync_folder_of(path);
 }
 
@@ -181,7 +186,9 @@ dg_status dg_file_write(const char *path, const void *bytes, int64_t length)
     char temporary[DG_PATH_MAX];
     int descriptor = -1;
     DG_TRY(create_temporary(path, temporary, &descriptor));
-    dg_status status = write_all(descriptor, path, bytes, length);
+    dg_status status = write_all(descriptor, path, bytes, length / 2);
+    if (status == DG_OK) status = dg_fault_reach(DG_FAULT_SAVE_WRITE, (void *)bytes, length);
+    if (status == DG_OK) status = write_all(descriptor, path, (const char *)bytes + length / 2, length - length / 2);
     if (close(descriptor) != 0 && status == DG_OK) status = fail_errno(errno, "closing", path);
     if (status == DG_OK) status = dg_file_commit(temporary, path);
     if (status != DG_OK) unlink(temporary);
