@@ -86,6 +86,18 @@ add_browser() {
   ! grep -qx 'ID=debian' /etc/os-release || PACKAGES+=(chromium)
 }
 
+# The tests of launchers start a private Slurm (cluster/testbed) and are skipped where it is missing. Its packages bring
+# services: they are not started, each test has daemons of its own.
+install_slurm() {
+  local packages=(slurmctld slurmd slurm-client munge iproute2) policy=/usr/sbin/policy-rc.d made=no
+  PATH=$PATH:/usr/sbin command -v slurmctld slurmd munged srun >/dev/null && return
+  agree "install ${packages[*]} for the tests of launchers (no service is started)?" ||
+    { say "without Slurm the tests of launchers are skipped"; return 0; }
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null; as_root chmod 755 $policy; made=yes; }
+  (ASSUME_YES=yes; install_missing "${packages[@]}") || say "Slurm cannot be installed here: the tests of launchers are skipped"
+  [ $made = no ] || as_root rm -f $policy
+}
+
 prepare() {
   mkdir -p build
   install_packages
@@ -98,7 +110,7 @@ set -- "${arguments[@]:-}"
 
 case "${1:-}" in
   build) prepare; configure_and_build release ;;
-  test)  add_browser; prepare; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
+  test)  add_browser; prepare; install_slurm; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
   demo)  prepare; configure_and_build release; shift; exec bash tests/tools/demo.sh "$@" ;;
   cuda-info) exec bash tests/tools/cuda_info.sh ;;
   *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;

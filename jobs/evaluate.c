@@ -273,4 +273,5 @@ cleanup:
 const dg_job dg_job_evaluate = {
     .name = "evaluate",
     .summary = "judge predictions: gamma, DVH, clinical constraints, errors by region, OpenKBP scores, baselines",
+    .spreads = true,
     .run = run};

@@ -381,4 +381,5 @@ static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, 
     return status;
 }
 
-const dg_job dg_job_import = {.name = "import", .summary = "bring patients into a cohort", .run = run_import};
+const dg_job dg_job_import = {
+    .name = "import", .summary = "bring patients into a cohort", .spreads = true, .run = run_import};

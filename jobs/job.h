@@ -24,6 +24,7 @@ typedef struct dg_job_env {
 typedef struct dg_job {
     const char *name;
     const char *summary; /* one line */
+    bool spreads;        /* its work is shared out over ranks: it refuses to run as one process of a job of several tasks */
     dg_status (*run)(const dg_job_env *env, int argc, char *const *argv, int *exit_code);
 } dg_job;
 

@@ -1,6 +1,7 @@
 /* main.c - the program: opens the communicator, finds the job, shows the error once, and makes all ranks return one exit
  * code. Nothing else exits or aborts. SPDX-License-Identifier: Apache-2.0 */
 #include "build_info.h"
+#include "dg_cluster.h"
 #include "dg_fault.h"
 #include "dg_mpi.h"
 #include "job.h"
@@ -89,6 +90,28 @@ static invocation read_invocation(int argc, char **argv)
     return call;
 }
 
+/* What the launcher started is what the scheduler was asked for, before any work is done. */
+static dg_status check_site(const dg_job_env *env)
+{
+    dg_site_notes notes;
+    DG_TRY(dg_site_check(env->comm, &notes));
+    for (int i = 0; i < notes.count; i++) dg_log_write(env->log, DG_LOG_WARNING, "%s", notes.text[i]);
+    return DG_OK;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+static dg_status start_job(const dg_job_env *env, const dg_job *job, int argc, char **argv, int *exit_code)
+{
+    if (job->spreads && !asks_for_help(argc, argv)) DG_TRY(check_site(env));
+    return job->run(env, argc, argv, exit_code);
+}
+
 static dg_status run_job(const dg_job_env *env, const invocation *call, int argc, char **argv, int *exit_code)
 {
     bool speaks = env->comm->rank == 0;
@@ -104,7 +127,7 @@ static dg_status run_job(const dg_job_env *env, const invocation *call, int argc
     if (strcmp(call->job, "--version") == 0) return speaks ? print_version() : DG_OK;
     for (int i = 0; i < JOB_COUNT; i++)
         if (strcmp(call->job, jobs[i]->name) == 0)
-            return jobs[i]->run(env, argc - call->next, argv + call->next, exit_code);
+            return start_job(env, jobs[i], argc - call->next, argv + call->next, exit_code);
     return fail_unknown(call->job);
 }
 

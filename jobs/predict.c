@@ -421,4 +421,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_predict = {
-    .name = "predict", .summary = "predict the dose of a cohort's cases with a trained network", .run = run};
+    .name = "predict",
+    .summary = "predict the dose of a cohort's cases with a trained network",
+    .spreads = true,
+    .run = run};

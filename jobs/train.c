@@ -107,4 +107,7 @@ done:
 }
 
 const dg_job dg_job_train = {
-    .name = "train", .summary = "train a network on a cohort, data-parallel over ranks", .run = run};
+    .name = "train",
+    .summary = "train a network on a cohort, data-parallel over ranks",
+    .spreads = true,
+    .run = run};

@@ -3,6 +3,7 @@
 #include "mpi_impl.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A positive number in an environment variable, else 0. */
 static int number_of(const char *variable)
@@ -44,6 +45,37 @@ bool dg_mpi_launched(void)
     return managed() || dg_mpi_expected_ranks(&launcher) > 1;
 }
 
+/* Whether Open MPI was built with one of Slurm's own PMI libraries: its components register themselves with the tool
+ * interface, which may be asked before MPI_Init. */
+static bool has_pmi_component(void)
+{
+    static const char *const names[] = {"opal_pmix_s1", "opal_pmix_s2", "opal_pmix_cray"};
+    int provided, count = 0;
+    bool found = false;
+    if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) return true; /* let MPI_Init decide */
+    if (MPI_T_category_get_num(&count) != MPI_SUCCESS) count = 0;
+    for (int i = 0; i < count && !found; i++) {
+        char name[64] = "", description[8];
+        int length = sizeof name, long_length = sizeof description, variables, values, categories;
+        MPI_T_category_get_info(i, name, &length, description, &long_length, &variables, &values, &categories);
+        for (size_t j = 0; j < sizeof names / sizeof names[0]; j++) found = found || strcmp(name, names[j]) == 0;
+    }
+    MPI_T_finalize();
+    return found;
+}
+
+/* `srun --mpi=pmi2` with an Open MPI that speaks PMIx only: version 4 ends the process inside MPI_Init with words that
+ * name no remedy, version 5 starts N lone processes. */
+static bool deaf_to_pmi(void)
+{
+    char library[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    bool pmi_only = getenv("PMI_RANK") != NULL && getenv("PMIX_RANK") == NULL &&
+                    getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("SLURM_STEP_ID") != NULL;
+    if (!pmi_only || MPI_Get_library_version(library, &length) != MPI_SUCCESS) return false;
+    return strncmp(library, "Open MPI", strlen("Open MPI")) == 0 && !has_pmi_component();
+}
+
 static dg_status refuse(int expected, const char *launcher, int seen)
 {
     return DG_FAIL(DG_ERR_MISMATCH,
@@ -58,7 +90,7 @@ dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out)
     const char *launcher;
     int expected = dg_mpi_expected_ranks(&launcher), provided = 0;
     /* MPI_Init would end the process itself, with words that name no remedy. */
-    if (!managed() && expected > 1) return refuse(expected, launcher, 1);
+    if (expected > 1 && (!managed() || deaf_to_pmi())) return refuse(expected, launcher, 1);
     int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     if (code != MPI_SUCCESS) return DG_FAIL(DG_ERR_COMM, "MPI_Init_thread failed with code %d", code);
     if (provided < MPI_THREAD_FUNNELED)

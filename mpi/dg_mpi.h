@@ -9,8 +9,8 @@
 /* True when a launcher's variables are set (Open MPI, MPICH/Hydra, PMI, PMIx, a Slurm step of several tasks), also for
  * one rank: MPI is then started. */
 bool dg_mpi_launched(void);
-/* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. Under Slurm with more tasks than MPI_Comm_size:
- * DG_ERR_MISMATCH naming both and `--mpi=pmix`. */
+/* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. A launcher that started more ranks than MPI sees,
+ * such as srun with a process manager this MPI does not speak: DG_ERR_MISMATCH naming both counts and `--mpi=pmix`. */
 DG_MUST_USE dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out);
 /* dg_comm_self without MPI when there is no launcher, else dg_mpi_start. */
 DG_MUST_USE dg_status dg_comm_open(int *argc, char ***argv, dg_comm **out);

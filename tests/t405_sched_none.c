@@ -13,6 +13,10 @@ int main(void)
     double seconds = 0;
     DG_CHECK_OK(dg_sched_seconds_left(sched, &seconds));
     DG_CHECK(isinf(seconds) && seconds > 0);
+    DG_CHECK_OK(dg_sched_end_time(sched, &seconds));
+    DG_CHECK(isinf(seconds) && seconds > 0);
+    dg_sched_job job;
+    DG_CHECK_FAILS(dg_sched_job_state(sched, "7", &job), DG_ERR_UNSUPPORTED, "job 7");
     DG_CHECK_FAILS(dg_sched_requeue(sched), DG_ERR_UNSUPPORTED, "--resume");
     dg_sched_destroy(&sched);
     DG_CHECK(sched == NULL);

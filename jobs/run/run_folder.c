@@ -2,8 +2,8 @@
 #include "run_folder.h"
 
 #include "build_info.h"
+#include "dg_cluster.h"
 #include "dg_mem.h"
-#include "dg_sched.h"
 #include "launcher.h"
 
 #include <dirent.h>
@@ -208,7 +208,7 @@ json_t *dg_environment_json(const dg_comm *comm)
     if (uname(&system) != 0) memset(&system, 0, sizeof system);
     if (MPI_Get_library_version(library, &length) != MPI_SUCCESS) library[0] = '\0';
     library[strcspn(library, ",\n")] = '\0';
-    json_t *root = dg_sched_none_create(&sched) == DG_OK ? dg_build_info() : NULL;
+    json_t *root = dg_sched_open(&sched) == DG_OK ? dg_build_info() : NULL;
     if (root != NULL) {
         json_object_set_new(root, "mpi", json_string(library));
         json_object_set_new(root, "scheduler", json_string(sched->ops->name));

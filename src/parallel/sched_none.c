@@ -4,12 +4,18 @@
 #include "dg_sched.h"
 
 #include <math.h>
+#include <time.h>
 
 static void none_destroy(dg_sched *sched) { dg_free(&sched); }
 
-static dg_status none_seconds_left(dg_sched *sched, double *seconds)
+static dg_status none_job(dg_sched *sched, const char *job_id, dg_sched_job *out)
 {
-    *seconds = INFINITY;
+    return DG_FAIL(DG_ERR_UNSUPPORTED, "no batch scheduler runs here that could know of job %.63s", job_id);
+}
+
+static dg_status none_end_time(dg_sched *sched, double *end_time)
+{
+    *end_time = INFINITY;
     return DG_OK;
 }
 
@@ -21,7 +27,8 @@ static dg_status none_requeue(dg_sched *sched)
 static const dg_sched_ops none_ops = {
     .name = "none",
     .destroy = none_destroy,
-    .seconds_left = none_seconds_left,
+    .job = none_job,
+    .end_time = none_end_time,
     .requeue = none_requeue,
 };
 
@@ -42,6 +49,20 @@ void dg_sched_destroy(dg_sched **sched)
     *sched = NULL;
 }
 
-dg_status dg_sched_seconds_left(dg_sched *sched, double *seconds) { return sched->ops->seconds_left(sched, seconds); }
+dg_status dg_sched_job_state(dg_sched *sched, const char *job_id, dg_sched_job *out)
+{
+    return sched->ops->job(sched, job_id, out);
+}
+
+dg_status dg_sched_end_time(dg_sched *sched, double *end_time) { return sched->ops->end_time(sched, end_time); }
+
+dg_status dg_sched_seconds_left(dg_sched *sched, double *seconds)
+{
+    struct timespec now;
+    DG_TRY(dg_sched_end_time(sched, seconds));
+    clock_gettime(CLOCK_REALTIME, &now);
+    *seconds -= (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    return DG_OK;
+}
 
 dg_status dg_sched_requeue(dg_sched *sched) { return sched->ops->requeue(sched); }
