@@ -17,7 +17,7 @@ static const dg_job *const jobs[] = {&dg_job_import, &dg_job_synth,  &dg_job_pac
                                      &dg_job_train,  &dg_job_status, &dg_job_predict, &dg_job_evaluate, &dg_job_report,
                                      &dg_job_compare, &dg_job_analyze,
                                      &dg_job_gamma,  &dg_job_plan,   &dg_job_bench,  &dg_job_doctor,  &dg_job_options};
-enum { JOB_COUNT = sizeof jobs / sizeof jobs[0] };
+enum { JOB_COUNT = sizeof jobs / sizeof jobs[0], LEAVE_SECONDS = 5 };
 
 static void print_usage(FILE *stream)
 {
@@ -151,6 +151,48 @@ static int code_of(dg_status status, int exit_code)
     }
 }
 
+/* ---- what the heartbeat's thread asks for: without locks that the stuck main thread may hold ---------------------- */
+
+static void tell_fault(void *context, const char *report)
+{
+    (void)context;
+    for (size_t length = strlen(report); length > 0;) {
+        ssize_t put = write(STDERR_FILENO, report, length);
+        if (put <= 0) return;
+        report += put;
+        length -= (size_t)put;
+    }
+}
+
+/* Whatever it has to write to is given a few seconds, then SIGALRM ends the process. */
+_Noreturn static void leave(void *context, const char *why)
+{
+    char line[DG_ERROR_TEXT_MAX];
+    signal(SIGALRM, SIG_DFL);
+    alarm(LEAVE_SECONDS);
+    snprintf(line, sizeof line, "dosegrid: %s\n", why);
+    tell_fault(context, line);
+    _exit(DG_EXIT_FAILED);
+}
+
+/* MPI ends the other ranks, if it still can: if not, each has its own deadline. */
+_Noreturn static void abort_ranks(void)
+{
+    signal(SIGALRM, SIG_DFL);
+    alarm(LEAVE_SECONDS);
+    dg_mpi_abort(DG_EXIT_FAILED);
+}
+
+static dg_status open_heartbeat(const dg_job_env *env, dg_heartbeat **heartbeat)
+{
+    char warning[512];
+    dg_heartbeat_options options = {
+        .tell = tell_fault, .leave = leave, .launched = dg_mpi_launched(), .extra = getenv("DG_HEARTBEAT")};
+    DG_TRY(dg_heartbeat_open(env->comm, &options, warning, sizeof warning, heartbeat));
+    if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
+    return DG_OK;
+}
+
 /* Shows the error once. A rank that failed together with rank 0 says nothing; one that failed alone is named. */
 static int settle(const dg_job_env *env, dg_status mine, int exit_code)
 {
@@ -158,10 +200,10 @@ static int settle(const dg_job_env *env, dg_status mine, int exit_code)
     if (mine == DG_ERR_COMM) {
         dg_log_write(env->log, DG_LOG_ERROR, "rank %d on %s: %s", env->comm->rank, env->comm->host, own.text);
         if (env->comm->rank != 0) fprintf(stderr, "rank %d on %s: %s\n", env->comm->rank, env->comm->host, own.text);
-        dg_mpi_abort(DG_EXIT_FAILED); /* ranks that wait for this one cannot be told otherwise */
+        abort_ranks(); /* ranks that wait for this one cannot be told otherwise */
     }
     dg_status agreed = dg_comm_agree(env->comm, mine);
-    if (agreed == DG_ERR_COMM) dg_mpi_abort(DG_EXIT_FAILED);
+    if (agreed == DG_ERR_COMM) abort_ranks();
     if (agreed == DG_ERR_PREEMPTED) {
         dg_log_write(env->log, DG_LOG_INFO, "%s", mine == agreed ? own.text : dg_error_last()->text);
     } else if (agreed != DG_OK) {
@@ -172,27 +214,31 @@ static int settle(const dg_job_env *env, dg_status mine, int exit_code)
                          own.frame[i].function);
     }
     int64_t code = code_of(agreed, exit_code);
-    if (dg_comm_any(env->comm, code, &code) != DG_OK) dg_mpi_abort(DG_EXIT_FAILED);
+    if (dg_comm_any(env->comm, code, &code) != DG_OK) abort_ranks();
     return (int)code;
 }
 
 int main(int argc, char **argv)
 {
     dg_job_env env = {.program = argv[0]};
+    dg_heartbeat *heartbeat = NULL;
     int exit_code = DG_EXIT_DONE;
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write, not of the whole run */
     if (dg_comm_open(&argc, &argv, &env.comm) != DG_OK) {
         fprintf(stderr, "dosegrid: %s: %s\n", dg_status_name(dg_error_last()->status), dg_error_last()->text);
-        dg_mpi_abort(DG_EXIT_FAILED);
+        abort_ranks();
     }
     invocation call = read_invocation(argc, argv);
     dg_status status = dg_log_create(env.comm->rank, call.level, NULL, &env.log);
     if (status == DG_OK) status = dg_fault_begin(env.comm->rank);
+    if (status == DG_OK) status = open_heartbeat(&env, &heartbeat);
     if (status == DG_OK) status = run_job(&env, &call, argc, argv, &exit_code);
     if (status == DG_OK) status = flush_output();
     exit_code = settle(&env, status, exit_code);
     dg_log_destroy(&env.log);
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_END);
     dg_comm_destroy(&env.comm);
     dg_mpi_stop();
+    dg_heartbeat_destroy(&heartbeat);
     return exit_code;
 }

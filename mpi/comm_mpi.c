@@ -223,6 +223,7 @@ dg_status dg_mpi_comm_create(MPI_Comm world, dg_comm **out)
     DG_TRY(DG_NEW(&c, 1, "communicator"));
     c->base.ops = &mpi_ops;
     c->base.size = c->base.local_size = 1;
+    c->base.timeout_s = DG_COMM_TIMEOUT_S;
     c->handle = c->node = MPI_COMM_NULL;
     c->piece_bytes = DG_MPI_PIECE_BYTES;
     char name[MPI_MAX_PROCESSOR_NAME] = "?";

@@ -3,6 +3,7 @@
 #define DG_MPI_H
 
 #include "dg_comm.h"
+#include "dg_heartbeat.h"
 
 #include <mpi.h>
 
@@ -20,6 +21,12 @@ void dg_mpi_stop(void);
 _Noreturn void dg_mpi_abort(int exit_code);
 /* The MPI communicator for parallel HDF5 (a plain dup), or MPI_COMM_NULL for comm_self. */
 MPI_Comm dg_mpi_handle(const dg_comm *comm);
+
+/* Begins the heartbeat of this rank in a table that the ranks of its host share, and makes it comm->heartbeat. Where shared
+ * memory has no room each rank has a table of its own, and `warning` ("" else) says so. With options->launched the rank
+ * also dies with its launcher. Ends with dg_heartbeat_destroy. @collective */
+DG_MUST_USE dg_status dg_heartbeat_open(dg_comm *comm, const dg_heartbeat_options *options, char *warning,
+                                        size_t warning_capacity, dg_heartbeat **out);
 
 /* Binds this rank to its share of the allowed cores (hwloc: allowed cores / local ranks) and tells how many threads it
  * should use; `wanted` 0 means all of its share. A warning text is left in `warning` ("" if none) when the launcher left

@@ -89,6 +89,7 @@ dg_status dg_comm_self_create(dg_comm **out)
     DG_TRY(DG_NEW(&comm, 1, "communicator"));
     comm->ops = &self_ops;
     comm->size = comm->local_size = 1;
+    comm->timeout_s = DG_COMM_TIMEOUT_S;
     if (gethostname(comm->host, sizeof comm->host - 1) != 0) memcpy(comm->host, "localhost", sizeof "localhost");
     *out = comm;
     return DG_OK;

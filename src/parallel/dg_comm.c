@@ -1,6 +1,7 @@
 /* dg_comm.c - the wrappers of the communicator's method table: what every implementation shares (argument checks,
  * agreement). SPDX-License-Identifier: Apache-2.0 */
 #include "dg_comm.h"
+#include "dg_heartbeat.h"
 
 #include <limits.h>
 #include <string.h>
@@ -19,7 +20,11 @@ void dg_comm_destroy(dg_comm **comm)
     *comm = NULL;
 }
 
-dg_status dg_comm_barrier(dg_comm *comm) { return comm->ops->barrier(comm); }
+dg_status dg_comm_barrier(dg_comm *comm)
+{
+    dg_heartbeat_operation(comm->heartbeat);
+    return comm->ops->barrier(comm);
+}
 
 static dg_status check_size(const char *call, const void *data, int64_t amount)
 {
@@ -40,6 +45,7 @@ dg_status dg_comm_broadcast(dg_comm *comm, void *data, int64_t bytes, int root)
 {
     DG_TRY(check_size("broadcast", data, bytes));
     DG_TRY(check_rank("broadcast", comm, root));
+    dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->broadcast(comm, data, bytes, root);
 }
 
@@ -56,6 +62,7 @@ static dg_status check_reduction(const void *data, int64_t count, dg_dtype type,
 dg_status dg_comm_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_reduce op)
 {
     DG_TRY(check_reduction(data, count, type, op));
+    dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->all_reduce(comm, data, count, type, op);
 }
 
@@ -63,6 +70,7 @@ dg_status dg_comm_all_reduce_start(dg_comm *comm, void *data, int64_t count, dg_
 {
     *out = NULL;
     DG_TRY(check_reduction(data, count, type, DG_SUM));
+    dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->all_reduce_start(comm, data, count, type, out);
 }
 
@@ -102,6 +110,7 @@ dg_status dg_comm_gather(dg_comm *comm, const void *data, int64_t bytes, int roo
 {
     DG_TRY(check_size("gather", data, bytes));
     DG_TRY(check_rank("gather", comm, root));
+    dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->gather(comm, data, bytes, root, all, sizes);
 }
 

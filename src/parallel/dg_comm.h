@@ -15,6 +15,7 @@
 typedef struct dg_comm dg_comm;
 typedef struct dg_comm_request dg_comm_request; /* a pending non-blocking all-reduce */
 typedef struct dg_comm_counter dg_comm_counter; /* a shared integer for fetch-and-add */
+struct dg_heartbeat;                            /* dg_heartbeat.h */
 
 typedef enum dg_reduce { DG_SUM, DG_MIN, DG_MAX } dg_reduce;
 
@@ -47,7 +48,14 @@ struct dg_comm {
     int rank, size;             /* of the whole communicator */
     int local_rank, local_size; /* among the ranks of this host */
     char host[64];
+    struct dg_heartbeat *heartbeat; /* where marks go; NULL: nowhere. Borrowed */
+    double timeout_s;               /* of a wait for other ranks, see dg_wait_poll; DG_COMM_TIMEOUT_S at first */
 };
+
+/* Default of train.comm_timeout_s and --comm-timeout. */
+enum { DG_COMM_TIMEOUT_S = 300 };
+/* Deadline of every later wait for ranks, and of reading and writing files, in seconds > 0. Not collective. */
+void dg_comm_set_timeout(dg_comm *comm, double seconds);
 
 /* One process: every call succeeds at once. */
 DG_MUST_USE dg_status dg_comm_self_create(dg_comm **out);
