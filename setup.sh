@@ -3,6 +3,8 @@
 #   ./setup.sh demo [DIR]   the main job on OpenKBP patients (DIR, else ../shared/data/openkbp), else on phantoms
 #   ./setup.sh test         release and sanitizer builds, then all tests
 #   ./setup.sh build        release build only        ./setup.sh cuda-info   what of the CUDA toolkit is here
+# The CUDA backend is built where nvcc, cuDNN 9 and NCCL are found (they are never installed); DG_CUDA_ARCHS="90" in the
+# environment builds it for those GPUs alone.
 # --yes installs missing packages without asking (also when there is no terminal to ask on).
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
@@ -76,7 +78,7 @@ python_with_pip() { # python_with_pip WORK ARGS...: the system's Python, in a sc
 }
 
 configure_and_build() { # configure_and_build PRESET
-  cmake --preset "$1" >"build/configure-$1.log" 2>&1 || { tail -20 "build/configure-$1.log"; die "cmake failed"; }
+  cmake --preset "$1" ${DG_CUDA_ARCHS:+"-DDG_CUDA_ARCHS=$DG_CUDA_ARCHS"} >"build/configure-$1.log" 2>&1 || { tail -20 "build/configure-$1.log"; die "cmake failed"; }
   say "building $1"
   cmake --build --preset "$1" -- --quiet || die "the $1 build failed"
 }
@@ -113,5 +115,5 @@ case "${1:-}" in
   test)  add_browser; prepare; install_slurm; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
   demo)  prepare; configure_and_build release; shift; exec bash tests/tools/demo.sh "$@" ;;
   cuda-info) exec bash tests/tools/cuda_info.sh ;;
-  *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

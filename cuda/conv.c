@@ -38,6 +38,13 @@ static int64_t taps_of(const dg_conv_desc *d) { return (int64_t)d->kernel * d->k
 
 /* ---- creation ------------------------------------------------------------------------------------------------------- */
 
+const char *cuda_bf16_refused(void)
+{
+    return cudnnGetVersion() >= CUDNN_BF16_VERSION
+               ? NULL
+               : "bf16 3-D convolutions are wrong in it: install cuDNN 9.15 or newer, or choose dtype f32";
+}
+
 static side make_side(const dg_conv_desc *d, int64_t c, int64_t factor)
 {
     const int64_t vector = VECTOR_BYTES / (int64_t)dg_dtype_size(d->dtype);
@@ -51,10 +58,8 @@ dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_con
     dg_status status;
     *out = NULL;
     DG_TRY(dg_arguments_conv_desc(desc));
-    if (desc->dtype == DG_BF16 && cudnnGetVersion() < CUDNN_BF16_VERSION)
-        return DG_FAIL(DG_ERR_UNSUPPORTED,
-                       "cuDNN %zu has wrong bf16 3-D convolutions: install cuDNN 9.15 or newer, or choose dtype f32",
-                       cudnnGetVersion());
+    if (desc->dtype == DG_BF16 && cuda_bf16_refused() != NULL)
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "cuDNN %zu: %s", cudnnGetVersion(), cuda_bf16_refused());
     DG_TRY(DG_NEW(&conv, 1, "convolution"));
     conv->desc = *desc;
     const bool transposed = is_transposed(conv);

@@ -126,14 +126,19 @@ static dg_status download(dg_backend *head, void *host, const void *device, int6
 
 static const char *unavailable(void)
 {
-    int count = 0;
+    int count = 0, driver = 0;
+    struct cudaDeviceProp properties;
     const cudaError_t error = cudaGetDeviceCount(&count);
-    if (error == cudaSuccess && count > 0) return NULL;
+    for (int i = 0; error == cudaSuccess && i < count; i++)
+        if (cudaGetDeviceProperties(&properties, i) == cudaSuccess && cuda_is_usable(&properties)) return NULL;
     (void)cudaGetLastError();
-    return error == cudaErrorInsufficientDriver
-               ? "no NVIDIA driver, or one older than this build's CUDA: install a newer driver, or choose backend "
-                 "onednn"
-               : "no CUDA device is visible (CUDA_VISIBLE_DEVICES?): choose backend onednn";
+    (void)cudaDriverGetVersion(&driver);
+    if (driver == 0) return "no NVIDIA driver is loaded: install one, or choose backend onednn";
+    if (error == cudaErrorInsufficientDriver)
+        return "the NVIDIA driver is older than this build's CUDA: install a newer driver, or choose backend onednn";
+    if (error == cudaSuccess && count > 0)
+        return "no visible GPU is of the Ampere generation (sm_80) or newer: choose backend onednn";
+    return "no CUDA device is visible (CUDA_VISIBLE_DEVICES?): choose backend onednn";
 }
 
 static void destroy(dg_backend *head)
@@ -154,6 +159,9 @@ static dg_status open_device(cuda_backend *backend)
     void *sums;
     DG_CUDA(cudaSetDevice(backend->device));
     DG_CUDA(cudaGetDeviceProperties(&properties, backend->device));
+    if (!cuda_is_usable(&properties))
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "device %d, %.80s, is of sm_%d%d: sm_80 (Ampere) or newer is needed",
+                       backend->device, properties.name, properties.major, properties.minor);
     DG_CUDA(cudaStreamCreateWithPriority(&backend->stream, cudaStreamNonBlocking, 0));
     DG_CUDA(cudaMallocHost(&backend->staging, CUDA_STAGING_BYTES));
     DG_CUDNN(cudnnCreate(&backend->cudnn));

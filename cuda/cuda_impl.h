@@ -37,6 +37,11 @@ dg_status dg_cudnn_check(cudnnStatus_t error, const char *call);
 #define DG_CUDA(call) DG_TRY(dg_cuda_check((call), #call))
 #define DG_CUDNN(call) DG_TRY(dg_cudnn_check((call), #call))
 
+/* Is a device one that this program has code for? The oldest is sm_80, the first with bf16 tensor cores. */
+static inline bool cuda_is_usable(const struct cudaDeviceProp *properties) { return properties->major >= 8; }
+/* Why the cuDNN that is loaded gets no bf16 convolutions, or NULL. */
+const char *cuda_bf16_refused(void);
+
 /* At least `bytes` of device scratch in *out, undefined content, valid until the next operation is queued. */
 DG_MUST_USE dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out);
 /* Device memory that counts in bytes_allocated; zeroed. */

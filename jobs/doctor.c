@@ -4,6 +4,7 @@
 #include "job.h"
 
 #include "build_info.h"
+#include "cuda_site.h"
 #include "dg_file.h"
 #include "dg_hash.h"
 #include "dg_mem.h"
@@ -22,7 +23,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { FINDINGS_MAX = 32, FINDING_TEXT = 1024, BLOCK_BYTES = 4 << 20 };
+enum { FINDINGS_MAX = 64, FINDING_TEXT = 1024, BLOCK_BYTES = 4 << 20 };
 
 typedef struct settings {
     bool json;
@@ -246,6 +247,33 @@ static void look_at_system(const char *folder, findings *f)
     if (driver != NULL) fclose(driver);
 }
 
+/* "13.0" of 13000 */
+static const char *cuda_version(int number, char text[16])
+{
+    snprintf(text, 16, "%d.%d", number / 1000, number % 1000 / 10);
+    return text;
+}
+
+static void look_at_gpus(findings *f)
+{
+    char runtime[16], driver[16], text[256];
+    dg_cuda_site site;
+    dg_cuda_site_ask(&site);
+    if (!site.built) return; /* the backend's own line says how to get it */
+    const int nccl = site.nccl % 10000;
+    add(f, "cuda", FINE, "CUDA %s (driver: %s), cuDNN %d.%d.%d, NCCL %d.%d.%d; %d device%s visible",
+        cuda_version(site.runtime, runtime), site.driver == 0 ? "none" : cuda_version(site.driver, driver),
+        site.cudnn / 10000, site.cudnn % 10000 / 100, site.cudnn % 100, site.nccl / 10000, nccl / 100, nccl % 100,
+        site.devices, site.devices == 1 ? "" : "s");
+    if (site.bf16_refused != NULL)
+        add(f, "cudnn", WARNING, "cuDNN %d.%d.%d: %s", site.cudnn / 10000, site.cudnn % 10000 / 100, site.cudnn % 100,
+            site.bf16_refused);
+    for (int i = 0; i < site.devices; i++) {
+        dg_cuda_site_device(i, text, sizeof text);
+        add(f, "gpu", FINE, "%s", text);
+    }
+}
+
 static void look_at_launcher(const dg_comm *comm, findings *f)
 {
     char list[FINDING_TEXT / 2] = "";
@@ -328,6 +356,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
         look_at_launcher(env->comm, f);
         look_at_locks(s.folder, f);
         look_at_system(s.folder, f);
+        look_at_gpus(f);
         look_at_libraries(f);
         DG_TRY_GOTO(status, answer(env, &s, f), cleanup);
     }

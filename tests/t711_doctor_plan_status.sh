@@ -27,6 +27,12 @@ clean env SLURM_JOB_ID=7 SLURM_NTASKS=1 SLURM_MPI_TYPE=pmix_v4 "$program" doctor
 grep -q '^warning *launcher .*Slurm job ranks are started with srun.*SLURM_MPI_TYPE=pmix_v4' slurm.out.json || bad "$(cat slurm.out.json)"
 out=$("$program" doctor --folder /nowhere 2>&1); code=$?
 [ $code = 1 ] && grep -q '^failed *files .*/nowhere' <<<"$out" || bad "doctor of a missing folder: $code $out"
+# A CUDA build starts without a driver: nothing of the driver is linked, and doctor says what is missing.
+if "$program" --version | grep -q '^ *cudnn '; then
+    ! ldd "$program" | grep -qE 'libcuda\.|libnvidia' || bad "the driver is linked: $(ldd "$program")"
+    "$program" doctor | grep -qE '^ok *cuda *CUDA [0-9.]* \(driver: (none|[0-9.]*)\), cuDNN [0-9.]*, NCCL ' || bad "doctor of a CUDA build"
+    [ -e /proc/driver/nvidia/version ] || "$program" doctor | grep -q 'backend *cuda: no NVIDIA driver is loaded' || bad "doctor without a driver"
+fi
 [ -z "$(ls -A | grep -v json)" ] || bad "doctor leaves files: $(ls -A)"
 
 small="--channels 3 --gflops 100 --set model.base=8 --set model.levels=2 --set data.patch=[16,16,16] --set train.backend=ref"

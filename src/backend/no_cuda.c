@@ -6,7 +6,8 @@
 
 static const char *unavailable(void)
 {
-    return "this version does not link the CUDA backend into the program yet: choose backend onednn";
+    return "this build has no CUDA backend: install the CUDA toolkit, cuDNN 9 and NCCL, then configure with "
+           "-DDG_WITH_CUDA=ON";
 }
 
 const dg_backend_ops dg_backend_cuda = {.name = "cuda", .unavailable = unavailable};

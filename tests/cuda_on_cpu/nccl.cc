@@ -85,6 +85,12 @@ static bool check_mpi(ncclComm_t comm, int code, const char *what)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+ncclResult_t ncclGetVersion(int *version)
+{
+    *version = 22809;
+    return ncclSuccess;
+}
+
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
 {
     memset(id, 0, sizeof *id);

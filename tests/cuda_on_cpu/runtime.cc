@@ -279,8 +279,11 @@ cudaError_t cudaGetLastError(void)
     return error;
 }
 
+enum { DRIVER = 13000 }; /* the CUDA version that the stand-in is, 1000 major + 10 minor */
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
+    if (environment("DG_STANDIN_DRIVER", DRIVER) < DRIVER) return give(cudaErrorInsufficientDriver);
     *count = self().devices;
     return self().devices > 0 ? cudaSuccess : give(cudaErrorNoDevice);
 }
@@ -303,7 +306,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "standin-gpu-%d", self().physical[(size_t)device] % 10);
     p->totalGlobalMem = (size_t)environment("DG_STANDIN_MEMORY_MB", 4096) << 20;
     p->sharedMemPerBlock = 48 * 1024;
-    p->major = 9;
+    p->major = (int)environment("DG_STANDIN_SM", 90) / 10;
+    p->minor = (int)environment("DG_STANDIN_SM", 90) % 10;
     p->multiProcessorCount = 4;
     p->pciBusID = device + 1;
     p->memoryBusWidth = 384;
@@ -311,12 +315,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 }
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = self().devices > 0 ? 13000 : 0;
+    *version = (int)environment("DG_STANDIN_DRIVER", DRIVER);
     return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    *version = 13000;
+    *version = DRIVER;
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetPCIBusId(char *id, int length, int device)

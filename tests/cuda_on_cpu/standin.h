@@ -1,7 +1,8 @@
 /* standin.h - controls of the stand-in GPU for tests, and what its parts (runtime, cuDNN, NCCL) share.
  *
  * Environment, read once: DG_STANDIN_DEVICES (0..8, default 1; CUDA_VISIBLE_DEVICES picks among them),
- * DG_STANDIN_MEMORY_MB (of each device, default 4096),
+ * DG_STANDIN_MEMORY_MB (of each device, default 4096), DG_STANDIN_SM (compute capability x 10, default 90),
+ * DG_STANDIN_DRIVER (CUDA version of the driver, default 13000; 0: none), DG_STANDIN_CUDNN_VERSION (default 91900),
  * DG_STANDIN_ORDER (lazy: a stream runs only when waited for and others only as far as it asks for by events, the
  * default; others: before a stream that is waited for, all that other streams can do; random:SEED: whichever),
  * DG_STANDIN_FAULT (launch:N, malloc:N, copy:N: the Nth such call from now fails as a GPU would make it fail;

@@ -57,6 +57,7 @@ typedef struct ncclConfig_t {
         sizeof(ncclConfig_t), 0xcafebeefu, NCCL_CONFIG_UNDEF_INT, \
     }
 
+ncclResult_t ncclGetVersion(int *version);
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id);
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config);
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error);
