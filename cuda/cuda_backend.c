@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BLOCKS_FIRST = 256, SUMS = 1024 };
+enum { BLOCKS_FIRST = 256 };
 
 dg_status dg_cuda_check(cudaError_t error, const char *call)
 {
@@ -166,7 +166,7 @@ static dg_status open_device(cuda_backend *backend)
     DG_CUDA(cudaMallocHost(&backend->staging, CUDA_STAGING_BYTES));
     DG_CUDNN(cudnnCreate(&backend->cudnn));
     DG_CUDNN(cudnnSetStream(backend->cudnn, backend->stream));
-    DG_TRY(cuda_alloc(&backend->head, SUMS * (int64_t)sizeof(double), "sums of the CUDA backend", &sums));
+    DG_TRY(cuda_alloc(&backend->head, (int64_t)sizeof(double), "sum of the CUDA backend", &sums));
     backend->sums = sums;
     snprintf(backend->head.description, sizeof backend->head.description, "%.80s (sm_%d%d), cuDNN %zu", properties.name,
              properties.major, properties.minor, cudnnGetVersion());
@@ -345,22 +345,11 @@ static dg_status attention_backward(dg_backend *backend, int heads, const dg_ten
     return DG_OK;
 }
 
-static dg_status loss(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                      const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms)
+static dg_status loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                      void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate)
 {
-    double *scratch, total[SUMS];
-    DG_TRY(dg_arguments_loss(y, target, dy, terms));
-    const int64_t sums = y->n * DG_CUDA_LOSS_SUMS;
-    if (sums > SUMS)
-        return DG_FAIL(DG_ERR_UNSUPPORTED, "a batch of %lld samples: the CUDA backend sums losses of at most %d",
-                       (long long)y->n, SUMS / DG_CUDA_LOSS_SUMS);
-    DG_TRY(cuda_scratch(cuda_of(backend), dg_cuda_loss_scratch(y->n) * (int64_t)sizeof(double), &scratch));
-    DG_CUDA(dg_cuda_loss(stream_of(backend), desc, y, target, mask, grad_scale, dy, cuda_of(backend)->sums, scratch));
-    DG_TRY(download(backend, total, cuda_of(backend)->sums, sums * (int64_t)sizeof(double)));
-    for (int64_t n = 0; n < y->n; n++) {
-        const double *sum = total + n * DG_CUDA_LOSS_SUMS;
-        for (int k = 0; k < DG_LOSS_TERMS; k++) terms[n * DG_LOSS_TERMS + k] = sum[0] > 0 ? sum[k + 1] / sum[0] : 0;
-    }
+    DG_TRY(dg_arguments_loss(term, batch, weight, value, dy));
+    DG_CUDA(dg_cuda_loss(stream_of(backend), term, batch, weight, workspace, value, stride, dy, accumulate));
     return DG_OK;
 }
 
@@ -444,6 +433,7 @@ const dg_backend_ops dg_backend_cuda = {
     .linear_backward = linear_backward,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
+    .loss_workspace = dg_cuda_loss_workspace,
     .loss = loss,
     .fill = fill,
     .axpy = axpy,

@@ -23,7 +23,7 @@ typedef struct cuda_backend {
     int64_t scratch_bytes;
     cuda_block *blocks; /* [block_room] what was allocated, so that free knows its size */
     int64_t block_count, block_room;
-    double *sums;  /* device: results of sums and losses on their way to the host */
+    double *sums;  /* device: the result of a sum on its way to the host */
     void *staging; /* pinned host memory of CUDA_STAGING_BYTES: pageable memory passes through it */
 } cuda_backend;
 

@@ -59,11 +59,10 @@ cudaError_t dg_cuda_attention_forward(cudaStream_t stream, int heads, const dg_t
 cudaError_t dg_cuda_attention_backward(cudaStream_t stream, int heads, const dg_tensor *qkv, const dg_tensor *dy,
                                        const dg_tensor *dqkv, float *scratch);
 
-/* loss.cu: totals[n][DG_CUDA_LOSS_SUMS] (device, double): counted voxels, sums of the terms. */
-enum { DG_CUDA_LOSS_SUMS = DG_LOSS_TERMS + 1 };
-int64_t dg_cuda_loss_scratch(int64_t n); /* doubles */
-cudaError_t dg_cuda_loss(cudaStream_t stream, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                         const uint8_t *mask, double grad_scale, const dg_tensor *dy, double *totals, double *scratch);
+/* loss.cu. The workspace is the caller's: a captured step finds it again. */
+int64_t dg_cuda_loss_workspace(const dg_loss_term *term, const dg_tensor *y); /* bytes */
+cudaError_t dg_cuda_loss(cudaStream_t stream, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                         void *workspace, double *value, int64_t stride, const dg_tensor *dy, bool accumulate);
 
 /* flat.cu: f32 buffers. sum_squares leaves its result in *sum (device); scratch: DG_CUDA_SUM_SCRATCH doubles. */
 enum { DG_CUDA_SUM_SCRATCH = 512 };

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench_impl.h"
 
+#include "dg_loss.h"
 #include "dg_mem.h"
 #include "dg_optim.h"
 #include "dg_plan.h"
@@ -19,6 +20,7 @@ typedef struct network {
     dg_backend *backend;
     dg_plan *plan;
     dg_optim *optim;
+    dg_loss *loss;
     dg_reducer *reducer;
     void *weights, *gradients, *target;
     int64_t passes, samples; /* of this rank in a step, and in a pass */
@@ -29,6 +31,7 @@ static void release(network *w)
 {
     dg_reducer_destroy(&w->reducer);
     dg_optim_destroy(&w->optim);
+    dg_loss_destroy(&w->loss);
     dg_plan_destroy(&w->plan);
     if (w->backend != NULL) {
         w->backend->ops->free(w->backend, w->weights);
@@ -82,6 +85,8 @@ static dg_status create_training(network *w)
 {
     const dg_optim_config optim = {
         .kind = DG_OPTIM_ADAMW, .lr = 1e-4, .weight_decay = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    const dg_loss_config loss = {
+        .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1.0, 0.1}};
     const int64_t bytes = w->model->params.total * (int64_t)sizeof(float);
     dg_tensor target = dg_plan_output(w->plan);
     DG_TRY(dg_optim_create(&optim, &w->model->params, w->backend, &w->optim));
@@ -89,6 +94,7 @@ static dg_status create_training(network *w)
                                   &w->target));
     target.data = w->target;
     DG_TRY(fill_tensor(w->backend, &target));
+    DG_TRY(dg_loss_create(&loss, w->backend, &target, &w->loss));
     if (w->comm == NULL) return w->backend->ops->alloc(w->backend, bytes, "gradients", &w->gradients);
     return dg_reducer_create(w->comm, w->backend, (dg_reduction)w->settings->reduction, w->model->params.total,
                              w->settings->batch, 0, &w->reducer);
@@ -117,12 +123,11 @@ static dg_status create_parts(const dg_job_env *env, network *w)
 /* One pass forward, loss and backward into `gradients`. */
 static dg_status pass(network *w, float *gradients, bool last)
 {
-    const dg_loss_desc loss = {.mse = 1.0, .negative = 0.1};
-    double terms[64 * DG_LOSS_TERMS];
-    dg_tensor y = dg_plan_output(w->plan), dy = dg_plan_output_gradient(w->plan), target = y;
-    target.data = w->target;
+    dg_tensor dy = dg_plan_output_gradient(w->plan);
+    dg_loss_batch batch = {.y = dg_plan_output(w->plan), .target = dg_plan_output(w->plan)};
+    batch.target.data = w->target;
     DG_TRY(dg_plan_forward(w->plan, NULL));
-    DG_TRY(w->backend->ops->loss(w->backend, &loss, &y, &target, NULL, 1.0, &dy, terms));
+    DG_TRY(dg_loss_evaluate(w->loss, &batch, &dy));
     return dg_plan_backward(w->plan, gradients, w->reducer != NULL && last ? dg_reducer_ready : NULL, w->reducer, NULL);
 }
 

@@ -145,7 +145,7 @@ static void check_input_gradient(test *t, test_net *net)
 /* Forward, loss and backward of a training plan. */
 static void check_training(test *t, const golden_array *x)
 {
-    const dg_loss_desc mse = {.mse = 1.0};
+    const dg_loss_config mse = {.count = 1, .term = {{.kind = DG_LOSS_MSE}}, .weight = {1.0}};
     test_net net = open_net(t, x, true, false);
     golden_array target = golden_read_f32(t->file, "in/target"), wanted = golden_read_f64(t->file, "out/loss");
     set_input(t, &net, "in/x", "in/constraints");

@@ -33,9 +33,19 @@ static const test_case CASES[] = {
     {"linear", TEST_LINEAR, .x = {3, 1, 1, 1, 5}, .cout = 4, .bias = true},
     {"linear without bias", TEST_LINEAR, .x = {1, 1, 1, 1, 7}, .cout = 3, .pad_x = 2},
     {"attention", TEST_ATTENTION, .x = {2, 2, 1, 3, 8}, .heads = 2, .pad_x = 1, .pad_y = 2},
-    {"mse", TEST_LOSS, .x = {2, 2, 3, 2, 1}, .loss = {.mse = 1}},
-    {"all losses", TEST_LOSS, .x = {3, 2, 3, 2, 1}, .loss = {.mse = 0.7, .mae = 1.1, .negative = 0.3}, .mask = true,
-     .pad_x = 2, .pad_y = 1},
+    {"mse", TEST_LOSS, .x = {2, 2, 3, 2, 1}, .loss = {.kind = DG_LOSS_MSE}},
+    {"mae", TEST_LOSS, .x = {3, 2, 3, 2, 1}, .loss = {.kind = DG_LOSS_MAE}, .mask = true, .pad_x = 2, .pad_y = 1},
+    {"negative", TEST_LOSS, .x = {3, 2, 3, 2, 1}, .loss = {.kind = DG_LOSS_NEGATIVE}, .mask = true},
+    {"huber", TEST_LOSS, .x = {2, 2, 3, 4, 1}, .loss = {.kind = DG_LOSS_HUBER, .delta = 0.75f}},
+    {"poisson", TEST_LOSS, .x = {2, 2, 3, 4, 1}, .loss = {.kind = DG_LOSS_POISSON, .eps = 0.25f}, .mask = true},
+    {"structure", TEST_LOSS, .x = {2, 2, 3, 4, 1}, .mask = true,
+     .loss = {.kind = DG_LOSS_STRUCTURE,
+              .inside = 1,
+              .near = 6,
+              .weight_inside = 2,
+              .weight_near = 1.5f,
+              .weight_else = 0.5f}},
+    {"asymmetric", TEST_LOSS, .x = {2, 2, 3, 4, 1}, .loss = {.kind = DG_LOSS_ASYMMETRIC, .inside = 5, .ratio = 3}},
 };
 
 /* Moves inputs away from where the operation has a kink or a jump. */
@@ -90,7 +100,7 @@ static void fill_buffers(test_op *op, float value)
 /* Has an operation a way to add to the gradient of input i? */
 static bool accumulates(const test_op *op, int i)
 {
-    return i == 0 && op->desc.kind != TEST_LOSS && op->desc.kind != TEST_ATTENTION;
+    return i == 0 && op->desc.kind != TEST_ATTENTION;
 }
 
 static void check_case(test_scope *scope, const test_case *desc, uint64_t seed)

@@ -49,18 +49,31 @@ static void check_loss(test_scope *s)
     dg_tensor dy = test_tensor(s, DG_F32, (test_shape){2, 1, 1, 4, 1}, 0, (float[]){9, 9, 9, 9, 9, 9, 9, 9});
     const uint8_t host[8] = {1, 1, 1, 0, 0, 0, 0, 0};
     uint8_t *mask = (uint8_t *)test_buffer(s, NULL, 2);
-    const dg_loss_desc desc = {.mse = 1, .mae = 10, .negative = 100};
-    double terms[2 * DG_LOSS_TERMS];
-    DG_CHECK_OK(s->ops->upload(s->backend, mask, host, 8));
-    DG_CHECK_OK(s->ops->loss(s->backend, &desc, &y, &t, mask, 3.0, &dy, terms));
+    const dg_loss_kind kinds[3] = {DG_LOSS_MSE, DG_LOSS_MAE, DG_LOSS_NEGATIVE};
+    const float weights[3] = {3, 30, 300};
     const double wanted[6] = {5.0 / 3, 1, 2.0 / 3, 0, 0, 0};
-    for (int i = 0; i < 6; i++) DG_CHECK_NEAR(terms[i], wanted[i], 1e-6);
+    double got[6];
+    float *weight = test_buffer(s, weights, 3);
+    double *value = (double *)test_buffer(s, NULL, 12);
+    dg_loss_batch batch = {.y = y, .target = t, .mask = mask};
+    DG_CHECK_OK(s->ops->upload(s->backend, mask, host, 8));
+    for (int k = 0; k < 3; k++) {
+        const dg_loss_term term = {.kind = kinds[k]};
+        void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&term, &y) / 4 + 1);
+        DG_CHECK_OK(s->ops->loss(s->backend, &term, &batch, weight + k, workspace, value + k, 3, &dy, k > 0));
+    }
+    DG_CHECK_OK(s->ops->download(s->backend, got, value, sizeof got));
+    for (int i = 0; i < 6; i++) DG_CHECK_NEAR(got[i], wanted[i], 1e-6);
     const float gradient[8] = {2 + 10, -4 - 10 - 100, 0, 0, 0, 0, 0, 0}; /* times 3 over 3 voxels; kinks give 0 */
     float *d = test_tensor_get(s, &dy);
     for (int i = 0; i < 8; i++) DG_CHECK_NEAR(d[i], gradient[i], 1e-5);
-    DG_CHECK_OK(s->ops->loss(s->backend, &desc, &y, &t, NULL, 1.0, NULL, terms));
-    DG_CHECK_NEAR(terms[0], 86.0 / 4, 1e-5);
-    DG_CHECK_NEAR(terms[4], 1, 1e-6);
+    const dg_loss_term mse = {.kind = DG_LOSS_MSE};
+    batch.mask = NULL;
+    void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&mse, &y) / 4 + 1);
+    DG_CHECK_OK(s->ops->loss(s->backend, &mse, &batch, NULL, workspace, value, 1, NULL, false));
+    DG_CHECK_OK(s->ops->download(s->backend, got, value, 2 * sizeof got[0]));
+    DG_CHECK_NEAR(got[0], 86.0 / 4, 1e-5);
+    DG_CHECK_NEAR(got[1], 1, 1e-6);
     free(d);
 }
 

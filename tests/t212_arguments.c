@@ -71,8 +71,10 @@ static void check_others(test_scope *s)
     dg_tensor x = make(s, 1, 2, 4, 2, 6), y = make(s, 1, 1, 2, 1, 6), one = make(s, 1, 2, 4, 2, 1);
     dg_tensor row = make(s, 2, 1, 1, 1, 5), out = make(s, 3, 1, 1, 1, 4), bad = x;
     float *v = test_buffer(s, NULL, 64);
-    double terms[DG_LOSS_TERMS];
-    const dg_loss_desc loss = {.mse = 1};
+    double *value = (double *)test_buffer(s, NULL, 2);
+    const dg_loss_term loss = {.kind = DG_LOSS_MSE}, structure = {.kind = DG_LOSS_STRUCTURE},
+                       wrong = {.kind = DG_LOSS_KINDS};
+    const dg_loss_batch wide = {.y = x, .target = x}, good = {.y = one, .target = one};
     bad.pitch = 5;
     DG_CHECK_FAILS(s->ops->act_forward(s->backend, DG_ACT_RELU, 0, &x, &y), DG_ERR_INTERNAL, "tensor y is");
     DG_CHECK_FAILS(s->ops->act_forward(s->backend, DG_ACT_RELU, 0, &bad, &x), DG_ERR_INTERNAL, "not a valid view");
@@ -87,8 +89,13 @@ static void check_others(test_scope *s)
     DG_CHECK_FAILS(s->ops->linear_forward(s->backend, &row, NULL, v, &row), DG_ERR_INTERNAL, "w is missing");
     DG_CHECK_FAILS(s->ops->attention_forward(s->backend, 1, &x, &x), DG_ERR_INTERNAL, "tensor qkv");
     DG_CHECK_FAILS(s->ops->attention_forward(s->backend, 4, &x, &y), DG_ERR_INTERNAL, "attention");
-    DG_CHECK_FAILS(s->ops->loss(s->backend, &loss, &x, &x, NULL, 1, NULL, terms), DG_ERR_INTERNAL, "loss: tensor");
-    DG_CHECK_FAILS(s->ops->loss(s->backend, &loss, &one, &one, NULL, 1, NULL, NULL), DG_ERR_INTERNAL, "terms");
+    DG_CHECK_FAILS(s->ops->loss(s->backend, &loss, &wide, v, v, value, 1, NULL, false), DG_ERR_INTERNAL,
+                   "loss: tensor");
+    DG_CHECK_FAILS(s->ops->loss(s->backend, &loss, &good, v, v, NULL, 1, NULL, false), DG_ERR_INTERNAL, "value");
+    DG_CHECK_FAILS(s->ops->loss(s->backend, &loss, &good, NULL, v, value, 1, &one, false), DG_ERR_INTERNAL, "weight");
+    DG_CHECK_FAILS(s->ops->loss(s->backend, &structure, &good, v, v, value, 1, NULL, false), DG_ERR_INTERNAL,
+                   "regions");
+    DG_CHECK_FAILS(s->ops->loss(s->backend, &wrong, &good, v, v, value, 1, NULL, false), DG_ERR_INTERNAL, "no kind");
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include "dg_bf16.h"
 #include "dg_check.h"
 #include "dg_update.h"
+#include "dg_loss_point.h"
 #include "dg_voxel.h"
 
 /* Every bf16 value survives; every f32 goes to the nearest, ties to the even one. */
@@ -40,11 +41,38 @@ static void check_activations(void)
     }
     DG_CHECK(dg_silu(-200) == 0 && dg_silu(200) == 200 && dg_sigmoid(-200) == 0);
     DG_CHECK(isnan(dg_relu(NAN)) && isnan(dg_silu(NAN)) && isnan(dg_leaky_relu(NAN, 0.1f)));
-    DG_CHECK(dg_relu_derivative(0) == 0 && dg_absolute_error_derivative(2, 2) == 0 &&
-             dg_negative_part_derivative(0) == 0);
-    DG_CHECK(dg_absolute_error_derivative(3, 2) == 1 && dg_absolute_error_derivative(1, 2) == -1);
-    DG_CHECK(dg_squared_error(1, 3) == 4 && dg_squared_error_derivative(1, 3) == -4 && dg_absolute_error(1, 3) == 2);
-    DG_CHECK(dg_negative_part(-2) == 2 && dg_negative_part(2) == 0 && dg_negative_part_derivative(-2) == -1);
+    DG_CHECK(dg_relu_derivative(0) == 0);
+}
+
+static void check_point(dg_loss_term term, float y, float t, uint32_t regions, double value, double slope)
+{
+    DG_CHECK_NEAR(dg_point_value(&term, y, t, regions), value, 1e-6);
+    DG_CHECK_NEAR(dg_point_slope(&term, y, t, regions), slope, 1e-6);
+}
+
+static void check_losses(void)
+{
+    const dg_loss_term huber = {.kind = DG_LOSS_HUBER, .delta = 2}, poisson = {.kind = DG_LOSS_POISSON, .eps = 0.5f};
+    const dg_loss_term structure = {
+        .kind = DG_LOSS_STRUCTURE, .inside = 1, .near = 2, .weight_inside = 5, .weight_near = 3, .weight_else = 1};
+    const dg_loss_term asymmetric = {.kind = DG_LOSS_ASYMMETRIC, .inside = 2, .ratio = 3};
+    check_point((dg_loss_term){.kind = DG_LOSS_MSE}, 1, 3, 0, 4, -4);
+    check_point((dg_loss_term){.kind = DG_LOSS_MAE}, 1, 3, 0, 2, -1);
+    check_point((dg_loss_term){.kind = DG_LOSS_MAE}, 2, 2, 0, 0, 0);
+    check_point((dg_loss_term){.kind = DG_LOSS_NEGATIVE}, -2, 0, 0, 2, -1);
+    check_point((dg_loss_term){.kind = DG_LOSS_NEGATIVE}, 0, 0, 0, 0, 0);
+    check_point(huber, 3, 1, 0, 2, 2);
+    check_point(huber, -4, 1, 0, 2 * (5 - 1), -2);
+    check_point(poisson, 2, 1, 0, 1 - log(2), 0.5);
+    check_point(poisson, 1, 1, 0, 0, 0);
+    check_point(poisson, 0.25f, 1, 0, -0.5 + log(2) + 0.25, -1); /* the tangent at eps */
+    check_point(poisson, 0.25f, 0, 0, 0.25, 1);
+    check_point(structure, 1, 3, 3, 20, -20);
+    check_point(structure, 1, 3, 2, 12, -12);
+    check_point(structure, 1, 3, 4, 4, -4);
+    check_point(asymmetric, 1, 3, 2, 12, -12);
+    check_point(asymmetric, 3, 1, 2, 4, 4);
+    DG_CHECK(dg_point_counts(&asymmetric, 6) && !dg_point_counts(&asymmetric, 5) && dg_point_counts(&huber, 0));
 }
 
 /* Against the published formulas in double, over 50 steps of a varying gradient. */
@@ -78,6 +106,7 @@ int main(void)
 {
     check_bf16();
     check_activations();
+    check_losses();
     check_updates();
     return 0;
 }

@@ -4,7 +4,8 @@
 #include "dg_check.h"
 #include "test_net.h"
 
-static const dg_loss_desc LOSS = {.mse = 1.0, .negative = 0.1};
+static const dg_loss_config LOSS = {
+    .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1.0, 0.1}};
 
 typedef struct result {
     double loss;

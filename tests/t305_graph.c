@@ -6,7 +6,7 @@
 #include "dg_mem.h"
 #include "test_net.h"
 
-static const dg_loss_desc LOSS = {.mse = 1.0};
+static const dg_loss_config LOSS = {.count = 1, .term = {{.kind = DG_LOSS_MSE}}, .weight = {1.0}};
 enum { C = 4 };
 
 /* y = psi-gated skip: sigmoid(psi(relu(W_skip e + W_gate up))). */

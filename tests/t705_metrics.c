@@ -82,13 +82,16 @@ static void test_events(const char *folder)
     unlink(path);
 }
 
+static const char PARTS[3][DG_METRICS_NAME] = {"mse", "term_dvh", "sigma_dvh"};
+static const double PART[3] = {0.25, 0.5, 0};
+
 static dg_metrics_row row_of(int64_t step)
 {
     return (dg_metrics_row){.step = step,
                             .seconds = (double)step,
                             .lr = 1e-3,
                             .loss = 0.5,
-                            .term = {0.25, 0.5, 0},
+                            .part = PART,
                             .grad_norm = 2,
                             .samples_per_s = 4,
                             .validated = step == 4,
@@ -101,21 +104,21 @@ static void test_csv(const char *folder)
     char path[DG_PATH_MAX], *text;
     int64_t length;
     DG_CHECK_OK(dg_path_join(path, folder, "metrics.csv"));
-    DG_CHECK_OK(dg_metrics_create(folder, 0, &metrics));
+    DG_CHECK_OK(dg_metrics_create(folder, 0, PARTS, 3, &metrics));
     for (int64_t step = 1; step <= 6; step++) {
         dg_metrics_row row = row_of(step);
         DG_CHECK_OK(dg_metrics_add(metrics, &row));
     }
     dg_metrics_destroy(&metrics);
-    DG_CHECK_OK(dg_metrics_create(folder, 4, &metrics)); /* resumed at step 4: rows 5 and 6 never were */
+    DG_CHECK_OK(dg_metrics_create(folder, 4, PARTS, 3, &metrics)); /* resumed at step 4: rows 5 and 6 never were */
     dg_metrics_row row = row_of(5);
     DG_CHECK_OK(dg_metrics_add(metrics, &row));
     row = (dg_metrics_row){.step = 5, .seconds = 5.5, .untrained = true, .validated = true, .scores = {1, 2, NAN}};
     DG_CHECK_OK(dg_metrics_add(metrics, &row)); /* the validation that ends a run */
     dg_metrics_destroy(&metrics);
     DG_CHECK_OK(dg_file_read(path, "metrics.csv", 1 << 20, &text, &length));
-    DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,mae,negative,grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,"
-                          "val_dose_score\n"
+    DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,term_dvh,sigma_dvh,grad_norm,samples_per_s,val_mae_gy,"
+                          "val_mae_ptv_gy,val_dose_score\n"
                           "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
                           "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
                           "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"

@@ -33,10 +33,12 @@ test_results test_results_run(test_scope *scope, const test_case *desc, dg_dtype
     if (desc->kind != TEST_LOSS) keep_tensor(&r, "y", scope, &op.y);
     if (op.stats_count > 0)
         test_results_keep(&r, "stats", test_buffer_get(scope, op.stats, op.stats_count), op.stats_count, false);
-    if (op.terms != NULL) {
-        float *terms = test_floats(desc->x.n * DG_LOSS_TERMS);
-        for (int64_t i = 0; i < desc->x.n * DG_LOSS_TERMS; i++) terms[i] = (float)op.terms[i];
-        test_results_keep(&r, "terms", terms, desc->x.n * DG_LOSS_TERMS, false);
+    if (desc->kind == TEST_LOSS) {
+        float *kept = test_floats(desc->x.n);
+        double *value = test_op_values(&op);
+        for (int64_t i = 0; i < desc->x.n; i++) kept[i] = (float)value[i];
+        free(value);
+        test_results_keep(&r, "value", kept, desc->x.n, false);
     }
     test_op_backward(&op, false);
     for (int i = 0; i < TEST_INPUTS; i++)

@@ -86,32 +86,41 @@ void test_net_input(test_net *net, const float *x, const float *constraints)
 }
 
 /* Loss of the present output, dy (NULL: not wanted), terms. */
-static double evaluate(test_net *net, const dg_loss_desc *loss, const float *target, dg_tensor *dy, double *terms)
+static double evaluate(test_net *net, const dg_loss_config *config, const float *target, dg_tensor *dy, double *terms)
 {
-    dg_tensor y = dg_plan_output(net->plan);
-    double *sample = calloc((size_t)y.n * DG_LOSS_TERMS, sizeof *sample), sum[DG_LOSS_TERMS] = {0};
+    dg_loss_batch batch = {.y = dg_plan_output(net->plan)};
+    dg_loss *loss = NULL;
     void *data = NULL;
-    dg_tensor t = y;
-    const int64_t bytes = y.n * dg_tensor_voxels(&y) * y.c * (int64_t)sizeof *target;
-    DG_CHECK(sample != NULL);
+    const int64_t n = batch.y.n, bytes = n * dg_tensor_voxels(&batch.y) * batch.y.c * (int64_t)sizeof *target;
+    double *value = calloc((size_t)(n * config->count), sizeof *value), sum = 0;
+    DG_CHECK(value != NULL);
     DG_CHECK_OK(net->scope.ops->alloc(net->scope.backend, bytes, "target", &data));
     DG_CHECK_OK(net->scope.ops->upload(net->scope.backend, data, target, bytes));
-    t.data = data;
-    DG_CHECK_OK(net->scope.ops->loss(net->scope.backend, loss, &y, &t, NULL, 1.0 / (double)y.n, dy, sample));
-    for (int64_t i = 0; i < y.n * DG_LOSS_TERMS; i++) sum[i % DG_LOSS_TERMS] += sample[i] / (double)y.n;
-    if (terms != NULL) memcpy(terms, sum, sizeof sum);
+    batch.target = batch.y;
+    batch.target.data = data;
+    DG_CHECK_OK(dg_loss_create(config, net->scope.backend, &batch.y, &loss));
+    DG_CHECK_OK(dg_loss_set_weights(loss, config->weight, 1.0 / (double)n));
+    DG_CHECK_OK(dg_loss_evaluate(loss, &batch, dy));
+    DG_CHECK_OK(dg_loss_read(loss, value));
+    for (int k = 0; k < config->count; k++) {
+        double mean = 0;
+        for (int64_t i = 0; i < n; i++) mean += value[i * config->count + k] / (double)n;
+        if (terms != NULL) terms[k] = mean;
+        sum += config->weight[k] * mean;
+    }
+    dg_loss_destroy(&loss);
     net->scope.ops->free(net->scope.backend, data);
-    free(sample);
-    return loss->mse * sum[0] + loss->mae * sum[1] + loss->negative * sum[2];
+    free(value);
+    return sum;
 }
 
-double test_net_loss(test_net *net, const dg_loss_desc *loss, const float *target)
+double test_net_loss(test_net *net, const dg_loss_config *loss, const float *target)
 {
     DG_CHECK_OK(dg_plan_forward(net->plan, NULL));
     return evaluate(net, loss, target, NULL, NULL);
 }
 
-double test_net_step(test_net *net, const dg_loss_desc *loss, const float *target, double *terms)
+double test_net_step(test_net *net, const dg_loss_config *loss, const float *target, double *terms)
 {
     dg_tensor dy = dg_plan_output_gradient(net->plan);
     DG_CHECK_OK(net->scope.ops->fill(net->scope.backend, net->gradients, net->total, 0.0f));

@@ -3,6 +3,7 @@
 #ifndef TEST_NET_H
 #define TEST_NET_H
 
+#include "dg_loss.h"
 #include "dg_plan.h"
 #include "test_tensor.h"
 
@@ -26,12 +27,12 @@ float *test_net_random_weights(const dg_param_table *table, uint64_t seed);
 
 /* Input and conditioning from PyTorch layout: x (n,c,z,y,x), constraints (n,k) or NULL. */
 void test_net_input(test_net *net, const float *x, const float *constraints);
-/* Zeroes the gradients, runs forward, the loss of sum_i term / n against `target` (n,1,z,y,x) and backward; the loss.
- * terms: DG_LOSS_TERMS means over the batch, may be NULL. */
-double test_net_step(test_net *net, const dg_loss_desc *loss, const float *target, double *terms);
+/* Zeroes the gradients, runs forward, the loss (mean over samples) against `target` (n,1,z,y,x) and backward; the loss.
+ * terms: [loss->count] means over the batch, may be NULL. */
+double test_net_step(test_net *net, const dg_loss_config *loss, const float *target, double *terms);
 
 /* Forward and loss alone. */
-double test_net_loss(test_net *net, const dg_loss_desc *loss, const float *target);
+double test_net_loss(test_net *net, const dg_loss_config *loss, const float *target);
 
 /* (n,c,z,y,x) <-> [n,z,y,x,c]; free(). */
 float *test_channels_last(const float *from, test_shape shape);

@@ -74,23 +74,51 @@ static void create_norm(test_op *op, dg_dtype dtype, uint64_t seed)
     add_output(op, dtype, d->x, seed);
 }
 
+static void *upload(test_op *op, const void *host, int64_t bytes)
+{
+    void *memory = test_buffer(op->scope, NULL, (bytes + 3) / 4);
+    DG_CHECK_OK(op->scope->ops->upload(op->scope->backend, memory, host, bytes));
+    return memory;
+}
+
 static void create_loss(test_op *op, dg_dtype dtype, uint64_t seed)
 {
     const test_case *d = &op->desc;
     const int64_t count = test_count(d->x);
+    const float weight = (float)GRAD_SCALE;
     add_input(op, 0, dtype, d->x, d->pad_x, true, seed);
     add_input(op, 1, DG_F32, d->x, d->pad_y, false, seed);
-    op->terms = calloc((size_t)(d->x.n * DG_LOSS_TERMS), sizeof *op->terms);
-    DG_CHECK(op->terms != NULL);
-    if (!d->mask) return;
-    uint8_t *host = calloc((size_t)count, 1);
-    DG_CHECK(host != NULL);
+    op->weight = test_buffer(op->scope, &weight, 1);
+    op->value = (double *)test_buffer(op->scope, NULL, 2 * d->x.n);
+    const int64_t bytes = op->scope->ops->loss_workspace(&d->loss, &op->x[0]);
+    op->workspace = test_buffer(op->scope, NULL, (bytes + 3) / 4);
+    uint8_t *mask = calloc((size_t)count, 1);
+    uint32_t *regions = calloc((size_t)count, sizeof *regions);
+    DG_CHECK(mask != NULL && regions != NULL);
     /* The last of several samples has no voxel that counts. */
     const int64_t counted = d->x.n > 1 ? count / d->x.n * (d->x.n - 1) : count;
-    for (int64_t i = 0; i < counted; i++) host[i] = i % 3 != 1;
-    op->mask = (uint8_t *)test_buffer(op->scope, NULL, (count + 3) / 4);
-    DG_CHECK_OK(op->scope->ops->upload(op->scope->backend, op->mask, host, count));
-    free(host);
+    for (int64_t i = 0; i < counted; i++) mask[i] = i % 3 != 1;
+    for (int64_t i = 0; i < count; i++) regions[i] = (uint32_t)(i * 2654435761u >> 7);
+    if (d->mask) op->mask = upload(op, mask, count);
+    op->regions = upload(op, regions, count * (int64_t)sizeof *regions);
+    free(mask);
+    free(regions);
+}
+
+/* The term, and its gradient where dx is given. */
+static dg_status run_loss(test_op *op, dg_tensor *dx, bool accumulate)
+{
+    const dg_loss_batch batch = {.y = op->x[0], .target = op->x[1], .mask = op->mask, .regions = op->regions};
+    return op->scope->ops->loss(op->scope->backend, &op->desc.loss, &batch, op->weight, op->workspace, op->value, 1, dx,
+                                accumulate);
+}
+
+double *test_op_values(const test_op *op)
+{
+    double *value = calloc((size_t)op->desc.x.n, sizeof *value);
+    DG_CHECK(value != NULL);
+    DG_CHECK_OK(op->scope->ops->download(op->scope->backend, value, op->value, op->desc.x.n * (int64_t)sizeof *value));
+    return value;
 }
 
 test_op test_op_create(test_scope *scope, const test_case *desc, dg_dtype dtype, uint64_t seed)
@@ -141,7 +169,6 @@ void test_op_destroy(test_op *op)
     for (int i = 0; i < 2; i++)
         if (op->conv[i] != NULL) op->scope->ops->conv_destroy(op->scope->backend, op->conv[i]);
     free(op->dy_host);
-    free(op->terms);
     *op = (test_op){0};
 }
 
@@ -170,7 +197,7 @@ static dg_status run_forward(test_op *op)
     case TEST_RESIZE: return ops->resize_forward(backend, &op->x[0], &op->y);
     case TEST_LINEAR: return ops->linear_forward(backend, &op->x[0], op->p[0], op->p[1], &op->y);
     case TEST_ATTENTION: return ops->attention_forward(backend, d->heads, &op->x[0], &op->y);
-    case TEST_LOSS: return ops->loss(backend, &d->loss, &op->x[0], &op->x[1], op->mask, GRAD_SCALE, NULL, op->terms);
+    case TEST_LOSS: return run_loss(op, NULL, false);
     }
     return DG_ERR_INTERNAL;
 }
@@ -215,7 +242,7 @@ void test_op_backward(test_op *op, bool accumulate)
         DG_CHECK_OK(ops->linear_backward(backend, x, op->p[0], dy, dx, accumulate, op->dp[0], op->dp[1]));
         break;
     case TEST_ATTENTION: DG_CHECK_OK(ops->attention_backward(backend, d->heads, x, dy, dx)); break;
-    case TEST_LOSS: DG_CHECK_OK(ops->loss(backend, &d->loss, x, &op->x[1], op->mask, GRAD_SCALE, dx, op->terms)); break;
+    case TEST_LOSS: DG_CHECK_OK(run_loss(op, dx, accumulate)); break;
     }
 }
 
@@ -224,11 +251,9 @@ double test_op_objective(test_op *op)
     double sum = 0;
     test_op_forward(op);
     if (op->desc.kind == TEST_LOSS) {
-        const dg_loss_desc *w = &op->desc.loss;
-        for (int64_t n = 0; n < op->desc.x.n; n++) {
-            const double *term = op->terms + n * DG_LOSS_TERMS;
-            sum += GRAD_SCALE * (w->mse * term[0] + w->mae * term[1] + w->negative * term[2]);
-        }
+        double *value = test_op_values(op);
+        for (int64_t n = 0; n < op->desc.x.n; n++) sum += GRAD_SCALE * value[n];
+        free(value);
         return sum;
     }
     float *y = test_tensor_get(op->scope, &op->y);

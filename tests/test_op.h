@@ -32,7 +32,7 @@ typedef struct test_case {
     dg_activation act;  /* norm, act; slope 0.1 */
     int64_t oz, oy, ox; /* resize: size of the output */
     int heads;
-    dg_loss_desc loss;
+    dg_loss_term loss;
     bool mask;
 } test_case;
 
@@ -52,7 +52,10 @@ typedef struct test_op {
     int64_t stats_count;
     dg_conv *conv[2]; /* [accumulate_dx] */
     uint8_t *mask;
-    double *terms;
+    float *weight;     /* loss: 1.5 */
+    double *value;     /* loss: [n], backend memory */
+    void *workspace;   /* loss */
+    uint32_t *regions; /* loss: of every voxel */
 } test_op;
 
 /* Inputs are drawn from `seed`. */
@@ -63,8 +66,10 @@ void test_op_destroy(test_op *op);
 void test_op_forward(test_op *op);
 /* After forward. dx (=|+=), parameter gradients += what they held, film's "=". */
 void test_op_backward(test_op *op, bool accumulate);
-/* Forward, then sum dy * y (loss: the weighted loss with gradient scale 1.5). */
+/* Forward, then sum dy * y (loss: 1.5 times the sum of the values). */
 double test_op_objective(test_op *op);
+/* Values of a loss on the host, [n]; free(). */
+double *test_op_values(const test_op *op);
 /* "film" is written, other parameter gradients are added to. */
 bool test_op_param_is_set(const test_op *op, int param);
 

@@ -15,19 +15,31 @@
 
 enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
-static const char HEADER[] = "step,seconds,lr,loss,mse,mae,negative,grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,"
-                             "val_dose_score\n";
+static const char HEAD[] = "step,seconds,lr,loss";
+static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score\n";
+enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
 struct dg_metrics {
     FILE *csv;
     dg_tfevents *events;
     double flushed_s;
+    int parts;
+    char part_name[DG_METRICS_PARTS_MAX][DG_METRICS_NAME];
 };
 
-/* Keeps the header and the rows up to `step` of a run that goes on. */
-static dg_status trim(const char *path, int64_t step)
+static int64_t print_header(const dg_metrics *metrics, char text[HEADER_MAX])
 {
-    if (step == 0 || !dg_file_exists(path)) return dg_file_write(path, HEADER, (int64_t)sizeof HEADER - 1);
+    int length = snprintf(text, HEADER_MAX, "%s", HEAD);
+    for (int k = 0; k < metrics->parts; k++)
+        length += snprintf(text + length, (size_t)(HEADER_MAX - length), ",%s", metrics->part_name[k]);
+    return length + snprintf(text + length, (size_t)(HEADER_MAX - length), "%s", TAIL);
+}
+
+/* Keeps the header and the rows up to `step` of a run that goes on. */
+static dg_status trim(const dg_metrics *metrics, const char *path, int64_t step)
+{
+    char header[HEADER_MAX];
+    if (step == 0 || !dg_file_exists(path)) return dg_file_write(path, header, print_header(metrics, header));
     char *text = NULL;
     int64_t length = 0;
     DG_TRY(dg_file_read(path, "metrics.csv", CSV_LIMIT, &text, &length));
@@ -56,15 +68,26 @@ static dg_status failed(void)
     return DG_FAIL(DG_ERR_IO, "metrics.csv cannot be written: %s", strerror_r(errno, reason, sizeof reason));
 }
 
-dg_status dg_metrics_create(const char *folder, int64_t step, dg_metrics **out)
+static dg_status open_files(dg_metrics *metrics, const char *folder, int64_t step)
 {
     char path[DG_PATH_MAX];
-    dg_metrics *metrics;
     DG_TRY(dg_path_join(path, folder, "metrics.csv"));
-    DG_TRY(trim(path, step));
-    DG_TRY(DG_NEW(&metrics, 1, "metrics writer"));
+    DG_TRY(trim(metrics, path, step));
     metrics->csv = fopen(path, "ae");
-    dg_status status = metrics->csv != NULL ? dg_tfevents_create(folder, wall_time_s(), &metrics->events) : failed();
+    return metrics->csv != NULL ? dg_tfevents_create(folder, wall_time_s(), &metrics->events) : failed();
+}
+
+dg_status dg_metrics_create(const char *folder, int64_t step, const char (*part_name)[DG_METRICS_NAME], int parts,
+                            dg_metrics **out)
+{
+    dg_metrics *metrics;
+    if (parts > DG_METRICS_PARTS_MAX)
+        return DG_FAIL(DG_ERR_INTERNAL, "metrics.csv has room for %d parts of a loss, not %d", DG_METRICS_PARTS_MAX,
+                       parts);
+    DG_TRY(DG_NEW(&metrics, 1, "metrics writer"));
+    metrics->parts = parts;
+    memcpy(metrics->part_name, part_name, (size_t)parts * sizeof *part_name);
+    dg_status status = open_files(metrics, folder, step);
     if (status != DG_OK) dg_metrics_destroy(&metrics);
     *out = metrics;
     return status;
@@ -105,18 +128,24 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
         if (item[i].shown)
             DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
     }
+    for (int k = 0; k < metrics->parts && !row->untrained; k++) {
+        char tag[DG_METRICS_NAME + 8];
+        snprintf(tag, sizeof tag, "train/%s", metrics->part_name[k]);
+        DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, tag, (float)row->part[k]));
+    }
     return DG_OK;
 }
 
-static void put_training(FILE *csv, const dg_metrics_row *row)
+static void put_training(const dg_metrics *metrics, const dg_metrics_row *row)
 {
+    FILE *csv = metrics->csv;
     if (row->untrained) {
-        for (int k = 0; k < DG_LOSS_TERMS + 4; k++) fputc(',', csv);
+        for (int k = 0; k < metrics->parts + 4; k++) fputc(',', csv);
         return;
     }
     put_number(csv, row->lr);
     put_number(csv, row->loss);
-    for (int k = 0; k < DG_LOSS_TERMS; k++) put_number(csv, row->term[k]);
+    for (int k = 0; k < metrics->parts; k++) put_number(csv, row->part[k]);
     put_number(csv, row->grad_norm);
     fprintf(csv, ",%.3f", row->samples_per_s);
 }
@@ -125,7 +154,7 @@ dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
 {
     FILE *csv = metrics->csv;
     fprintf(csv, "%lld,%.3f", (long long)row->step, row->seconds);
-    put_training(csv, row);
+    put_training(metrics, row);
     put_score(csv, row->validated, row->scores.mae_gy);
     put_score(csv, row->validated, row->scores.mae_ptv_gy);
     put_score(csv, row->validated, row->scores.dose_score);

@@ -3,7 +3,10 @@
 #ifndef DG_METRICS_H
 #define DG_METRICS_H
 
-#include "dg_backend.h"
+#include "dg_status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 typedef struct dg_metrics dg_metrics;
 
@@ -18,15 +21,19 @@ typedef struct dg_metrics_row {
     int64_t step;   /* updates made, 1 for the first row */
     double seconds; /* of training so far */
     double lr, loss;
-    double term[DG_LOSS_TERMS]; /* unweighted: mse, mae, negative */
+    const double *part; /* [parts]: what the loss is made of; borrowed */
     double grad_norm, samples_per_s;
-    bool untrained;   /* the scores alone: the step has its row already */
+    bool untrained; /* the scores alone: the step has its row already */
     bool validated;
     dg_scores scores; /* where validated */
 } dg_metrics_row;
 
-/* Opens FOLDER/metrics.csv and an event file. Rows of steps behind `step` (a run that is resumed) are dropped. */
-DG_MUST_USE dg_status dg_metrics_create(const char *folder, int64_t step, dg_metrics **out);
+enum { DG_METRICS_NAME = 40, DG_METRICS_PARTS_MAX = 48 };
+
+/* Opens FOLDER/metrics.csv and an event file. Rows of steps behind `step` (a run that is resumed) are dropped.
+ * part_name[parts]: the columns behind "loss". */
+DG_MUST_USE dg_status dg_metrics_create(const char *folder, int64_t step, const char (*part_name)[DG_METRICS_NAME],
+                                        int parts, dg_metrics **out);
 /* DG_ERR_IO when the disk is full. */
 DG_MUST_USE dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row);
 DG_MUST_USE dg_status dg_metrics_flush(dg_metrics *metrics);

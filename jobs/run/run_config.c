@@ -252,6 +252,22 @@ dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_chan
     return model;
 }
 
+static void add_term(dg_loss_config *out, double weight, dg_loss_term term)
+{
+    if (weight <= 0) return;
+    out->term[out->count] = term;
+    out->weight[out->count++] = weight;
+}
+
+dg_loss_config dg_run_config_loss(const dg_run_config *config)
+{
+    dg_loss_config out = {.count = 0};
+    add_term(&out, config->loss.mse, (dg_loss_term){.kind = DG_LOSS_MSE});
+    add_term(&out, config->loss.mae, (dg_loss_term){.kind = DG_LOSS_MAE});
+    add_term(&out, config->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
+    return out;
+}
+
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps)
 {
     return (dg_optim_config){.kind = (dg_optim_kind)config->optim.kind,

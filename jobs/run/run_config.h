@@ -3,6 +3,7 @@
 #ifndef DG_RUN_CONFIG_H
 #define DG_RUN_CONFIG_H
 
+#include "dg_loss.h"
 #include "dg_model.h"
 #include "dg_optim.h"
 #include "dg_options.h"
@@ -135,6 +136,8 @@ int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases);
 void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3]);
 /* One output channel per native voxel of a block: a network on block averages still predicts the native grid. */
 dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints);
+/* The terms whose weight is not 0. */
+dg_loss_config dg_run_config_loss(const dg_run_config *config);
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
 dg_augment_config dg_run_config_augment(const dg_run_config *config);
 dg_dtype dg_run_dtype(int type);

@@ -3,6 +3,7 @@
 #define DG_TRAINER_IMPL_H
 
 #include "dg_checkpoint.h"
+#include "dg_loss.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
 #include "loader.h"
@@ -52,7 +53,9 @@ struct dg_trainer {
     float *target;              /* backend memory, [micro, outputs] */
     uint8_t *counted;           /* the same */
     uint8_t *nothing;           /* host memory, [outputs]: counts no voxel */
-    double *term;               /* loss terms of a pass, [micro, DG_LOSS_TERMS] */
+    dg_loss *loss;
+    double *value;              /* of the loss, [batch, terms] and a flag: a step's, over all ranks at its end */
+    double *pass_value;         /* [micro, terms] */
     int64_t first, mine, micro; /* slots of this rank; samples of a pass */
     int64_t total_steps;
     trainer_progress progress;
@@ -74,7 +77,7 @@ double trainer_elapsed_s(const dg_trainer *t);
 
 /* What a step did. */
 typedef struct trainer_step {
-    double term[DG_LOSS_TERMS]; /* means over the global batch */
+    double term[DG_LOSS_TERMS_MAX]; /* means over the global batch */
     double lr, grad_norm;
     bool updated;
 } trainer_step;

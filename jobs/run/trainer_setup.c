@@ -107,6 +107,17 @@ static dg_status make_network(dg_trainer *t)
     return dg_predictor_create(t->model, t->backend, t->source, &predict, t->trace, &t->predictor);
 }
 
+static dg_status make_loss(dg_trainer *t)
+{
+    const dg_loss_config config = dg_run_config_loss(&t->config);
+    dg_tensor y = dg_plan_output(t->plan);
+    y.x *= y.c;
+    y.c = y.pitch = 1;
+    DG_TRY(DG_NEW(&t->value, t->config.train.batch * config.count + 1, "values of the loss"));
+    DG_TRY(DG_NEW(&t->pass_value, t->micro * config.count, "values of the loss"));
+    return dg_loss_create(&config, t->backend, &y, &t->loss);
+}
+
 /* Plan and buffers of one pass; the reducer, whose creation is collective, says how many samples it holds. */
 static dg_status make_pass(dg_trainer *t)
 {
@@ -129,7 +140,7 @@ static dg_status make_pass(dg_trainer *t)
     DG_TRY(allocate(t, t->micro * t->size.outputs, "counted voxels", &counted));
     t->counted = counted;
     DG_TRY(DG_NEW(&t->nothing, t->size.outputs, "counted voxels"));
-    DG_TRY(DG_NEW(&t->term, t->micro * DG_LOSS_TERMS, "loss terms"));
+    DG_TRY(make_loss(t));
     t->sampler = (dg_sampler){.seed = (uint64_t)t->config.run.seed,
                               .batch = t->config.train.batch,
                               .cases = t->split.index[DG_PART_TRAIN],
@@ -138,6 +149,20 @@ static dg_status make_pass(dg_trainer *t)
                               .high_dose_fraction = t->config.data.high_dose_fraction,
                               .augment = dg_run_config_augment(&t->config)};
     return trainer_register(t);
+}
+
+/* A column for each term of the loss. */
+static dg_status open_metrics(dg_trainer *t)
+{
+    const dg_loss_config *loss = dg_loss_get_config(t->loss);
+    char name[DG_LOSS_TERMS_MAX][DG_METRICS_NAME];
+    for (int k = 0; k < loss->count; k++) {
+        const dg_loss_kind kind = loss->term[k].kind;
+        const bool plain = kind == DG_LOSS_MSE || kind == DG_LOSS_MAE || kind == DG_LOSS_NEGATIVE;
+        snprintf(name[k], sizeof name[k], "%s%s", plain ? "" : "term_", dg_loss_kind_name(kind));
+    }
+    return dg_metrics_create(t->folder.path, t->progress.step, (const char(*)[DG_METRICS_NAME])name, loss->count,
+                             &t->metrics);
 }
 
 static dg_status write_descriptions(dg_trainer *t)
@@ -150,7 +175,7 @@ static dg_status write_descriptions(dg_trainer *t)
     DG_TRY(dg_run_folder_write(&t->folder, "environment.json", environment));
     DG_TRY(dg_run_folder_write(&t->folder, "training_config.json", dg_run_config_to_json(t->options)));
     DG_TRY(dg_run_folder_write(&t->folder, "test_cases.json", dg_split_to_json(&t->split, t->cohort)));
-    return dg_metrics_create(t->folder.path, t->progress.step, &t->metrics);
+    return open_metrics(t);
 }
 
 static void tell_start(dg_trainer *t)
@@ -246,6 +271,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_loader_destroy(&t->loader);
     dg_metrics_destroy(&t->metrics);
     dg_predictor_destroy(&t->predictor);
+    dg_loss_destroy(&t->loss);
     dg_plan_destroy(&t->plan);
     dg_reducer_destroy(&t->reducer);
     dg_optim_destroy(&t->optim);
@@ -258,7 +284,8 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_state_memory_destroy(&t->snapshot);
     dg_free(&t->val_lost);
     dg_free(&t->nothing);
-    dg_free(&t->term);
+    dg_free(&t->value);
+    dg_free(&t->pass_value);
     dg_model_destroy(&t->model);
     dg_backend_destroy(&t->backend);
     dg_source_destroy(&t->source);

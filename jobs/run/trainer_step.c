@@ -123,12 +123,21 @@ static dg_status break_gradient(dg_trainer *t)
     return mark == 0 ? DG_OK : t->backend->ops->upload(t->backend, dg_reducer_buffer(t->reducer), &mark, sizeof mark);
 }
 
-/* Forward, loss and backward of up to `micro` samples; adds their terms, notes the first that is not finite. */
-static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count, bool last, double sum[DG_LOSS_TERMS],
-                          char *fault)
+/* Takes the terms of a pass over into those of the step; notes the first sample with one that is not finite. */
+static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, char *fault)
 {
-    const dg_loss_desc desc = {
-        .mse = t->config.loss.mse, .mae = t->config.loss.mae, .negative = t->config.loss.negative};
+    const int terms = dg_loss_get_config(t->loss)->count;
+    DG_TRY(dg_loss_read(t->loss, t->pass_value));
+    DG_TRY(dg_fault_reach(DG_FAULT_LOSS, t->pass_value, count * terms * (int64_t)sizeof *t->pass_value));
+    memcpy(t->value + slot * terms, t->pass_value, (size_t)(count * terms) * sizeof *t->value);
+    for (int64_t i = 0; i < count * terms && fault[0] == '\0'; i++)
+        if (!isfinite(t->pass_value[i])) describe_sample(t, &samples[i / terms], "loss", fault, FAULT_TEXT);
+    return DG_OK;
+}
+
+/* Forward, loss and backward of up to `micro` samples from `slot` of the batch on. */
+static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, bool last, char *fault)
+{
     int64_t range = dg_range_begin(t->trace, "data");
     for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
     dg_range_end(t->trace, range);
@@ -136,27 +145,19 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t count
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
-    dg_tensor y = as_voxels(t, dg_plan_output(t->plan)), dy = as_voxels(t, dg_plan_output_gradient(t->plan));
-    dg_tensor target = y;
-    target.data = t->target;
-    dg_status status = t->backend->ops->loss(t->backend, &desc, &y, &target, t->counted, 1.0, &dy, t->term);
-    if (status == DG_OK)
-        status = dg_fault_reach(DG_FAULT_LOSS, t->term, t->micro * DG_LOSS_TERMS * (int64_t)sizeof *t->term);
-    for (int64_t i = 0; i < count && status == DG_OK; i++) {
-        bool finite = true;
-        for (int k = 0; k < DG_LOSS_TERMS; k++) {
-            sum[k] += t->term[i * DG_LOSS_TERMS + k];
-            finite = finite && isfinite(t->term[i * DG_LOSS_TERMS + k]);
-        }
-        if (!finite && fault[0] == '\0') describe_sample(t, &samples[i], "loss", fault, FAULT_TEXT);
-    }
-    DG_TRY(status);
+    dg_tensor dy = as_voxels(t, dg_plan_output_gradient(t->plan));
+    dg_loss_batch batch = {.y = as_voxels(t, dg_plan_output(t->plan)), .mask = t->counted};
+    batch.target = batch.y;
+    batch.target.data = t->target;
+    DG_TRY(dg_loss_evaluate(t->loss, &batch, &dy));
     range = dg_range_begin(t->trace, "backward");
-    status =
+    dg_status status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
     dg_range_end(t->trace, range);
-    if (status == DG_OK) status = break_gradient(t);
-    return status == DG_OK ? dg_reducer_pass_done(t->reducer, count) : status;
+    DG_TRY(status);
+    DG_TRY(break_gradient(t));
+    DG_TRY(read_values(t, samples, slot, count, fault));
+    return dg_reducer_pass_done(t->reducer, count);
 }
 
 /* Name of the first parameter whose summed gradient is not finite. */
@@ -182,13 +183,12 @@ static void describe_gradient(dg_trainer *t, const float *sum, char *text, size_
 }
 
 /* All passes of this rank and the sum over ranks. A failure here leaves the others inside a reduction: no agreement. */
-static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, double sum[DG_LOSS_TERMS], char *fault,
-                                   const float **gradients)
+static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char *fault, const float **gradients)
 {
     DG_TRY(dg_reducer_begin(t->reducer));
     for (int64_t i = 0; i < t->mine; i += t->micro) {
         int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
-        DG_TRY(run_pass(t, samples + i, count, i + count == t->mine, sum, fault));
+        DG_TRY(run_pass(t, samples + i, t->first + i, count, i + count == t->mine, fault));
     }
     int64_t range = dg_range_begin(t->trace, "reduce");
     dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
@@ -202,19 +202,33 @@ dg_status trainer_alone(const dg_trainer *t, dg_status status)
     return status == DG_OK || t->comm->size == 1 ? status : dg_error_context(DG_ERR_COMM, "rank %d", t->comm->rank);
 }
 
+/* The terms' means over the batch, and whether all ranks had finite ones. Every sample's value comes from one rank and the
+ * others add 0, so the means are the same bits on any number of ranks. @collective */
+static dg_status share_values(dg_trainer *t, bool mine_finite, double mean[DG_LOSS_TERMS_MAX], bool *finite)
+{
+    const int terms = dg_loss_get_config(t->loss)->count;
+    const int64_t count = t->sampler.batch * terms;
+    if (!mine_finite) memset(t->value, 0, (size_t)count * sizeof *t->value); /* the flag tells */
+    t->value[count] = !mine_finite;
+    DG_TRY(dg_comm_all_reduce(t->comm, t->value, count + 1, DG_F64, DG_SUM));
+    *finite = t->value[count] == 0;
+    for (int k = 0; k < terms; k++) {
+        mean[k] = 0;
+        for (int64_t i = 0; i < t->sampler.batch; i++) mean[k] += t->value[i * terms + k];
+        mean[k] /= (double)t->sampler.batch;
+    }
+    return DG_OK;
+}
+
 dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out)
 {
-    double shared[DG_LOSS_TERMS + 1] = {0};
     char fault[FAULT_TEXT] = "";
+    bool finite = true;
     const float *gradients = NULL;
-    DG_TRY(trainer_alone(t, compute_gradients(t, samples, shared, fault, &gradients)));
-    shared[DG_LOSS_TERMS] = fault[0] != '\0';
-    for (int k = 0; k < DG_LOSS_TERMS; k++) {
-        if (fault[0] != '\0') shared[k] = 0; /* the flag tells */
-    }
-    DG_TRY(dg_comm_all_reduce(t->comm, shared, DG_LOSS_TERMS + 1, DG_F64, DG_SUM));
-    for (int k = 0; k < DG_LOSS_TERMS; k++) out->term[k] = shared[k] / (double)t->sampler.batch;
-    if (shared[DG_LOSS_TERMS] != 0) return trainer_handle_fault(t, fault, true);
+    memset(t->value, 0, (size_t)(t->sampler.batch * dg_loss_get_config(t->loss)->count) * sizeof *t->value);
+    DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
+    DG_TRY(share_values(t, fault[0] == '\0', out->term, &finite));
+    if (!finite) return trainer_handle_fault(t, fault, true);
     int64_t range = dg_range_begin(t->trace, "update");
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));

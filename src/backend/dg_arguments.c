@@ -171,11 +171,18 @@ dg_status dg_arguments_attention(int heads, const dg_tensor *qkv, const dg_tenso
     return DG_OK;
 }
 
-dg_status dg_arguments_loss(const dg_tensor *y, const dg_tensor *target, const dg_tensor *dy, const double *terms)
+dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                            const double *value, const dg_tensor *dy)
 {
+    const dg_tensor *y = &batch->y, *target = &batch->target;
+    if ((int)term->kind < 0 || term->kind >= DG_LOSS_KINDS)
+        return DG_FAIL(DG_ERR_INTERNAL, "loss: %d is no kind of term", (int)term->kind);
     DG_TRY(check_view("loss", "y", y));
     DG_TRY(check_shape("loss", "target", target, y->n, y->z, y->y, y->x, 1));
     DG_TRY(check_like("loss", "target", target, y));
     if (dy != NULL) DG_TRY(check_like("loss", "dy", dy, y));
-    return check_given("loss", "terms", terms);
+    if (dy != NULL) DG_TRY(check_given("loss", "weight", weight));
+    if (term->kind == DG_LOSS_STRUCTURE || term->kind == DG_LOSS_ASYMMETRIC)
+        DG_TRY(check_given("loss", "regions", batch->regions));
+    return check_given("loss", "value", value);
 }

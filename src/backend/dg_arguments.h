@@ -33,7 +33,7 @@ DG_MUST_USE dg_status dg_arguments_resize(const dg_tensor *x, const dg_tensor *y
 DG_MUST_USE dg_status dg_arguments_linear(const dg_tensor *x, const float *w, const dg_tensor *y);
 DG_MUST_USE dg_status dg_arguments_attention(int heads, const dg_tensor *qkv, const dg_tensor *y);
 /* dy may be NULL. */
-DG_MUST_USE dg_status dg_arguments_loss(const dg_tensor *y, const dg_tensor *target, const dg_tensor *dy,
-                                        const double *terms);
+DG_MUST_USE dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                                        const double *value, const dg_tensor *dy);
 
 #endif

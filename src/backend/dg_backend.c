@@ -76,6 +76,7 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(linear_backward);
     NEED(attention_forward);
     NEED(attention_backward);
+    NEED(loss_workspace);
     NEED(loss);
     NEED(fill);
     NEED(axpy);

@@ -14,6 +14,7 @@
 #define DG_BACKEND_H
 
 #include "dg_dtype.h"
+#include "dg_loss_term.h"
 #include "dg_status.h"
 
 #include <stdbool.h>
@@ -25,7 +26,7 @@ typedef struct dg_conv dg_conv; /* a convolution prepared for fixed shapes */
 /* A view of an activation: voxel v of sample i, channel k lies at element ((i * z*y*x + v) * pitch + k). A channel
  * slice of a wider (concatenated) tensor has pitch > c; a dense one has pitch == c. Vectors [n,c] have z=y=x=1. */
 typedef struct dg_tensor {
-    void *data; /* backend memory */
+    void *data;     /* backend memory */
     dg_dtype dtype; /* DG_F32 or DG_BF16 */
     int64_t n, z, y, x, c;
     int64_t pitch;
@@ -40,12 +41,12 @@ typedef enum dg_conv_kind { DG_CONV_SAME, DG_CONV_TRANSPOSE2 } dg_conv_kind;
 
 typedef struct dg_conv_desc {
     dg_conv_kind kind;
-    int kernel;            /* 1 or 3; 2 for the transposed kind */
-    int64_t n, z, y, x;    /* of the input */
+    int kernel;         /* 1 or 3; 2 for the transposed kind */
+    int64_t n, z, y, x; /* of the input */
     int64_t cin, cout;
-    dg_dtype dtype;        /* of activations; weights are packed to it */
-    bool training;         /* backward calls will come */
-    bool accumulate_dx;    /* backward_data adds to dx; fixed at creation so that it can be fused */
+    dg_dtype dtype;     /* of activations; weights are packed to it */
+    bool training;      /* backward calls will come */
+    bool accumulate_dx; /* backward_data adds to dx; fixed at creation so that it can be fused */
 } dg_conv_desc;
 
 /* Normalisation over the voxels and the c/groups channels of each group of each sample:
@@ -60,11 +61,13 @@ typedef struct dg_norm_desc {
     double negative_slope; /* of DG_ACT_LEAKY_RELU */
 } dg_norm_desc;
 
-/* Weighted per-voxel losses of one-channel tensors; see dg_backend_loss. */
-typedef struct dg_loss_desc {
-    double mse, mae, negative; /* weights of mean (y-t)^2, mean |y-t|, mean max(0,-y) */
-} dg_loss_desc;
-enum { DG_LOSS_TERMS = 3 }; /* order: mse, mae, negative */
+/* What a loss compares: one channel each of output and target, and what is known of their voxels. All of it is backend
+ * memory; voxel v of sample i is element i * voxels + v of mask and regions. */
+typedef struct dg_loss_batch {
+    dg_tensor y, target;     /* [n,z,y,x,1] */
+    const uint8_t *mask;     /* 0: the voxel does not count; NULL: all count */
+    const uint32_t *regions; /* the sets a voxel belongs to, one bit each; NULL: none */
+} dg_loss_batch;
 
 typedef struct dg_adamw_desc {
     double lr, beta1, beta2, eps, weight_decay;
@@ -154,11 +157,13 @@ typedef struct dg_backend_ops {
     dg_status (*attention_backward)(dg_backend *backend, int heads, const dg_tensor *qkv, const dg_tensor *dy,
                                     dg_tensor *dqkv);
 
-    /* Losses of y against target (one channel each), voxels with mask 0 left out (mask u8 [n,z,y,x] or NULL):
-     * per sample i and term k: terms[i*DG_LOSS_TERMS+k] = unweighted mean over the sample's counted voxels (0 when there
-     * are none), on the host. dy (NULL: not wanted) = d/dy of sum_i grad_scale * sum_k weight_k * terms[i][k]. */
-    dg_status (*loss)(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                      const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms);
+    /* One term of a loss over a batch, queued: nothing waits for the host. value[i * stride] (f64, backend memory) = the
+     * term of sample i, 0 where no voxel counts. dy (NULL: not wanted) (=|+=) d/dy of *weight * sum_i value_i, and 0 where
+     * the mask is; weight is f32 in backend memory, so that a captured step can change it. workspace: at least
+     * loss_workspace bytes of backend memory, undefined content, one for each term in flight. */
+    int64_t (*loss_workspace)(const dg_loss_term *term, const dg_tensor *y);
+    dg_status (*loss)(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                      void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 
     /* Flat f32 buffers. */
     dg_status (*fill)(dg_backend *backend, float *x, int64_t count, float value);

@@ -1,4 +1,4 @@
-/* dg_voxel.h - per-voxel mathematics: activations and loss terms with their derivatives, in f32, for host loops and
+/* dg_voxel.h - per-voxel mathematics: activations with their derivatives, in f32, for host loops and
  * device kernels. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_VOXEL_H
 #define DG_VOXEL_H
@@ -26,13 +26,5 @@ DG_HD static inline float dg_silu_derivative(float x)
 }
 DG_HD static inline float dg_relu_derivative(float x) { return x > 0.0f ? 1.0f : 0.0f; }
 DG_HD static inline float dg_leaky_relu_derivative(float x, float slope) { return x > 0.0f ? 1.0f : slope; }
-
-/* Loss terms of prediction y and target t, and d/dy; at a kink the derivative is 0, as in PyTorch. */
-DG_HD static inline float dg_squared_error(float y, float t) { return (y - t) * (y - t); }
-DG_HD static inline float dg_squared_error_derivative(float y, float t) { return 2.0f * (y - t); }
-DG_HD static inline float dg_absolute_error(float y, float t) { return fabsf(y - t); }
-DG_HD static inline float dg_absolute_error_derivative(float y, float t) { return (float)(y > t) - (float)(y < t); }
-DG_HD static inline float dg_negative_part(float y) { return y < 0.0f ? -y : 0.0f; }
-DG_HD static inline float dg_negative_part_derivative(float y) { return y < 0.0f ? -1.0f : 0.0f; }
 
 #endif

@@ -192,6 +192,7 @@ const dg_backend_ops dg_backend_onednn = {
     .linear_backward = onednn_linear_backward,
     .attention_forward = onednn_attention_forward,
     .attention_backward = onednn_attention_backward,
+    .loss_workspace = onednn_loss_workspace,
     .loss = onednn_loss,
     .fill = onednn_fill,
     .axpy = onednn_axpy,

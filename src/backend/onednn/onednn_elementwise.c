@@ -1,4 +1,4 @@
-/* onednn_elementwise.c - activations, copies, gates, losses and column sums over the threads.
+/* onednn_elementwise.c - activations, copies, gates and column sums over the threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "onednn_impl.h"
 
@@ -14,12 +14,8 @@ typedef struct element_job {
     const dg_tensor *x, *dy, *gate;
     dg_tensor *y, *dgate;
     bool accumulate;
-    const uint8_t *mask;
     int64_t c;
     double *sums;
-    int64_t *counted;
-    float scale[DG_LOSS_TERMS];
-    int64_t sample;
 } element_job;
 
 static element_job job_of(dg_backend *backend, const dg_tensor *x, dg_tensor *y)
@@ -172,59 +168,6 @@ dg_status onednn_add_column_sums(onednn_backend *backend, const dg_tensor *x, fl
         double sum = 0.0;
         for (int64_t part = 0; part < job.split.parts; part++) sum += job.sums[part * job.c + k];
         out[k] += (float)sum;
-    }
-    return DG_OK;
-}
-
-static void run_loss(void *context, int64_t item)
-{
-    const element_job *job = context;
-    const int64_t v = job->sample * job->split.count + item * job->split.part;
-    job->kernels->loss_sums(dg_rows_at(job->x, v), dg_rows_at(job->dy, v), job->mask != NULL ? job->mask + v : NULL,
-                            onednn_split_size(&job->split, item), job->sums + item * DG_LOSS_TERMS,
-                            &job->counted[item]);
-}
-
-static void run_loss_back(void *context, int64_t item)
-{
-    const element_job *job = context;
-    const int64_t v = job->sample * job->split.count + item * job->split.part;
-    job->kernels->loss_back(dg_rows_at(job->x, v), dg_rows_at(job->dy, v), job->mask != NULL ? job->mask + v : NULL,
-                            job->scale, dg_rows_at(job->y, v), onednn_split_size(&job->split, item));
-}
-
-dg_status onednn_loss(dg_backend *head, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                      const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms)
-{
-    DG_TRY(dg_arguments_loss(y, target, dy, terms));
-    onednn_backend *backend = onednn_of(head);
-    double sums[ONEDNN_PARTS * DG_LOSS_TERMS];
-    int64_t counted[ONEDNN_PARTS];
-    const double weight[DG_LOSS_TERMS] = {desc->mse, desc->mae, desc->negative};
-    element_job job = {.kernels = backend->kernels,
-                       .split = onednn_split_of(dg_tensor_voxels(y), LEAST_PART),
-                       .x = y,
-                       .dy = target,
-                       .y = dy,
-                       .mask = mask,
-                       .sums = sums,
-                       .counted = counted};
-    for (job.sample = 0; job.sample < y->n; job.sample++) {
-        double *term = terms + job.sample * DG_LOSS_TERMS;
-        int64_t total = 0;
-        memset(sums, 0, sizeof sums);
-        memset(counted, 0, sizeof counted);
-        onednn_parallel(backend, job.split.parts, run_loss, &job);
-        for (int k = 0; k < DG_LOSS_TERMS; k++) term[k] = 0.0;
-        for (int64_t part = 0; part < job.split.parts; part++) {
-            total += counted[part];
-            for (int k = 0; k < DG_LOSS_TERMS; k++) term[k] += sums[part * DG_LOSS_TERMS + k];
-        }
-        for (int k = 0; k < DG_LOSS_TERMS; k++) {
-            job.scale[k] = total > 0 ? (float)(grad_scale * weight[k] / (double)total) : 0.0f;
-            term[k] = total > 0 ? term[k] / (double)total : 0.0;
-        }
-        if (dy != NULL) onednn_parallel(backend, job.split.parts, run_loss_back, &job);
     }
     return DG_OK;
 }

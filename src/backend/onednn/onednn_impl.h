@@ -84,8 +84,10 @@ dg_status onednn_copy(dg_backend *backend, const dg_tensor *x, dg_tensor *y, boo
 dg_status onednn_gate_forward(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, dg_tensor *y);
 dg_status onednn_gate_backward(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, const dg_tensor *dy,
                                dg_tensor *dx, bool accumulate_dx, dg_tensor *dgate);
-dg_status onednn_loss(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                      const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms);
+/* onednn_loss.c */
+int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_tensor *y);
+dg_status onednn_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                      void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 
 /* onednn_resample.c */
 dg_status onednn_pool_forward(dg_backend *backend, const dg_tensor *x, dg_tensor *y);

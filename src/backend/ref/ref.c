@@ -141,6 +141,7 @@ const dg_backend_ops dg_backend_ref = {
     .linear_backward = ref_linear_backward,
     .attention_forward = ref_attention_forward,
     .attention_backward = ref_attention_backward,
+    .loss_workspace = ref_loss_workspace,
     .loss = ref_loss,
     .fill = ref_fill,
     .axpy = ref_axpy,

@@ -58,8 +58,9 @@ dg_status ref_linear_backward(dg_backend *backend, const dg_tensor *x, const flo
 dg_status ref_attention_forward(dg_backend *backend, int heads, const dg_tensor *qkv, dg_tensor *y);
 dg_status ref_attention_backward(dg_backend *backend, int heads, const dg_tensor *qkv, const dg_tensor *dy,
                                  dg_tensor *dqkv);
-dg_status ref_loss(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                   const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms);
+int64_t ref_loss_workspace(const dg_loss_term *term, const dg_tensor *y);
+dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                   void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 dg_status ref_fill(dg_backend *backend, float *x, int64_t count, float value);
 dg_status ref_axpy(dg_backend *backend, int64_t count, double a, const float *x, float *y);
 dg_status ref_sum_squares(dg_backend *backend, int64_t count, const float *x, double *sum);

@@ -1,37 +1,87 @@
-/* ref_loss.c - masked means of per-voxel losses. SPDX-License-Identifier: Apache-2.0 */
+/* ref_loss.c - loss terms of single voxels. SPDX-License-Identifier: Apache-2.0 */
 #include "ref.h"
 
 #include <math.h>
 
 static double sign(double x) { return x > 0 ? 1 : (x < 0 ? -1 : 0); }
 
-dg_status ref_loss(dg_backend *backend, const dg_loss_desc *desc, const dg_tensor *y, const dg_tensor *target,
-                   const uint8_t *mask, double grad_scale, dg_tensor *dy, double *terms)
+/* A term at one voxel: its value, and its slope by p. */
+typedef struct point {
+    double value, slope;
+} point;
+
+static point weighted_square(double d, double weight) { return (point){weight * d * d, 2 * weight * d}; }
+
+static point huber(double d, double delta)
+{
+    if (fabs(d) <= delta) return (point){d * d / 2, d};
+    return (point){delta * (fabs(d) - delta / 2), delta * sign(d)};
+}
+
+/* y - t - t log(y/t), continued below eps by its tangent. */
+static point poisson(double y, double t, double eps)
+{
+    if (!(t > 0)) return (point){y, 1};
+    const double rate = y > eps ? y : eps, slope = 1 - t / rate;
+    return (point){rate - t - t * log(rate / t) + slope * (y - rate), slope};
+}
+
+static point evaluate(const dg_loss_term *term, double y, double t, uint32_t regions)
+{
+    const double d = y - t;
+    switch (term->kind) {
+    case DG_LOSS_MSE: return weighted_square(d, 1);
+    case DG_LOSS_MAE: return (point){fabs(d), sign(d)};
+    case DG_LOSS_HUBER: return huber(d, term->delta);
+    case DG_LOSS_POISSON: return poisson(y, t, term->eps);
+    case DG_LOSS_NEGATIVE: return y < 0 ? (point){-y, -1} : (point){0, 0};
+    case DG_LOSS_ASYMMETRIC: return weighted_square(d, d < 0 ? term->ratio : 1);
+    default:
+        if ((regions & term->inside) != 0) return weighted_square(d, term->weight_inside);
+        return weighted_square(d, (regions & term->near) != 0 ? term->weight_near : term->weight_else);
+    }
+}
+
+/* Value of one sample; d[voxels] gets the slopes of its value. */
+static double sample_points(const dg_loss_term *term, const double *y, const double *t, const uint8_t *mask,
+                            const uint32_t *regions, int64_t voxels, double *d)
+{
+    double count = 0, sum = 0;
+    for (int64_t i = 0; i < voxels; i++) {
+        const uint32_t here = regions != NULL ? regions[i] : 0;
+        if (mask != NULL && mask[i] == 0) continue;
+        if (term->kind == DG_LOSS_ASYMMETRIC && (here & term->inside) == 0) continue;
+        const point at = evaluate(term, y[i], t[i], here);
+        count += 1;
+        sum += at.value;
+        d[i] = at.slope;
+    }
+    for (int64_t i = 0; i < voxels && count > 0; i++) d[i] /= count;
+    return count > 0 ? sum / count : 0;
+}
+
+int64_t ref_loss_workspace(const dg_loss_term *term, const dg_tensor *y) { return 0; }
+
+dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
+                   void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate)
 {
     dg_status status;
     double *p = NULL, *t = NULL, *d = NULL;
-    DG_TRY(dg_arguments_loss(y, target, dy, terms));
-    const int64_t voxels = dg_tensor_voxels(y);
-    DG_TRY_GOTO(status, ref_load(y, &p), done);
-    DG_TRY_GOTO(status, ref_load(target, &t), done);
-    DG_TRY_GOTO(status, ref_zeros(y, &d), done);
-    for (int64_t n = 0; n < y->n; n++) {
-        const int64_t first = n * voxels, end = first + voxels;
-        double count = 0, squares = 0, absolute = 0, negative = 0;
-        for (int64_t i = first; i < end; i++) {
-            if (mask != NULL && mask[i] == 0) continue;
-            count += 1;
-            squares += (p[i] - t[i]) * (p[i] - t[i]);
-            absolute += fabs(p[i] - t[i]);
-            negative += fmax(0, -p[i]);
-            d[i] = desc->mse * 2 * (p[i] - t[i]) + desc->mae * sign(p[i] - t[i]) - desc->negative * (p[i] < 0);
-        }
-        terms[n * DG_LOSS_TERMS] = count > 0 ? squares / count : 0;
-        terms[n * DG_LOSS_TERMS + 1] = count > 0 ? absolute / count : 0;
-        terms[n * DG_LOSS_TERMS + 2] = count > 0 ? negative / count : 0;
-        for (int64_t i = first; i < end; i++) d[i] *= count > 0 ? grad_scale / count : 0;
+    DG_TRY(dg_arguments_loss(term, batch, weight, value, dy));
+    const int64_t voxels = dg_tensor_voxels(&batch->y);
+    DG_TRY_GOTO(status, ref_load(&batch->y, &p), done);
+    DG_TRY_GOTO(status, ref_load(&batch->target, &t), done);
+    DG_TRY_GOTO(status, ref_zeros(&batch->y, &d), done);
+    for (int64_t n = 0; n < batch->y.n; n++) {
+        const int64_t first = n * voxels;
+        const uint8_t *mask = batch->mask != NULL ? batch->mask + first : NULL;
+        const uint32_t *regions = batch->regions != NULL ? batch->regions + first : NULL;
+        value[n * stride] = sample_points(term, p + first, t + first, mask, regions, voxels, d + first);
     }
-    if (dy != NULL) ref_store(d, dy, false);
+    if (dy != NULL) {
+        for (int64_t i = 0; i < batch->y.n * voxels; i++) d[i] *= (double)*weight;
+        ref_store(d, dy, accumulate);
+    }
 done:
     dg_free(&p);
     dg_free(&t);

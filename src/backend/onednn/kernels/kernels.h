@@ -81,11 +81,6 @@ typedef struct dg_kernels {
     void (*thin_back)(dg_rows dy, const float *w, int cout, dg_rows dx, bool accumulate, int64_t count, int64_t c);
     void (*thin_weights)(dg_rows x, dg_rows dy, int cout, double *dw, int64_t count, int64_t c);
 
-    /* Terms over count voxels of one channel: sums[DG_LOSS_TERMS], *counted; dy (data NULL: not wanted) gets
-     * scale[k] * derivative of term k. */
-    void (*loss_sums)(dg_rows y, dg_rows target, const uint8_t *mask, int64_t count, double *sums, int64_t *counted);
-    void (*loss_back)(dg_rows y, dg_rows target, const uint8_t *mask, const float *scale, dg_rows dy, int64_t count);
-
     void (*axpy)(int64_t count, float a, const float *x, float *y);
     double (*sum_squares)(int64_t count, const float *x);
     void (*adamw)(const dg_adamw_constants *k, int64_t count, float *p, const float *g, float *m, float *v);

@@ -1,4 +1,4 @@
-/* part_elementwise.h - activations, copies, gates, losses and column sums, a part of kernels.c.
+/* part_elementwise.h - activations, copies, gates and column sums, a part of kernels.c.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_PART_ELEMENTWISE_H
 #define DG_PART_ELEMENTWISE_H
@@ -122,45 +122,6 @@ static void column_sums(dg_rows x, int64_t count, int64_t c, double *sum)
             column_block(x, DG_BF16, v, end, c, sum);
         else
             column_block(x, DG_F32, v, end, c, sum);
-    }
-}
-
-/* One-channel values: a lane a voxel where they lie side by side. */
-static float scalar_at(dg_rows x, int64_t v)
-{
-    if (x.dtype == DG_F32) return ((const float *)x.data)[v * x.pitch];
-    return dg_bf16_to_f32(((const uint16_t *)x.data)[v * x.pitch]);
-}
-
-static void loss_sums(dg_rows y, dg_rows target, const uint8_t *mask, int64_t count, double *sums, int64_t *counted)
-{
-    double mse = 0.0, mae = 0.0, negative = 0.0;
-    int64_t n = 0;
-    for (int64_t v = 0; v < count; v++) {
-        if (mask != NULL && mask[v] == 0) continue;
-        const float p = scalar_at(y, v), t = scalar_at(target, v);
-        mse += (double)dg_squared_error(p, t);
-        mae += (double)dg_absolute_error(p, t);
-        negative += (double)dg_negative_part(p);
-        n++;
-    }
-    sums[0] += mse;
-    sums[1] += mae;
-    sums[2] += negative;
-    *counted += n;
-}
-
-static void loss_back(dg_rows y, dg_rows target, const uint8_t *mask, const float *scale, dg_rows dy, int64_t count)
-{
-    for (int64_t v = 0; v < count; v++) {
-        const float p = scalar_at(y, v), t = scalar_at(target, v);
-        float d = scale[0] * dg_squared_error_derivative(p, t) + scale[1] * dg_absolute_error_derivative(p, t) +
-                  scale[2] * dg_negative_part_derivative(p);
-        if (mask != NULL && mask[v] == 0) d = 0.0f;
-        if (dy.dtype == DG_F32)
-            ((float *)dy.data)[v * dy.pitch] = d;
-        else
-            ((uint16_t *)dy.data)[v * dy.pitch] = dg_bf16_from_f32(d);
     }
 }
 

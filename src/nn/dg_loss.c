@@ -1,0 +1,129 @@
+/* dg_loss.c - terms of a loss one after the other into one gradient. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_loss.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+
+struct dg_loss {
+    dg_loss_config config;
+    dg_backend *backend; /* borrowed */
+    int64_t samples;
+    double *value; /* backend memory, [samples][count] */
+    float *weight; /* backend memory, [count] */
+    void *workspace[DG_LOSS_TERMS_MAX];
+};
+
+const char *dg_loss_kind_name(dg_loss_kind kind)
+{
+    static const char *const names[DG_LOSS_KINDS] = {[DG_LOSS_MSE] = "mse",
+                                                     [DG_LOSS_MAE] = "mae",
+                                                     [DG_LOSS_HUBER] = "huber",
+                                                     [DG_LOSS_POISSON] = "poisson",
+                                                     [DG_LOSS_NEGATIVE] = "negative",
+                                                     [DG_LOSS_STRUCTURE] = "structure",
+                                                     [DG_LOSS_ASYMMETRIC] = "asymmetric"};
+    return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
+}
+
+static dg_status check_above_zero(const dg_loss_term *term, const char *key, double value)
+{
+    if (isfinite(value) && value > 0) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "loss.%s.%s is %g; it must be above 0", dg_loss_kind_name(term->kind), key, value);
+}
+
+static dg_status check_term(const dg_loss_term *term)
+{
+    switch (term->kind) {
+    case DG_LOSS_HUBER: return check_above_zero(term, "delta", term->delta);
+    case DG_LOSS_POISSON: return check_above_zero(term, "eps", term->eps);
+    case DG_LOSS_ASYMMETRIC: return check_above_zero(term, "ratio", term->ratio);
+    default: return DG_OK;
+    }
+}
+
+static dg_status check_config(const dg_loss_config *config)
+{
+    if (config->count < 1 || config->count > DG_LOSS_TERMS_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "a loss has 1 to %d terms, not %d", DG_LOSS_TERMS_MAX, config->count);
+    for (int k = 0; k < config->count; k++) DG_TRY(check_term(&config->term[k]));
+    return DG_OK;
+}
+
+static dg_status allocate(dg_loss *loss, int64_t bytes, const char *what, void *out)
+{
+    return loss->backend->ops->alloc(loss->backend, bytes, what, out);
+}
+
+static dg_status take_memory(dg_loss *loss, const dg_tensor *y)
+{
+    const int count = loss->config.count;
+    DG_TRY(allocate(loss, y->n * count * (int64_t)sizeof(double), "values of the loss", &loss->value));
+    DG_TRY(allocate(loss, count * (int64_t)sizeof(float), "weights of the loss", &loss->weight));
+    for (int k = 0; k < count; k++) {
+        const int64_t bytes = loss->backend->ops->loss_workspace(&loss->config.term[k], y);
+        if (bytes > 0) DG_TRY(allocate(loss, bytes, "workspace of the loss", &loss->workspace[k]));
+    }
+    return dg_loss_set_weights(loss, loss->config.weight, 1.0);
+}
+
+dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, const dg_tensor *y, dg_loss **out)
+{
+    dg_loss *loss = NULL;
+    *out = NULL;
+    DG_TRY(check_config(config));
+    DG_TRY(DG_NEW(&loss, 1, "loss"));
+    loss->config = *config;
+    loss->backend = backend;
+    loss->samples = y->n;
+    dg_status status = take_memory(loss, y);
+    if (status != DG_OK)
+        dg_loss_destroy(&loss);
+    else
+        *out = loss;
+    return status;
+}
+
+void dg_loss_destroy(dg_loss **loss)
+{
+    if (loss == NULL || *loss == NULL) return;
+    dg_backend *backend = (*loss)->backend;
+    for (int k = 0; k < DG_LOSS_TERMS_MAX; k++)
+        if ((*loss)->workspace[k] != NULL) backend->ops->free(backend, (*loss)->workspace[k]);
+    if ((*loss)->value != NULL) backend->ops->free(backend, (*loss)->value);
+    if ((*loss)->weight != NULL) backend->ops->free(backend, (*loss)->weight);
+    dg_free(loss);
+}
+
+const dg_loss_config *dg_loss_get_config(const dg_loss *loss) { return &loss->config; }
+
+dg_status dg_loss_set_weights(dg_loss *loss, const double *weight, double scale)
+{
+    float scaled[DG_LOSS_TERMS_MAX];
+    for (int k = 0; k < loss->config.count; k++) scaled[k] = (float)(weight[k] * scale);
+    return loss->backend->ops->upload(loss->backend, loss->weight, scaled,
+                                      loss->config.count * (int64_t)sizeof scaled[0]);
+}
+
+dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor *dy)
+{
+    const int count = loss->config.count;
+    if (batch->y.n != loss->samples)
+        return DG_FAIL(DG_ERR_INTERNAL, "a loss of %lld samples got %lld", (long long)loss->samples,
+                       (long long)batch->y.n);
+    for (int k = 0; k < count; k++) {
+        dg_status status = loss->backend->ops->loss(loss->backend, &loss->config.term[k], batch, loss->weight + k,
+                                                    loss->workspace[k], loss->value + k, count, dy, k > 0);
+        if (status != DG_OK)
+            return dg_error_context(status, "loss term %s", dg_loss_kind_name(loss->config.term[k].kind));
+    }
+    return DG_OK;
+}
+
+dg_status dg_loss_read(dg_loss *loss, double *value)
+{
+    return loss->backend->ops->download(loss->backend, value, loss->value,
+                                        loss->samples * loss->config.count * (int64_t)sizeof *value);
+}
+
+const double *dg_loss_values(const dg_loss *loss) { return loss->value; }
