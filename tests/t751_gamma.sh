@@ -78,12 +78,13 @@ said "nowhere/out.h5"
 floats $(seq 21 50) | npy short.npy '(40,)' '<f4' False
 dg 1 gamma ref.npy short.npy --spacing 1
 said "evaluated dose: the file has 120 bytes of elements, its shape asks for 160"
-floats $(seq 21 60) | npy turned.npy '(5, 8)' '<f4' True
-dg 1 gamma ref.npy turned.npy --spacing 1
-said "evaluated dose: the array is in Fortran order"
-floats $(seq 21 60) | npy other.npy '(40,)' '>f4' False
+floats 21 22 23 24 25 26 | npy plain.npy '(2, 3)' '<f4' False
+floats 21 24 22 25 23 26 | npy turned.npy '(2, 3)' '<f4' True
+dg 0 gamma plain.npy turned.npy --spacing 1,1 --cutoff-percent 0 --json
+same "largest in Fortran order" 0.0 "$(value max)"
+floats $(seq 21 60) | npy other.npy '(20,)' '<c8' False
 dg 1 gamma other.npy eval.npy --spacing 1
-said "reference dose: elements are '>f4'"
+said "reference dose: elements are '<c8'"
 floats $(seq 21 50) | npy less.npy '(30,)' '<f4' False
 dg 2 gamma ref.npy less.npy --spacing 1
 said "axis 0 has 40 reference and 30 evaluated voxels: give --offset"
