@@ -7,6 +7,7 @@
 
 #define BY_WIDTH(wide, kernel, ...) ((wide) ? launch_##kernel<8>(__VA_ARGS__) : launch_##kernel<1>(__VA_ARGS__))
 
+/* 40 registers, 75 % (256 threads); bf16: 4 bytes an element. */
 template <int V> __global__ void act_forward(dg_activation act, float slope, view x, view y, int64_t rows)
 {
     const int c = channel_here(V);
@@ -19,6 +20,7 @@ template <int V> __global__ void act_forward(dg_activation act, float slope, vie
     }
 }
 
+/* 40 registers, 75 % (256 threads); bf16: 6 bytes an element, 8 where it accumulates. */
 template <int V>
 __global__ void act_backward(dg_activation act, float slope, view x, view dy, view dx, bool accumulate, int64_t rows)
 {
@@ -33,6 +35,7 @@ __global__ void act_backward(dg_activation act, float slope, view x, view dy, vi
     }
 }
 
+/* 40 registers, 75 % (256 threads); bf16: 4 bytes an element, 6 where it accumulates. */
 template <int V> __global__ void copy(view x, view y, bool accumulate, int64_t rows)
 {
     const int c = channel_here(V);
@@ -44,6 +47,7 @@ template <int V> __global__ void copy(view x, view y, bool accumulate, int64_t r
     }
 }
 
+/* 40 registers, 75 % (256 threads); bf16: 4 bytes an element and 2 a voxel. */
 template <int V> __global__ void gate_forward(view x, view gate, view y, int64_t rows)
 {
     const int c = channel_here(V);
@@ -57,6 +61,7 @@ template <int V> __global__ void gate_forward(view x, view gate, view y, int64_t
     }
 }
 
+/* 40 registers, 75 % (256 threads); bf16: 4 bytes an element. */
 template <int V> __global__ void add_bias(view y, const float *bias, int64_t rows)
 {
     const int c = channel_here(V);
@@ -71,6 +76,7 @@ template <int V> __global__ void add_bias(view y, const float *bias, int64_t row
 
 /* One warp for each row: its lanes share the sum over channels that is the gate's gradient. */
 enum { GATE_THREADS = 256 };
+/* 48 registers, 62 % (256 threads); bf16: 6 bytes an element and 4 a voxel. */
 __global__ void gate_backward(view x, view gate, view dy, view dx, bool accumulate, view dgate, int64_t rows)
 {
     const int lane = (int)threadIdx.x % 32;

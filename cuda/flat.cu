@@ -19,27 +19,33 @@ template <class F> __device__ static inline void each(int64_t count, F body)
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) body(i);
 }
 
+/* 24 registers, 100 % (256 threads); 4 bytes an element. */
 __global__ void fill(float *x, int64_t count, float value)
 {
     each(count, [=](int64_t i) { x[i] = value; });
 }
+/* 32 registers, 100 % (256 threads); 12 bytes an element. */
 __global__ void axpy(int64_t count, float a, const float *x, float *y)
 {
     each(count, [=](int64_t i) { y[i] += a * x[i]; });
 }
+/* 40 registers, 75 % (256 threads); 28 bytes an element. */
 __global__ void adamw(dg_adamw_constants k, int64_t count, float *p, const float *g, float *m, float *v)
 {
     each(count, [=](int64_t i) { dg_adamw_update(&k, g[i], &p[i], &m[i], &v[i]); });
 }
+/* 32 registers, 100 % (256 threads); 20 bytes an element. */
 __global__ void sgd(dg_sgd_constants k, int64_t count, float *p, const float *g, float *momentum)
 {
     each(count, [=](int64_t i) { dg_sgd_update(&k, g[i], &p[i], &momentum[i]); });
 }
+/* 32 registers, 100 % (256 threads); 12 bytes an element. */
 __global__ void ema(float one_minus_decay, int64_t count, const float *p, float *average)
 {
     each(count, [=](int64_t i) { average[i] = dg_ema_update(one_minus_decay, p[i], average[i]); });
 }
 
+/* 32 registers, 100 % (256 threads); 4 bytes an element. */
 __global__ void squares(int64_t count, const float *x, double *partial)
 {
     double sum = 0;
@@ -47,6 +53,7 @@ __global__ void squares(int64_t count, const float *x, double *partial)
     sum = block_sum(sum);
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
+/* 40 registers, 75 % (256 threads); one block over 8 bytes a partial sum. */
 __global__ void fold(int count, const double *partial, double *out)
 {
     double sum = 0;

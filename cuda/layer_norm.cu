@@ -12,6 +12,7 @@ __device__ static inline float warp_sum(float value)
     return value;
 }
 
+/* 56 registers, 50 % (256 threads); bf16: 4 bytes an element, the second and third look at a row from the L1 cache. */
 __global__ void layer_norm(float eps, view x, const float *gamma, const float *beta, float *stats, view y,
                            int64_t rows)
 {
@@ -40,6 +41,7 @@ __global__ void layer_norm(float eps, view x, const float *gamma, const float *b
     }
 }
 
+/* 64 registers, 50 % (256 threads); bf16: 6 bytes an element, the second look from the L1 cache. */
 __global__ void layer_norm_backward(view x, const float *gamma, const float *stats, view dy, view dx, bool accumulate,
                                     int64_t rows)
 {
@@ -63,7 +65,8 @@ __global__ void layer_norm_backward(view x, const float *gamma, const float *sta
     }
 }
 
-/* Thread c of chunk blockIdx.y sums its channel over the chunk's rows: neighbours read neighbours. */
+/* Thread c of chunk blockIdx.y sums its channel over the chunk's rows: neighbours read neighbours. 40 registers, 75 %
+ * (256 threads); bf16: 4 bytes an element. */
 __global__ void chunk_sums(view x, const float *stats, view dy, int64_t rows, float *chunks)
 {
     const int c = (int)(blockIdx.x * blockDim.x + threadIdx.x);
@@ -80,6 +83,7 @@ __global__ void chunk_sums(view x, const float *stats, view dy, int64_t rows, fl
     chunks[(2 * (int64_t)blockIdx.y + 1) * x.c + c] = beta;
 }
 
+/* 48 registers, 62 % (256 threads); 8 bytes a channel of a chunk. */
 __global__ void add_sums(const float *chunks, int count, int channels, float *dgamma, float *dbeta)
 {
     const int c = (int)(blockIdx.x * blockDim.x + threadIdx.x);

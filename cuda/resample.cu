@@ -41,6 +41,7 @@ template <int V> __device__ static inline void winners(const view &x, const voxe
     }
 }
 
+/* 56 registers, 50 % (256 threads); bf16: 2 bytes an input element, 2 an output element. */
 template <int V> __global__ void pool_forward(view x, view y, int64_t rows)
 {
     const int c = channel_here(V);
@@ -53,6 +54,7 @@ template <int V> __global__ void pool_forward(view x, view y, int64_t rows)
     }
 }
 
+/* 64 registers, 50 % (256 threads); bf16: 4 bytes an input element (6 where it accumulates), 2 an output element. */
 template <int V> __global__ void pool_backward(view x, view dy, view dx, bool accumulate, int64_t rows)
 {
     const int c = channel_here(V);
@@ -70,7 +72,8 @@ template <int V> __global__ void pool_backward(view x, view dy, view dx, bool ac
     }
 }
 
-/* The last plane of an odd axis has no window: its gradient is zero. */
+/* The last plane of an odd axis has no window: its gradient is zero. 40 registers, 75 % (256 threads); bf16: 2 bytes
+ * an element of the last planes of odd axes. */
 template <int V> __global__ void zero_remainder(view dx, int64_t rows)
 {
     const int c = channel_here(V);
@@ -102,6 +105,8 @@ __device__ static inline stencil stencil_of(int64_t o, int64_t in, int64_t out)
     return s;
 }
 
+/* 56 registers, 50 % (256 threads); bf16: 2 bytes an output element, 2 an input element (its neighbours find it in
+ * the cache). */
 template <int V> __global__ void resize_forward(view x, view y, int64_t rows)
 {
     const int c = channel_here(V);
@@ -140,6 +145,7 @@ __device__ static inline float weight_of(int64_t o, int64_t i, int64_t in, int64
     return (s.low == i ? 1 - s.weight : 0.0f) + (s.high == i ? s.weight : 0.0f);
 }
 
+/* 72 registers, 37 % (256 threads); as resize_forward, the other way round. */
 template <int V> __global__ void resize_backward(view dy, view dx, bool accumulate, int64_t rows)
 {
     const int c = channel_here(V);
