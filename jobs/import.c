@@ -5,11 +5,11 @@
 #include "dg_cohort.h"
 #include "dg_file.h"
 #include "dg_mem.h"
-#include "dg_openkbp.h"
 #include "dg_options.h"
 #include "dg_predictions.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
+#include "import_format.h"
 #include "import_list.h"
 #include "job.h"
 
@@ -22,10 +22,12 @@ typedef struct import_config {
     char output[DG_OPT_TEXT], salt[DG_OPT_TEXT];
     int format, purpose;
     dg_string_list cases;
+    dg_double_list spacing_mm;
+    double prescription_gy;
     bool keep_going, resume, show_paths, keep_ct, json;
 } import_config;
 
-static const char *const format_names[] = {"openkbp", NULL};
+static const char *const format_names[] = {"auto", "openkbp", "npz", NULL}; /* auto, then import_format_at */
 enum { FOR_TRAIN, FOR_PREDICT };
 static const char *const purpose_names[] = {"train", "predict", NULL};
 
@@ -39,7 +41,7 @@ static const dg_option rows[] = {
     {.key = "import.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING,
      .offset = offsetof(import_config, output), .fallback = "", .unit = "", .help = "folder of the cohort"},
     {.key = "import.format", .flag = "format", .type = DG_OPT_ENUM, .offset = offsetof(import_config, format),
-     .names = format_names, .fallback = "openkbp", .unit = "", .help = "what the sources are"},
+     .names = format_names, .fallback = "auto", .unit = "", .help = "what the sources are; auto tells by their files"},
     {.key = "import.for", .flag = "for", .type = DG_OPT_ENUM, .offset = offsetof(import_config, purpose),
      .names = purpose_names, .fallback = "train", .unit = "",
      .help = "what the cases are for: train needs a dose in each, predict does not"},
@@ -49,6 +51,12 @@ static const dg_option rows[] = {
     {.key = "import.salt", .flag = "salt", .type = DG_OPT_STRING, .offset = offsetof(import_config, salt),
      .fallback = "dosegrid", .unit = "",
      .help = "mixed into the hash that groups the cases of a patient; keep it secret where ids name people"},
+    {.key = "import.spacing", .flag = "spacing", .type = DG_OPT_DOUBLE_LIST, .offset = offsetof(import_config, spacing_mm),
+     .list_min = 0, .min = 1e-3, .max = 100, .fallback = "[]", .unit = "mm",
+     .help = "voxel spacing z,y,x of files that do not say it (NPZ without metadata)"},
+    {.key = "import.prescription", .flag = "prescription", .type = DG_OPT_DOUBLE,
+     .offset = offsetof(import_config, prescription_gy), .min = 0, .max = 1000, .fallback = "0", .unit = "Gy",
+     .help = "prescribed dose of cases that do not say it; the cohort then notes it as assumed"},
     FLAG(keep_going, "keep-going", "leave bad cases out, name them, go on, and return 3"),
     FLAG(resume, "resume", "keep intact cases that are there already"),
     FLAG(show_paths, "show-paths", "name the source folders of bad cases"),
@@ -60,6 +68,7 @@ static const dg_option rows[] = {
 typedef struct importer {
     const dg_job_env *env;
     const import_config *config;
+    import_settings settings;
     import_list list;
     dg_tasks *tasks;
     dg_comm_counter *done, *stop;   /* cases finished by all ranks; not 0: a rank asks all to stop */
@@ -69,15 +78,6 @@ typedef struct importer {
 } importer;
 
 /* ---- one case ---- */
-
-static dg_role role_of(dg_openkbp_role role)
-{
-    switch (role) {
-    case DG_OPENKBP_TARGET: return DG_ROLE_TARGET;
-    case DG_OPENKBP_POSSIBLE_DOSE: return DG_ROLE_POSSIBLE_DOSE;
-    default: return DG_ROLE_OAR;
-    }
-}
 
 /* Splits never part a group: OpenKBP has one case a patient, so the patient is the case. */
 static dg_status group_of(const import_config *config, const char *id, char group[DG_CASE_ID])
@@ -93,67 +93,40 @@ static dg_status group_of(const import_config *config, const char *id, char grou
     return status;
 }
 
-static dg_status describe(const import_config *config, const char *id, const dg_openkbp_patient *patient,
-                          dg_case_info *info)
+static dg_status write_case(const import_config *config, const char *id, dg_case_data *data)
 {
-    snprintf(info->id, sizeof info->id, "%s", id);
-    snprintf(info->site, sizeof info->site, "head and neck");
-    snprintf(info->source_format, sizeof info->source_format, "openkbp");
-    snprintf(info->prescription_source, sizeof info->prescription_source, "structures");
-    info->grid = patient->grid;
-    info->prescription_gy = patient->prescription_gy;
-    info->fractions = DG_OPENKBP_FRACTIONS;
-    info->has_dose = patient->dose_gy != NULL;
-    memcpy(info->dose_box.shape, patient->grid.shape, sizeof info->dose_box.shape);
-    info->structure_count = patient->structure_count;
-    for (int k = 0; k < patient->structure_count; k++) {
-        const dg_openkbp_structure *from = dg_openkbp_structure_at(patient->row[k]);
-        dg_structure *to = &info->structure[k];
-        snprintf(to->name, sizeof to->name, "%s", from->name);
-        snprintf(to->tg263, sizeof to->tg263, "%s", from->tg263);
-        snprintf(to->mirror, sizeof to->mirror, "%s", from->mirror);
-        to->role = role_of(from->role);
-        to->prescription_gy = from->prescription_gy;
-    }
-    return group_of(config, id, info->group);
-}
-
-static dg_status write_patient(const import_config *config, const char *id, const dg_openkbp_patient *patient,
-                               char sha256[DG_HASH_HEX])
-{
-    dg_case_data *data;
-    DG_TRY(DG_NEW(&data, 1, "case"));
-    dg_status status = describe(config, id, patient, &data->info);
-    data->ct_hu = patient->ct_hu;
-    data->dose_gy = patient->dose_gy;
-    data->masks = patient->masks;
-    if (status == DG_OK) status = dg_case_write(config->output, data);
-    if (status == DG_OK) memcpy(sha256, data->info.content_sha256, DG_HASH_HEX);
-    dg_free(&data);
-    return status;
+    snprintf(data->info.id, sizeof data->info.id, "%s", id);
+    DG_TRY(group_of(config, id, data->info.group));
+    return dg_case_write(config->output, data);
 }
 
 /* *is_case: the fault lies in the case, the others can go on. */
-static dg_status import_case(importer *m, const import_item *item, dg_ledger_entry *entry, bool *is_case)
+static dg_status import_one(importer *m, const import_item *item, import_case *c, dg_ledger_entry *entry, bool *is_case)
 {
-    char folder[DG_PATH_MAX];
-    dg_openkbp_patient patient;
-    const dg_openkbp_options options = {.require_dose = m->config->purpose == FOR_TRAIN, .keep_ct = m->config->keep_ct};
-    double start = dg_time_s();
-    DG_TRY(import_list_folder(&m->list, item, folder));
-    dg_status status = dg_openkbp_read(folder, item->id, &options, &patient);
-    *is_case = status == DG_ERR_DATA || status == DG_ERR_FORMAT || status == DG_ERR_IO;
-    double read = dg_time_s();
+    char path[DG_PATH_MAX];
+    const double start = dg_time_s();
+    DG_TRY(import_list_path(&m->list, item, path));
+    dg_status status = import_format_at(item->format)->read(path, item->id, &m->settings, c);
+    *is_case = status == DG_ERR_DATA || status == DG_ERR_FORMAT || status == DG_ERR_IO || status == DG_ERR_UNSUPPORTED;
+    const double read = dg_time_s();
     entry->read_s = read - start;
     if (status != DG_OK) return status;
-    if (patient.ct_clipped > 0)
-        dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %lld CT values clipped to 0..4095", item->id,
-                     (long long)patient.ct_clipped);
-    status = write_patient(m->config, item->id, &patient, entry->content_sha256);
-    dg_openkbp_release(&patient);
+    if (c->note[0] != '\0') dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %s", item->id, c->note);
+    status = write_case(m->config, item->id, &c->data);
+    memcpy(entry->content_sha256, c->data.info.content_sha256, sizeof entry->content_sha256);
     *is_case = status == DG_ERR_DATA;
     entry->write_s = dg_time_s() - read;
     entry->done = status == DG_OK;
+    return status;
+}
+
+static dg_status import_and_release(importer *m, const import_item *item, dg_ledger_entry *entry, bool *is_case)
+{
+    import_case *c;
+    DG_TRY(DG_NEW(&c, 1, "case"));
+    const dg_status status = import_one(m, item, c, entry, is_case);
+    import_case_release(c);
+    dg_free(&c);
     return status;
 }
 
@@ -194,7 +167,7 @@ static dg_status next_case(importer *m, int64_t index)
         return DG_OK;
     }
     snprintf(entry.id, sizeof entry.id, "%s", item->id);
-    dg_status status = import_case(m, item, &entry, &is_case);
+    dg_status status = import_and_release(m, item, &entry, &is_case);
     return settle_case(m, index, &entry, status, is_case);
 }
 
@@ -259,13 +232,13 @@ static void tell_bad(importer *m, const char *report, size_t bytes, json_t *bad)
 {
     for (size_t at = 0; at < bytes;) {
         int64_t index;
-        char folder[DG_PATH_MAX];
+        char path[DG_PATH_MAX];
         memcpy(&index, report + at, sizeof index);
         const char *reason = report + at + sizeof index;
         const import_item *item = &m->list.item[index];
         at += sizeof index + strlen(reason) + 1;
-        if (m->config->show_paths && import_list_folder(&m->list, item, folder) == DG_OK)
-            dg_log_write(m->env->log, DG_LOG_ERROR, "left out %s: %s (from %s)", item->id, reason, folder);
+        if (m->config->show_paths && import_list_path(&m->list, item, path) == DG_OK)
+            dg_log_write(m->env->log, DG_LOG_ERROR, "left out %s: %s (from %s)", item->id, reason, path);
         else
             dg_log_write(m->env->log, DG_LOG_ERROR, "left out %s: %s", item->id, reason);
         json_array_append_new(bad, json_pack("{s:s, s:s}", "case", item->id, "reason", reason));
@@ -340,10 +313,23 @@ static dg_status check_output(const import_config *config)
     return dg_make_folder(cases);
 }
 
+static dg_status settle(importer *m)
+{
+    const import_config *config = m->config;
+    if (config->spacing_mm.count != 0 && config->spacing_mm.count != 3)
+        return DG_FAIL(DG_ERR_USAGE, "import: --spacing has %d numbers; give z,y,x", config->spacing_mm.count);
+    m->settings = (import_settings){.require_dose = config->purpose == FOR_TRAIN,
+                                    .keep_ct = config->keep_ct,
+                                    .prescription_gy = config->prescription_gy};
+    for (int a = 0; a < config->spacing_mm.count; a++) m->settings.spacing_mm[a] = config->spacing_mm.value[a];
+    return DG_OK;
+}
+
 static dg_status prepare(importer *m, const char *const *sources, int source_count)
 {
     dg_comm *comm = m->env->comm;
-    DG_TRY(import_list_make(comm, sources, source_count, &m->config->cases, &m->list));
+    DG_TRY(settle(m));
+    DG_TRY(import_list_make(comm, sources, source_count, m->config->format - 1, &m->config->cases, &m->list));
     dg_status status = DG_OK;
     if (comm->rank == 0) status = check_output(m->config);
     if (comm->rank == 0 && status == DG_OK) status = import_list_write_map(&m->list, m->config->output);
@@ -352,8 +338,8 @@ static dg_status prepare(importer *m, const char *const *sources, int source_cou
 
 static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
 {
-    static const char usage[] =
-        "SRC... -o COHORT/ [--for train|predict] [--cases [pt_1, ...]] [--keep-going] [--resume]";
+    static const char usage[] = "SRC... -o COHORT/ [--format openkbp|npz] [--for train|predict] [--cases [pt_1, ...]] "
+                                "[--keep-going] [--resume]";
     import_config config;
     importer m = {.env = env, .config = &config};
     dg_options options;

@@ -2,6 +2,7 @@
 #include "import_list.h"
 
 #include "dg_mem.h"
+#include "import_format.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,45 +13,45 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Any of these makes a folder a patient, so that one with a table missing is a bad case and not overlooked. */
-static const char *const tables[] = {"ct.csv", "dose.csv", "possible_dose_mask.csv", "voxel_dimensions.csv",
-                                     "PTV70.csv"};
-enum { TABLES = sizeof tables / sizeof tables[0] };
-
-/* Bytes of the tables of a patient's folder; negative when it is none. */
-static double patient_bytes(const char *folder)
+/* The format that `path` is a patient of, or -1; only `wanted` unless that is negative. */
+static int format_of(const char *path, int wanted, double *bytes)
 {
-    char path[DG_PATH_MAX];
-    struct stat info;
-    double bytes = 0;
-    int found = 0;
-    for (int i = 0; i < TABLES; i++) {
-        if (dg_path_join(path, folder, tables[i]) != DG_OK || stat(path, &info) != 0) continue;
-        bytes += (double)info.st_size;
-        found++;
+    for (int f = 0; f < IMPORT_FORMATS; f++) {
+        const import_format *format = import_format_at(f);
+        const size_t length = strlen(path), ending = format->suffix == NULL ? 0 : strlen(format->suffix);
+        if (wanted >= 0 && f != wanted) continue;
+        if (length <= ending || (ending > 0 && strcmp(path + length - ending, format->suffix) != 0)) continue;
+        *bytes = format->patient_bytes(path);
+        if (*bytes >= 0) return f;
     }
-    dg_error_clear();
-    return found > 0 ? bytes : -1;
+    return -1;
 }
 
-static dg_status add_item(import_list *list, int64_t *capacity, const char *id, int source, bool below, double bytes)
+/* The id of a patient from the name of its folder or file. */
+static dg_status id_of(const char *name, int format, char id[DG_CASE_ID])
 {
-    if (strlen(id) >= DG_CASE_ID)
-        return DG_FAIL(DG_ERR_USAGE, "import: the folder name %.20s... is longer than %d; rename it, it names the case",
-                       id, DG_CASE_ID - 1);
+    const char *suffix = import_format_at(format)->suffix;
+    const size_t length = strlen(name) - (suffix == NULL ? 0 : strlen(suffix));
+    if (length >= DG_CASE_ID)
+        return DG_FAIL(DG_ERR_USAGE, "import: the name %.20s... is longer than %d; rename it, it names the case", name,
+                       DG_CASE_ID - 1);
+    snprintf(id, DG_CASE_ID, "%.*s", (int)length, name);
+    return DG_OK;
+}
+
+static dg_status add_item(import_list *list, int64_t *capacity, const char *name, const import_item *found)
+{
     if (list->count == *capacity) {
         DG_TRY(dg_grow(&list->item, (size_t)*capacity, (size_t)(*capacity * 2 + 64), sizeof *list->item, "patients"));
         *capacity = *capacity * 2 + 64;
     }
-    import_item *item = &list->item[list->count++];
-    snprintf(item->id, sizeof item->id, "%s", id);
-    item->source = source;
-    item->below = below;
-    item->bytes = bytes;
+    list->item[list->count] = *found;
+    DG_TRY(id_of(name, found->format, list->item[list->count].id));
+    list->count++;
     return DG_OK;
 }
 
-static dg_status search_folder(import_list *list, int64_t *capacity, int source)
+static dg_status search_folder(import_list *list, int64_t *capacity, int source, int format)
 {
     DIR *listing = opendir(list->source[source]);
     const struct dirent *entry;
@@ -61,11 +62,12 @@ static dg_status search_folder(import_list *list, int64_t *capacity, int source)
                        strerror_r(errno, reason, sizeof reason));
     }
     while (status == DG_OK && (entry = readdir(listing)) != NULL) {
-        char folder[DG_PATH_MAX];
+        char path[DG_PATH_MAX];
+        import_item found = {.source = source, .below = true};
         if (entry->d_name[0] == '.') continue;
-        status = dg_path_join(folder, list->source[source], entry->d_name);
-        double bytes = status == DG_OK ? patient_bytes(folder) : -1;
-        if (bytes >= 0) status = add_item(list, capacity, entry->d_name, source, true, bytes);
+        status = dg_path_join(path, list->source[source], entry->d_name);
+        found.format = status == DG_OK ? format_of(path, format, &found.bytes) : -1;
+        if (found.format >= 0) status = add_item(list, capacity, entry->d_name, &found);
     }
     closedir(listing);
     return status;
@@ -119,37 +121,40 @@ static dg_status keep_only(import_list *list, const dg_string_list *only)
     return status;
 }
 
-static dg_status find_patients(import_list *list, int source_count, const dg_string_list *only)
+static dg_status find_patients(import_list *list, int source_count, int format, const dg_string_list *only)
 {
     int64_t capacity = 0;
-    char id[DG_PATH_MAX];
+    char name[DG_PATH_MAX];
     for (int s = 0; s < source_count; s++) {
-        double bytes = patient_bytes(list->source[s]);
-        if (bytes < 0) {
-            DG_TRY(search_folder(list, &capacity, s));
+        import_item found = {.source = s};
+        found.format = format_of(list->source[s], format, &found.bytes);
+        if (found.format < 0) {
+            DG_TRY(search_folder(list, &capacity, s, format));
             continue;
         }
-        DG_TRY(own_name(list->source[s], id));
-        DG_TRY(add_item(list, &capacity, id, s, false, bytes));
+        DG_TRY(own_name(list->source[s], name));
+        DG_TRY(add_item(list, &capacity, name, &found));
     }
     if (list->count == 0)
-        return DG_FAIL(DG_ERR_USAGE,
-                       "import: no patient was found: a source is a folder with ct.csv, or a folder of such");
+        return DG_FAIL(
+            DG_ERR_USAGE,
+            "import: no patient was found: a source is an OpenKBP folder with ct.csv, an .npz file, or a folder of "
+            "such");
     qsort(list->item, (size_t)list->count, sizeof *list->item, by_id);
     for (int64_t i = 1; i < list->count; i++)
         if (strcmp(list->item[i].id, list->item[i - 1].id) == 0)
-            return DG_FAIL(DG_ERR_USAGE, "import: two folders are called %s; cases need different names",
+            return DG_FAIL(DG_ERR_USAGE, "import: two patients are called %s; cases need different names",
                            list->item[i].id);
     return keep_only(list, only);
 }
 
-dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count, const dg_string_list *only,
-                           import_list *out)
+dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count, int format,
+                           const dg_string_list *only, import_list *out)
 {
     memset(out, 0, sizeof *out);
     out->source = source;
     dg_status status = DG_OK;
-    if (comm->rank == 0) status = find_patients(out, source_count, only);
+    if (comm->rank == 0) status = find_patients(out, source_count, format, only);
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), fail);
     DG_TRY_GOTO(status, dg_comm_broadcast(comm, &out->count, sizeof out->count, 0), fail);
     if (comm->rank != 0) status = DG_NEW(&out->item, out->count, "patients");
@@ -167,10 +172,12 @@ void import_list_release(import_list *list)
     list->count = 0;
 }
 
-dg_status import_list_folder(const import_list *list, const import_item *item, char folder[DG_PATH_MAX])
+dg_status import_list_path(const import_list *list, const import_item *item, char path[DG_PATH_MAX])
 {
-    const char *source = list->source[item->source];
-    return item->below ? dg_path_join(folder, source, item->id) : dg_path_join(folder, "", source);
+    char name[DG_CASE_ID + 16];
+    const char *source = list->source[item->source], *suffix = import_format_at(item->format)->suffix;
+    snprintf(name, sizeof name, "%s%s", item->id, suffix == NULL ? "" : suffix);
+    return item->below ? dg_path_join(path, source, name) : dg_path_join(path, "", source);
 }
 
 static dg_status map_path(const char *cohort_folder, char path[DG_PATH_MAX])
@@ -214,7 +221,7 @@ dg_status import_list_write_map(const import_list *list, const char *cohort_fold
     }
     dg_status status = DG_OK;
     for (int64_t i = 0; status == DG_OK && i < list->count; i++) {
-        status = import_list_folder(list, &list->item[i], folder);
+        status = import_list_path(list, &list->item[i], folder);
         if (status != DG_OK) break;
         fprintf(stream, "%s,", list->item[i].id);
         print_quoted(stream, realpath(folder, resolved) != NULL ? resolved : folder);

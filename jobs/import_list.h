@@ -8,9 +8,10 @@
 #include "dg_options.h"
 
 typedef struct import_item {
-    char id[DG_CASE_ID]; /* the name of the patient's folder */
+    char id[DG_CASE_ID]; /* the name of the patient's folder, or of its file without the ending */
     int source;          /* which source */
-    bool below;          /* the patient is SOURCE/id, not SOURCE itself */
+    bool below;          /* the patient lies in the folder SOURCE, is not SOURCE itself */
+    int format;          /* import_format_at */
     double bytes;        /* of its files: the cost of the task */
 } import_item;
 
@@ -20,12 +21,12 @@ typedef struct import_list {
     const char *const *source; /* borrowed */
 } import_list;
 
-/* Finds patients: a source is one (it holds one of an OpenKBP patient's tables) or a folder of some. `only` restricts to
- * these ids when it names any. @collective: rank 0 looks. DG_ERR_USAGE: nothing found, an id twice or unknown. */
-DG_MUST_USE dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count,
+/* Finds patients: a source is one or a folder of some. `format` is one of import_format_at, or -1 for any. `only` restricts
+ * to these ids when it names any. @collective: rank 0 looks. DG_ERR_USAGE: nothing found, an id twice or unknown. */
+DG_MUST_USE dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count, int format,
                                        const dg_string_list *only, import_list *out);
 void import_list_release(import_list *list);
-DG_MUST_USE dg_status import_list_folder(const import_list *list, const import_item *item, char folder[DG_PATH_MAX]);
+DG_MUST_USE dg_status import_list_path(const import_list *list, const import_item *item, char path[DG_PATH_MAX]);
 /* Appends id and real path of each patient to COHORT.private_map.csv beside the cohort, readable by its owner alone. */
 DG_MUST_USE dg_status import_list_write_map(const import_list *list, const char *cohort_folder);
 
