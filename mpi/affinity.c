@@ -32,8 +32,12 @@ static dg_status peers_of_set(dg_comm *comm, hwloc_const_cpuset_t set, int *peer
     mask own = {0}, *all = NULL;
     for (unsigned i = 0; i < MASK_WORDS; i++) own.word[i] = hwloc_bitmap_to_ith_ulong(set, i);
     DG_TRY(dg_comm_agree(comm, DG_NEW(&all, comm->local_size, "processor sets of this host")));
-    int code = MPI_Allgather(&own, (int)sizeof own, MPI_BYTE, all, (int)sizeof own, MPI_BYTE, ((mpi_comm *)comm)->node);
-    dg_status status = dg_mpi_check(comm, code, "MPI_Allgather");
+    const mpi_operation operation = {.call = "MPI_Iallgather", .what = "processor sets", .peer = -1};
+    MPI_Request request;
+    int code = MPI_Iallgather(&own, (int)sizeof own, MPI_BYTE, all, (int)sizeof own, MPI_BYTE, ((mpi_comm *)comm)->node,
+                              &request);
+    dg_status status = dg_mpi_check(comm, code, "MPI_Iallgather");
+    if (status == DG_OK) status = dg_mpi_wait(comm, &operation, &request, 1, NULL);
     *peers = 0;
     for (int i = 0; status == DG_OK && i < comm->local_size; i++) {
         if (i == comm->local_rank) *mine = *peers;

@@ -1,5 +1,6 @@
-/* comm_mpi.c - dg_comm over standard MPI-3. Messages of any size are cut into pieces; the counter is one-sided, so that
- * a rank that computes does not hold up the others. SPDX-License-Identifier: Apache-2.0 */
+/* comm_mpi.c - dg_comm over standard MPI-3. Every operation is started and then polled, so that a rank that is gone or
+ * stuck is an error after the deadline and never a hang. Messages of any size are cut into pieces; the counter is
+ * one-sided, so that a rank that computes does not hold up the others. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
 #include "mpi_impl.h"
 
@@ -24,6 +25,41 @@ dg_status dg_mpi_check(const dg_comm *comm, int code, const char *call)
     return DG_FAIL(DG_ERR_COMM, "rank %d of %d on %s: %.*s failed: %s; see whether all ranks are alive", comm->rank,
                    comm->size, comm->host, (int)strcspn(call, "("), call, length > 0 ? text : "unknown error");
 }
+
+static int poll_all(MPI_Request *requests, int count, int *done, MPI_Status *status)
+{
+    /* MPI_Testall would say "look into the statuses" where MPI_Test tells the fault itself. */
+    return count == 1 ? MPI_Test(requests, done, status) : MPI_Testall(count, requests, done, MPI_STATUSES_IGNORE);
+}
+
+dg_status dg_mpi_wait(dg_comm *comm, const mpi_operation *op, MPI_Request *requests, int count, MPI_Status *status)
+{
+    dg_wait wait;
+    int done = 0;
+    if (status == NULL) status = MPI_STATUS_IGNORE;
+    DG_TRY(dg_mpi_check(comm, poll_all(requests, count, &done, status), op->call));
+    if (done) return DG_OK;
+    dg_wait_begin(comm, op->what, op->peer, &wait);
+    dg_status result = DG_OK;
+    while (!done && result == DG_OK) {
+        result = dg_wait_poll(&wait);
+        if (result != DG_OK)
+            of(comm)->failed = true; /* MPI still holds the buffers: nothing more is asked of it */
+        else
+            result = dg_mpi_check(comm, poll_all(requests, count, &done, status), op->call);
+    }
+    dg_wait_end(&wait);
+    return result;
+}
+
+/* Starts the call, which ends in `&request`, and waits for its end. */
+#define DG_MPI_DONE(comm, what_, peer_, call_)                                               \
+    do {                                                                                     \
+        MPI_Request request;                                                                 \
+        const mpi_operation operation_ = {.call = #call_, .what = (what_), .peer = (peer_)}; \
+        DG_MPI(comm, call_);                                                                 \
+        DG_TRY(dg_mpi_wait((comm), &operation_, &request, 1, NULL));                         \
+    } while (0)
 
 static MPI_Datatype type_of(dg_dtype type)
 {
@@ -59,7 +95,7 @@ static void mpi_destroy(dg_comm *comm)
 
 static dg_status mpi_barrier(dg_comm *comm)
 {
-    DG_MPI(comm, MPI_Barrier(of(comm)->handle));
+    DG_MPI_DONE(comm, "barrier", -1, MPI_Ibarrier(of(comm)->handle, &request));
     return DG_OK;
 }
 
@@ -68,7 +104,8 @@ static dg_status mpi_broadcast(dg_comm *comm, void *data, int64_t bytes, int roo
     mpi_comm *c = of(comm);
     for (int64_t done = 0; done < bytes;) {
         int piece = piece_count(c, bytes, done, 1);
-        DG_MPI(comm, MPI_Bcast((char *)data + done, piece, MPI_BYTE, root, c->handle));
+        DG_MPI_DONE(comm, "broadcast from", root,
+                    MPI_Ibcast((char *)data + done, piece, MPI_BYTE, root, c->handle, &request));
         done += piece;
     }
     return DG_OK;
@@ -81,7 +118,8 @@ static dg_status mpi_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dty
     for (int64_t done = 0; done < count;) {
         int piece = piece_count(c, count, done, size);
         char *at = (char *)data + done * size;
-        DG_MPI(comm, MPI_Allreduce(MPI_IN_PLACE, at, piece, type_of(type), op_of(op), c->handle));
+        DG_MPI_DONE(comm, "all-reduce", -1,
+                    MPI_Iallreduce(MPI_IN_PLACE, at, piece, type_of(type), op_of(op), c->handle, &request));
         done += piece;
     }
     return DG_OK;
@@ -93,10 +131,25 @@ static dg_status mpi_send(dg_comm *comm, const void *data, int64_t bytes, int to
     int64_t done = 0;
     do { /* an empty message is a message too */
         int piece = piece_count(c, bytes, done, 1);
-        DG_MPI(comm, MPI_Send((const char *)data + done, piece, MPI_BYTE, to, (int)tag, c->handle));
+        DG_MPI_DONE(comm, "send to", to,
+                    MPI_Isend((const char *)data + done, piece, MPI_BYTE, to, (int)tag, c->handle, &request));
         done += piece;
     } while (done < bytes);
     return DG_OK;
+}
+
+static dg_status receive_piece(dg_comm *comm, void *data, int piece, int from, dg_comm_tag tag)
+{
+    const mpi_operation operation = {.call = "MPI_Irecv", .what = "receive from", .peer = from};
+    MPI_Request request;
+    MPI_Status status;
+    int got = 0;
+    DG_MPI(comm, MPI_Irecv(data, piece, MPI_BYTE, from, (int)tag, of(comm)->handle, &request));
+    DG_TRY(dg_mpi_wait(comm, &operation, &request, 1, &status));
+    DG_MPI(comm, MPI_Get_count(&status, MPI_BYTE, &got));
+    if (got == piece) return DG_OK;
+    return DG_FAIL(DG_ERR_INTERNAL, "rank %d: %d bytes came from rank %d with tag %d where %d were expected",
+                   comm->rank, got, from, (int)tag, piece);
 }
 
 static dg_status mpi_receive(dg_comm *comm, void *data, int64_t bytes, int from, dg_comm_tag tag)
@@ -104,13 +157,8 @@ static dg_status mpi_receive(dg_comm *comm, void *data, int64_t bytes, int from,
     mpi_comm *c = of(comm);
     int64_t done = 0;
     do {
-        int piece = piece_count(c, bytes, done, 1), got = 0;
-        MPI_Status status;
-        DG_MPI(comm, MPI_Recv((char *)data + done, piece, MPI_BYTE, from, (int)tag, c->handle, &status));
-        DG_MPI(comm, MPI_Get_count(&status, MPI_BYTE, &got));
-        if (got != piece)
-            return DG_FAIL(DG_ERR_INTERNAL, "rank %d: %d bytes came from rank %d with tag %d where %d were expected",
-                           comm->rank, got, from, (int)tag, piece);
+        int piece = piece_count(c, bytes, done, 1);
+        DG_TRY(receive_piece(comm, (char *)data + done, piece, from, tag));
         done += piece;
     } while (done < bytes);
     return DG_OK;
@@ -133,9 +181,9 @@ static dg_status gather_data(dg_comm *comm, const void *data, int64_t bytes, int
 static dg_status mpi_gather(dg_comm *comm, const void *data, int64_t bytes, int root, void *all, int64_t *sizes)
 {
     mpi_comm *c = of(comm);
-    DG_MPI(comm, MPI_Allgather(&bytes, 1, MPI_INT64_T, sizes, 1, MPI_INT64_T, c->handle));
+    DG_MPI_DONE(comm, "gather", -1, MPI_Iallgather(&bytes, 1, MPI_INT64_T, sizes, 1, MPI_INT64_T, c->handle, &request));
     int wanted = all != NULL; /* only the root knows whether this is a sizing call */
-    DG_MPI(comm, MPI_Bcast(&wanted, 1, MPI_INT, root, c->handle));
+    DG_MPI_DONE(comm, "gather", -1, MPI_Ibcast(&wanted, 1, MPI_INT, root, c->handle, &request));
     return wanted ? gather_data(comm, data, bytes, root, all, sizes) : DG_OK;
 }
 
@@ -161,7 +209,10 @@ static dg_status mpi_counter_create(dg_comm *comm, dg_comm_counter **out)
     DG_TRY(dg_comm_agree(comm, DG_NEW(&counter, 1, "task counter")));
     counter->comm = comm;
     counter->window = MPI_WIN_NULL;
+    dg_wait wait;
+    dg_wait_begin(comm, "task counter", -1, &wait);
     dg_status status = window_create(comm, counter);
+    dg_wait_end(&wait);
     if (status != DG_OK) dg_free(&counter);
     *out = counter;
     return status;
@@ -170,16 +221,23 @@ static dg_status mpi_counter_create(dg_comm *comm, dg_comm_counter **out)
 static dg_status mpi_counter_next(dg_comm_counter *counter, int64_t step, int64_t *before)
 {
     dg_comm *comm = counter->comm;
-    DG_MPI(comm, MPI_Fetch_and_op(&step, before, MPI_INT64_T, 0, 0, MPI_SUM, counter->window));
-    DG_MPI(comm, MPI_Win_flush(0, counter->window));
-    return DG_OK;
+    /* These cannot be polled: the heartbeat's thread keeps the deadline. */
+    dg_wait wait;
+    dg_wait_begin(comm, "next task from", 0, &wait);
+    int code = MPI_Fetch_and_op(&step, before, MPI_INT64_T, 0, 0, MPI_SUM, counter->window);
+    if (code == MPI_SUCCESS) code = MPI_Win_flush(0, counter->window);
+    dg_wait_end(&wait);
+    return dg_mpi_check(comm, code, "MPI_Fetch_and_op");
 }
 
 static void mpi_counter_destroy(dg_comm_counter **counter)
 {
     if (!of((*counter)->comm)->failed) {
+        dg_wait wait;
+        dg_wait_begin((*counter)->comm, "task counter", -1, &wait);
         (void)MPI_Win_unlock_all((*counter)->window);
         (void)MPI_Win_free(&(*counter)->window);
+        dg_wait_end(&wait);
     }
     dg_free(counter);
 }

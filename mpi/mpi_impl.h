@@ -22,6 +22,15 @@ typedef struct mpi_comm {
 DG_MUST_USE dg_status dg_mpi_comm_create(MPI_Comm world, dg_comm **out);
 /* Turns an MPI return code into DG_ERR_COMM with rank, host and the library's words. */
 DG_MUST_USE dg_status dg_mpi_check(const dg_comm *comm, int code, const char *call);
+/* What is waited for: the MPI function, the operation in words, the other rank or -1. */
+typedef struct mpi_operation {
+    const char *call, *what;
+    int peer;
+} mpi_operation;
+/* Polls requests until all are complete or the deadline of the communicator has passed. `status` is of a single one and may
+ * be NULL. */
+DG_MUST_USE dg_status dg_mpi_wait(dg_comm *comm, const mpi_operation *operation, MPI_Request *requests, int count,
+                                  MPI_Status *status);
 /* The pending sum of the method table, and the end of its reserve. */
 DG_MUST_USE dg_status dg_mpi_sum_start(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_comm_request **out);
 DG_MUST_USE dg_status dg_mpi_sum_test(dg_comm *comm, dg_comm_request **request, bool *done);

@@ -186,12 +186,13 @@ dg_status dg_mpi_sum_test(dg_comm *comm, dg_comm_request **request, bool *done)
 
 dg_status dg_mpi_sum_wait(dg_comm *comm, dg_comm_request **request)
 {
+    static const mpi_operation collecting = {.call = "MPI_Testall", .what = "sum over ranks", .peer = -1};
     dg_comm_request *r = *request;
-    DG_MPI(comm, MPI_Waitall(r->messages, r->message, MPI_STATUSES_IGNORE));
+    DG_TRY(dg_mpi_wait(comm, &collecting, r->message, r->messages, NULL));
     if (!r->handing_out) {
         sum_part(comm, r);
         DG_TRY(hand_out(comm, r));
-        DG_MPI(comm, MPI_Waitall(r->messages, r->message, MPI_STATUSES_IGNORE));
+        DG_TRY(dg_mpi_wait(comm, &collecting, r->message, r->messages, NULL));
     }
     retire(of(comm), request);
     return DG_OK;

@@ -9,7 +9,7 @@ int main(int argc, char **argv)
     dg_comm *comm;
     DG_CHECK_OK(dg_comm_open(&argc, &argv, &comm));
     char data[100] = {0}, who[160];
-    snprintf(who, sizeof who, "rank 0 of 2 on %s: MPI_Recv failed: ", comm->host);
+    snprintf(who, sizeof who, "rank 0 of 2 on %s: MPI_Irecv failed: ", comm->host);
     if (comm->rank == 1) DG_CHECK_OK(dg_comm_send(comm, data, 100, 0, DG_TAG_TEST));
     if (comm->rank == 0) {
         DG_CHECK_FAILS(dg_comm_receive(comm, data, 10, 1, DG_TAG_TEST), DG_ERR_COMM, who);
