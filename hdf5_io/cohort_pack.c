@@ -7,6 +7,7 @@
 #include "case_impl.h"
 
 #include "dg_fault.h"
+#include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 
@@ -133,7 +134,10 @@ static dg_status make_skeleton(const packing *p)
     DG_TRY_GOTO(status, write_packed_index(p->source, image.file), fail);
     DG_TRY_GOTO(status, dg_h5_group(image.file, "cases", role_text, &cases), fail);
     dg_h5_close(cases);
-    for (int64_t i = 0; i < p->source->count; i++) DG_TRY_GOTO(status, copy_case(p->source, i, image.file), fail);
+    for (int64_t i = 0; i < p->source->count; i++) {
+        dg_heartbeat_tick(p->comm->heartbeat);
+        DG_TRY_GOTO(status, copy_case(p->source, i, image.file), fail);
+    }
     return dg_h5_image_finish(&image, role_text, p->temporary);
 fail:
     dg_h5_image_discard(&image);
@@ -235,6 +239,7 @@ static dg_status write_slab(const packing *p, const step *s, const void *values,
 static dg_status pack_step(const packing *p, const step *s, const char *name, const char *role, dg_status before)
 {
     void *values = NULL;
+    dg_heartbeat_tick(p->comm->heartbeat);
     dg_status status = before == DG_OK ? read_slab(s, &values, name, role) : before;
     status = dg_comm_agree(p->comm, status);
     if (status == DG_OK) {
@@ -356,6 +361,7 @@ static dg_status verify_share(const packing *p)
         status = DG_FAIL(DG_ERR_IO, "%s: %lld of %lld cases are in it", role_text, (long long)written->count,
                          (long long)p->source->count);
     for (int64_t i = p->comm->rank; status == DG_OK && i < written->count; i += p->comm->size) {
+        dg_heartbeat_tick(p->comm->heartbeat);
         status = dg_case_verify(written, i);
         if (status == DG_OK && strcmp(written->info[i].content_sha256, p->source->info[i].content_sha256) != 0)
             status = DG_FAIL(DG_ERR_IO, "%s: case %s was changed by writing; is the disk well?", role_text,
@@ -389,9 +395,11 @@ dg_status dg_cohort_pack(dg_comm *comm, const char *cohort_folder, const char *p
     if (status == DG_OK && p.source->count == 0) status = DG_FAIL(DG_ERR_USAGE, "the cohort has no cases to pack");
     status = dg_comm_agree(comm, status);
     if (status == DG_OK) {
+        dg_phase phase = dg_heartbeat_phase(comm->heartbeat, DG_PHASE_WRITE);
         dg_h5_lock();
         status = pack_locked(&p);
         dg_h5_unlock();
+        (void)dg_heartbeat_phase(comm->heartbeat, phase);
         if (status != DG_OK && comm->rank == 0) unlink(p.temporary);
         /* nobody returns while the half file is still there */
         if (status != DG_OK && status != DG_ERR_COMM && dg_comm_barrier(comm) != DG_OK) status = DG_ERR_COMM;

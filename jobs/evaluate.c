@@ -51,6 +51,7 @@ static const dg_option own_rows[] = {
     {.key = "evaluate.threads", .flag = "threads", .type = DG_OPT_INT_LIST, AT(threads), .min = 1, .max = 4096,
      .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
+    DG_JOB_COMM_TIMEOUT("evaluate", evaluate_settings),
     {.key = "evaluate.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the results as JSON"},
 };
@@ -228,6 +229,8 @@ static dg_status evaluate(const dg_job_env *env, const evaluate_settings *s, int
     if (status != DG_OK) return status;
     *w = (evaluate_work){.env = env, .s = s, .lease = -1};
     status = dg_comm_agree(env->comm, set_up(w, note, sizeof note));
+    w->config.heartbeat = env->comm->heartbeat;
+    dg_job_watch(env, s->comm_timeout_s, status == DG_OK ? w->folder : "");
     if (status == DG_OK && note[0] != '\0') dg_log_write(env->log, DG_LOG_INFO, "%s", note);
     if (status == DG_OK) warn_seen(w);
     if (status == DG_OK) status = set_threads(w);

@@ -13,6 +13,7 @@ typedef struct evaluate_settings {
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
     bool resume, keep_going, json;
+    double comm_timeout_s;
 } evaluate_settings;
 
 typedef struct evaluate_choice {

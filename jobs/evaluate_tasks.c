@@ -25,6 +25,7 @@ typedef struct round {
     int64_t count;
     double (*cost)(const evaluate_work *w, const task *t);
     dg_status (*run)(evaluate_work *w, const task *t, int64_t *failed);
+    const char *(*name)(const evaluate_work *w, const task *t);
     dg_comm_counter *failures; /* failed cases of all ranks; HALT and more: a rank cannot go on */
     bool stopped;              /* on request, or by too many failed cases */
 } round;
@@ -78,6 +79,8 @@ static dg_status work_through(round *r, dg_tasks *queue)
         DG_TRY(dg_tasks_next(queue, &next));
         if (next < 0) return DG_OK;
         int64_t failed = 0;
+        (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_EVALUATE);
+        dg_heartbeat_task(w->env->comm->heartbeat, r->name(w, &r->tasks[next]));
         DG_TRY(r->run(w, &r->tasks[next], &failed));
         if (failed > 0) DG_TRY(dg_comm_counter_next(w->env->comm, r->failures, failed, &before));
         int64_t estimate = ++turns * w->env->comm->size;
@@ -100,6 +103,8 @@ static dg_status share_out(round *r)
     if (status == DG_OK) status = dg_tasks_create(comm, cost, r->count, &queue);
     if (status == DG_OK) {
         status = work_through(r, queue);
+        (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_EVALUATE); /* a failed task may have been reading */
+        dg_heartbeat_task(comm->heartbeat, NULL);
         if (status != DG_OK && status != DG_ERR_COMM) {
             dg_status told = dg_comm_counter_next(comm, r->failures, HALT, &before);
             if (told != DG_OK) status = told;
@@ -121,6 +126,11 @@ static double learn_cost(const evaluate_work *w, const task *t)
     return (double)dg_grid_voxels(&dg_cohort_case(w->cohort, w->train[t->slab])->grid);
 }
 
+static const char *learn_name(const evaluate_work *w, const task *t)
+{
+    return dg_cohort_case(w->cohort, w->train[t->slab])->id;
+}
+
 static dg_status learn_task(evaluate_work *w, const task *t, int64_t *failed)
 {
     return dg_evaluation_learn(w->cohort, w->train[t->slab], w->config.level_gy, w->baseline);
@@ -139,7 +149,8 @@ dg_status evaluate_learn_baselines(evaluate_work *w)
                .tasks = tasks,
                .count = w->config.train_cases,
                .cost = learn_cost,
-               .run = learn_task};
+               .run = learn_task,
+               .name = learn_name};
     if (status == DG_OK) status = share_out(&r);
     dg_free(&tasks);
     DG_TRY(status);
@@ -498,11 +509,14 @@ static dg_status run_rounds(evaluate_work *w, round rounds[2])
     return dg_comm_all_reduce(w->env->comm, &w->kept, 1, DG_I64, DG_SUM);
 }
 
+static const char *case_name(const evaluate_work *w, const task *t) { return w->chosen[t->choice].id; }
+
 dg_status evaluate_all(evaluate_work *w)
 {
     task *first = NULL, *second = NULL;
-    round rounds[2] = {{.w = w, .what = "evaluation, cases", .cost = task_cost, .run = first_task},
-                       {.w = w, .what = "evaluation, cases in parts", .cost = task_cost, .run = merge_task}};
+    round rounds[2] = {
+        {.w = w, .what = "evaluation, cases", .cost = task_cost, .run = first_task, .name = case_name},
+        {.w = w, .what = "evaluation, cases in parts", .cost = task_cost, .run = merge_task, .name = case_name}};
     dg_status status = list_tasks(w, &first, &rounds[0].count, &second, &rounds[1].count);
     rounds[0].tasks = first;
     rounds[1].tasks = second;

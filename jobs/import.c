@@ -4,6 +4,7 @@
  * terminal only with --show-paths. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_cohort.h"
 #include "dg_file.h"
+#include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "dg_options.h"
 #include "dg_predictions.h"
@@ -25,6 +26,7 @@ typedef struct import_config {
     dg_double_list spacing_mm;
     double prescription_gy;
     bool keep_going, resume, show_paths, keep_ct, json;
+    double comm_timeout_s;
 } import_config;
 
 static const char *const format_names[] = {"auto", "openkbp", "npz", NULL}; /* auto, then import_format_at */
@@ -61,6 +63,7 @@ static const dg_option rows[] = {
     FLAG(resume, "resume", "keep intact cases that are there already"),
     FLAG(show_paths, "show-paths", "name the source folders of bad cases"),
     FLAG(keep_ct, "keep-ct", "keep CT numbers above 4095 (published values) instead of clipping them"),
+    DG_JOB_COMM_TIMEOUT("import", import_config),
     FLAG(json, "json", "print the result as JSON"),
 };
 /* clang-format on */
@@ -105,14 +108,18 @@ static dg_status import_one(importer *m, const import_item *item, import_case *c
 {
     char path[DG_PATH_MAX];
     const double start = dg_time_s();
+    dg_heartbeat *heartbeat = m->env->comm->heartbeat;
     DG_TRY(import_list_path(&m->list, item, path));
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_READ);
     dg_status status = import_format_at(item->format)->read(path, item->id, &m->settings, c);
     *is_case = status == DG_ERR_DATA || status == DG_ERR_FORMAT || status == DG_ERR_IO || status == DG_ERR_UNSUPPORTED;
     const double read = dg_time_s();
     entry->read_s = read - start;
     if (status != DG_OK) return status;
     if (c->note[0] != '\0') dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %s", item->id, c->note);
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_WRITE);
     status = write_case(m->config, item->id, &c->data);
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_IMPORT);
     memcpy(entry->content_sha256, c->data.info.content_sha256, sizeof entry->content_sha256);
     *is_case = status == DG_ERR_DATA;
     entry->write_s = dg_time_s() - read;
@@ -181,6 +188,7 @@ static dg_status work(importer *m)
         DG_TRY(dg_comm_counter_next(comm, m->stop, 0, &asked));
         DG_TRY(dg_tasks_next(m->tasks, &index));
         if (asked > 0 || index < 0) return DG_OK;
+        dg_heartbeat_task(comm->heartbeat, m->list.item[index].id);
         dg_status status = next_case(m, index);
         if (status != DG_OK) {
             char text[DG_ERROR_TEXT_MAX];
@@ -203,7 +211,10 @@ static dg_status run_tasks(importer *m)
     DG_TRY_GOTO(status, dg_tasks_create(comm, cost, m->list.count, &m->tasks), cleanup);
     DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->done), cleanup);
     DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->stop), cleanup);
-    status = dg_comm_agree(comm, work(m));
+    (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_IMPORT);
+    status = work(m);
+    dg_heartbeat_task(comm->heartbeat, NULL);
+    status = dg_comm_agree(comm, status);
 cleanup:
     dg_comm_counter_destroy(comm, &m->stop);
     dg_comm_counter_destroy(comm, &m->done);
@@ -357,6 +368,7 @@ static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, 
     if (helped) return DG_OK;
     double start = dg_time_s();
     dg_status status = prepare(&m, sources, source_count);
+    dg_job_watch(env, config.comm_timeout_s, status == DG_OK ? config.output : "");
     if (status == DG_OK) {
         status = finish_index(&m, run_tasks(&m));
         if (status == DG_OK) status = sum_up(&m, dg_time_s() - start, exit_code);

@@ -1,6 +1,9 @@
 /* job.c - what all jobs share: arguments, --help, and JSON on standard output. SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
 
+#include "dg_file.h"
+#include "dg_heartbeat.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +50,18 @@ dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job *job, const 
 fail:
     dg_options_release(options);
     return status;
+}
+
+void dg_job_watch(const dg_job_env *env, double comm_timeout_s, const char *folder)
+{
+    char log[DG_PATH_MAX];
+    dg_comm_set_timeout(env->comm, comm_timeout_s);
+    if (folder[0] == '\0') return;
+    /* Without its files a heartbeat still watches this host: no reason to stop. */
+    if (dg_path_join(log, folder, "log") == DG_OK && dg_make_folder(log) == DG_OK)
+        dg_heartbeat_folder(env->comm->heartbeat, log);
+    else
+        dg_error_clear();
 }
 
 dg_status dg_job_print_json(const dg_job_env *env, json_t *root)

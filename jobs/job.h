@@ -44,10 +44,22 @@ typedef struct dg_job_arguments {
 DG_MUST_USE dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job *job, const dg_job_arguments *arguments,
                                             int argc, char *const *argv, dg_options *options, int *positional_count,
                                             bool *helped);
+/* The flag of every job whose ranks wait for each other; `settings_` has a double `comm_timeout_s`. */
+#define DG_JOB_COMM_TIMEOUT(group_, settings_)                                                                        \
+    {                                                                                                                 \
+        .key = group_ ".comm_timeout", .flag = "comm-timeout", .type = DG_OPT_DOUBLE,                                 \
+        .offset = offsetof(settings_, comm_timeout_s), .min = 1, .max = 1e6, .fallback = "300", .unit = "s",          \
+        .help =                                                                                                       \
+            "ends the job when a rank that others wait for, or a file, makes no progress for so long, and says which" \
+    }
+/* Gives the waits of this job their deadline, and the heartbeat FOLDER/log (made here) for its files; "": no files. Not
+ * collective. */
+void dg_job_watch(const dg_job_env *env, double comm_timeout_s, const char *folder);
 /* Rank 0 prints `root` to standard output, the answer of --json; takes it. NULL: out of memory. */
 DG_MUST_USE dg_status dg_job_print_json(const dg_job_env *env, json_t *root);
 
 extern const dg_job dg_job_import, dg_job_synth, dg_job_pack, dg_job_inspect, dg_job_train, dg_job_predict,
-    dg_job_evaluate, dg_job_gamma, dg_job_report, dg_job_compare, dg_job_analyze, dg_job_status, dg_job_plan, dg_job_bench, dg_job_doctor, dg_job_options;
+    dg_job_evaluate, dg_job_gamma, dg_job_report, dg_job_compare, dg_job_analyze, dg_job_status, dg_job_plan,
+    dg_job_bench, dg_job_doctor, dg_job_options;
 
 #endif

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const dg_job *const jobs[] = {&dg_job_import, &dg_job_synth,  &dg_job_pack,    &dg_job_inspect,
-                                     &dg_job_train,  &dg_job_status, &dg_job_predict, &dg_job_evaluate, &dg_job_report,
-                                     &dg_job_compare, &dg_job_analyze,
-                                     &dg_job_gamma,  &dg_job_plan,   &dg_job_bench,  &dg_job_doctor,  &dg_job_options};
+static const dg_job *const jobs[] = {&dg_job_import, &dg_job_synth,   &dg_job_pack,    &dg_job_inspect,
+                                     &dg_job_train,  &dg_job_status,  &dg_job_predict, &dg_job_evaluate,
+                                     &dg_job_report, &dg_job_compare, &dg_job_analyze, &dg_job_gamma,
+                                     &dg_job_plan,   &dg_job_bench,   &dg_job_doctor,  &dg_job_options};
 enum { JOB_COUNT = sizeof jobs / sizeof jobs[0], LEAVE_SECONDS = 5 };
 
 static void print_usage(FILE *stream)
@@ -198,8 +198,11 @@ static int settle(const dg_job_env *env, dg_status mine, int exit_code)
 {
     dg_error own = *dg_error_last();
     if (mine == DG_ERR_COMM) {
-        dg_log_write(env->log, DG_LOG_ERROR, "rank %d on %s: %s", env->comm->rank, env->comm->host, own.text);
-        if (env->comm->rank != 0) fprintf(stderr, "rank %d on %s: %s\n", env->comm->rank, env->comm->host, own.text);
+        char who[96] = "";
+        if (strncmp(own.text, "rank ", 5) != 0)
+            snprintf(who, sizeof who, "rank %d on %s: ", env->comm->rank, env->comm->host);
+        dg_log_write(env->log, DG_LOG_ERROR, "%s%s", who, own.text);
+        if (env->comm->rank != 0) fprintf(stderr, "%s%s\n", who, own.text);
         abort_ranks(); /* ranks that wait for this one cannot be told otherwise */
     }
     dg_status agreed = dg_comm_agree(env->comm, mine);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_cohort.h"
 #include "dg_file.h"
+#include "dg_heartbeat.h"
 #include "dg_options.h"
 #include "dg_trace.h"
 #include "job.h"
@@ -11,6 +12,7 @@
 typedef struct pack_config {
     char output[DG_OPT_TEXT];
     bool force, json;
+    double comm_timeout_s;
 } pack_config;
 
 /* clang-format off */
@@ -19,6 +21,7 @@ static const dg_option rows[] = {
      .fallback = "", .unit = "", .help = "the packed file"},
     {.key = "pack.force", .flag = "force", .type = DG_OPT_BOOL, .offset = offsetof(pack_config, force), .fallback = "false",
      .unit = "", .help = "replace a file of that name"},
+    DG_JOB_COMM_TIMEOUT("pack", pack_config),
     {.key = "pack.json", .flag = "json", .type = DG_OPT_BOOL, .offset = offsetof(pack_config, json), .fallback = "false",
      .unit = "", .help = "print the result as JSON"},
 };
@@ -50,6 +53,7 @@ static dg_status tell(const dg_job_env *env, const pack_config *config, double s
 static dg_status pack(const dg_job_env *env, const pack_config *config, const char *folder)
 {
     double start = dg_time_s();
+    dg_job_watch(env, config->comm_timeout_s, "");
     DG_TRY(dg_comm_agree(env->comm, check_output(config)));
     DG_TRY(dg_comm_barrier(env->comm)); /* every rank has looked before the file appears */
     DG_TRY(dg_cohort_pack(env->comm, folder, config->output));

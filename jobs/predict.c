@@ -3,6 +3,7 @@
 #include "job.h"
 
 #include "dg_file.h"
+#include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 #include "dg_predictions.h"
@@ -25,6 +26,7 @@ typedef struct settings {
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
     int flips, dtype;
     dg_int_list threads;
+    double comm_timeout_s;
 } settings;
 
 enum { AS_TRAINED = 0 };
@@ -62,6 +64,7 @@ static const dg_option rows[] = {
      .help = "compute threads per rank; auto is its share of the allowed cores"},
     {.key = "predict.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
      .help = "device library: auto, onednn, ref"},
+    DG_JOB_COMM_TIMEOUT("predict", settings),
     {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the result as JSON"},
 };
@@ -205,6 +208,7 @@ static dg_status open_network(work *w, int threads)
     w->weights = memory;
     DG_TRY(w->backend->ops->upload(w->backend, w->weights, w->network.weights, bytes));
     DG_TRY(dg_predictor_create(w->network.model, w->backend, w->source, &w->config, NULL, &w->predictor));
+    dg_predictor_watch(w->predictor, w->env->comm->heartbeat);
     return dg_predictor_set_weights(w->predictor, w->weights);
 }
 
@@ -214,6 +218,7 @@ static dg_status set_up(work *w)
     char warning[256] = "";
     int threads = 1;
     DG_TRY(dg_comm_agree(env->comm, open_data(w)));
+    dg_job_watch(env, w->s->comm_timeout_s, w->s->output);
     dg_status status = dg_affinity_set(env->comm, w->s->threads.count > 0 ? (int)w->s->threads.value[0] : 0, &threads,
                                        warning, sizeof warning);
     DG_TRY(dg_comm_agree(env->comm, status));
@@ -227,11 +232,13 @@ static dg_status set_up(work *w)
 static dg_status predict_case(work *w, int64_t index, dg_ledger_entry *entry)
 {
     const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    dg_heartbeat *heartbeat = w->env->comm->heartbeat;
     float *dose_gy = NULL;
     dg_predictor_note note = {.windows = 0};
     dg_status status = dg_source_pin(w->source, index);
     bool pinned = status == DG_OK;
     if (status == DG_OK) status = DG_NEW(&dose_gy, dg_grid_voxels(&info->grid), "predicted dose");
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_PREDICT);
     if (status == DG_OK) status = dg_predictor_run(w->predictor, index, dose_gy, &note);
     if (pinned) dg_source_unpin(w->source, index);
     entry->read_s = note.read_s;
@@ -242,6 +249,7 @@ static dg_status predict_case(work *w, int64_t index, dg_ledger_entry *entry)
         return status == DG_ERR_BACKEND || status == DG_ERR_MEMORY ? status : DG_OK;
     }
     double start = dg_time_s();
+    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_WRITE);
     status = dg_prediction_write(w->s->output, info->id, &info->grid, w->made_by, dose_gy, entry);
     entry->write_s = dg_time_s() - start;
     entry->done = status == DG_OK;
@@ -279,6 +287,8 @@ static dg_status work_through(work *w, dg_tasks *tasks)
         }
         DG_TRY(dg_tasks_next(tasks, &task));
         if (task < 0) return DG_OK;
+        (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_READ);
+        dg_heartbeat_task(w->env->comm->heartbeat, dg_cohort_case(w->cohort, w->chosen[task])->id);
         DG_TRY(take_case(w, w->chosen[task]));
         int64_t estimate = ++turns * w->env->comm->size;
         dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
@@ -312,6 +322,8 @@ static dg_status predict_all(work *w)
     if (status == DG_OK) {
         dg_stop_install();
         status = work_through(w, tasks);
+        dg_heartbeat_task(comm->heartbeat, NULL);
+        (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_REDUCE);
         dg_stop_remove();
         dg_tasks_destroy(&tasks);
         status = dg_comm_agree(comm, status);
@@ -420,8 +432,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     return status;
 }
 
-const dg_job dg_job_predict = {
-    .name = "predict",
-    .summary = "predict the dose of a cohort's cases with a trained network",
-    .spreads = true,
-    .run = run};
+const dg_job dg_job_predict = {.name = "predict",
+                               .summary = "predict the dose of a cohort's cases with a trained network",
+                               .spreads = true,
+                               .run = run};

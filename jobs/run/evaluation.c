@@ -466,8 +466,10 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     dg_case_result *head = &d->head;
     const double start = dg_time_s();
     if (index < 0) return DG_FAIL(DG_ERR_DATA, "the cohort has no such case; the predictions belong to another cohort");
+    (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_READ);
     DG_TRY(load_case(cohort, index, l));
     DG_TRY(load_prediction(config->predictions, l));
+    (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_EVALUATE);
     l->read_s = dg_time_s() - start;
     describe(l, config, head);
     if (config->compat == DG_COMPAT_UPSTREAM) return judge_upstream(l, config, d);

@@ -6,6 +6,7 @@
 #ifndef DG_EVALUATION_H
 #define DG_EVALUATION_H
 
+#include "dg_heartbeat.h"
 #include "dg_baseline.h"
 #include "dg_bootstrap.h"
 #include "dg_cohort.h"
@@ -148,6 +149,7 @@ typedef struct dg_evaluation_config {
     const dg_baseline *baseline;          /* learned, or NULL */
     double level_gy[DG_BASELINE_TARGETS]; /* prescriptions of the targets the baseline knows; 0: none */
     int64_t train_cases;
+    dg_heartbeat *heartbeat; /* where reading and computing are marked, or NULL */
 } dg_evaluation_config;
 
 /* Resolves settings (all but table, run and baselines). DG_ERR_USAGE names key and value. */

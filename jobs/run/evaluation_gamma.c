@@ -175,6 +175,7 @@ static dg_status map_gamma(slab *s)
         params.dose_percent = s->config->criterion[c].dose_percent;
         params.distance_mm = s->config->criterion[c].distance_mm;
         DG_TRY(DG_NEW(&s->gamma[c], s->voxels, "gamma map"));
+        dg_heartbeat_tick(s->config->heartbeat);
         if (v->norm_gy > 0) {
             DG_TRY(dg_gamma_map(&params, &reference, &evaluated, s->where, s->config->threads, s->gamma[c]));
         } else {
@@ -330,7 +331,9 @@ dg_status dg_evaluation_slab(const dg_cohort *cohort, int64_t index, const dg_ev
     slab_arrays a = {0};
     const double start = dg_time_s();
     *out = NULL;
+    (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_READ);
     dg_status status = read_arrays(cohort, index, config, &view, &a);
+    (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_EVALUATE);
     const double read_s = dg_time_s() - start;
     if (status == DG_OK) {
         view.dose_gy = a.dose_gy;

@@ -18,6 +18,7 @@ struct dg_predictor {
     dg_source *source;
     dg_predictor_config config;
     dg_trace *trace;
+    dg_heartbeat *heartbeat;
     const float *weights;
     bool packed;   /* the plan holds these weights */
     dg_plan *plan; /* of `size`, or NULL */
@@ -150,8 +151,11 @@ static dg_status check_window(const dg_case_info *info, const dg_box *box, const
                    remedy);
 }
 
+void dg_predictor_watch(dg_predictor *p, dg_heartbeat *heartbeat) { p->heartbeat = heartbeat; }
+
 static dg_status run_window(dg_predictor *p, int64_t index, const dg_box *box, dg_blend *blend, dg_predictor_note *note)
 {
+    dg_heartbeat_tick(p->heartbeat);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(p->source), index);
     double start = dg_time_s();
     dg_source_buffers buffers = {.channels = p->channels};

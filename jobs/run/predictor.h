@@ -3,6 +3,7 @@
 #ifndef DG_PREDICTOR_H
 #define DG_PREDICTOR_H
 
+#include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "sample.h"
 
@@ -29,6 +30,8 @@ DG_MUST_USE dg_status dg_predictor_create(const dg_model *model, dg_backend *bac
 void dg_predictor_destroy(dg_predictor **predictor);
 /* Flat weights in backend memory; borrowed. Call again after they changed. */
 DG_MUST_USE dg_status dg_predictor_set_weights(dg_predictor *predictor, const float *weights);
+/* Every window is a mark of the heartbeat (NULL: none). */
+void dg_predictor_watch(dg_predictor *predictor, dg_heartbeat *heartbeat);
 /* Dose of a pinned case in Gy on its native grid, dose_gy[z,y,x], within [0, 1.5 scale] and 0 outside possible_dose (else
  * body). DG_ERR_DATA: the case lacks a channel or prescription; DG_ERR_NUMERIC: the network gave NaN. Not collective. */
 DG_MUST_USE dg_status dg_predictor_run(dg_predictor *predictor, int64_t index, float *dose_gy, dg_predictor_note *note);

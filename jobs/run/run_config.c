@@ -124,6 +124,7 @@ static const dg_option rows[] = {
     WHOLE("train.checkpoint_every", train.checkpoint_every, 0, BIG, "500", "steps", "steps between checkpoints; 0: only at the end"),
     WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
+    REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),
 
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),
     FLAG("predict.flips", predict.flips, "false", "averages the prediction with that of the mirrored case"),

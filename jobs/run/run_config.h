@@ -62,6 +62,7 @@ typedef struct dg_train_config {
     int64_t checkpoint_every; /* steps; 0: only at the end */
     int64_t keep;             /* step-*.h5 files */
     int on_nan;               /* dg_nan_policy */
+    double comm_timeout_s;    /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
 
 /* How an evaluation measures; jobs/run/evaluation.h resolves it. `evaluate` has the same keys as flags. */

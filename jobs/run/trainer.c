@@ -17,6 +17,12 @@ typedef struct step_control {
     double fraction; /* of the run, by rank 0's clock */
 } step_control;
 
+int64_t trainer_begin(dg_trainer *t, dg_phase phase)
+{
+    (void)dg_heartbeat_phase(t->comm->heartbeat, phase);
+    return dg_range_begin(t->trace, dg_phase_name(phase));
+}
+
 double trainer_elapsed_s(const dg_trainer *t)
 {
     return t->progress.elapsed_s + (t->started_s > 0 ? dg_time_s() - t->started_s : 0);
@@ -32,6 +38,7 @@ static double fraction_done(const dg_trainer *t)
 
 static dg_status agree_control(dg_trainer *t, bool fault, step_control *out)
 {
+    (void)dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_REDUCE); /* the files of the data phase are read */
     double shared[3] = {dg_stop_requested() != 0, t->comm->rank == 0 ? fraction_done(t) : 0, fault};
     DG_TRY(dg_comm_all_reduce(t->comm, shared, 3, DG_F64, DG_MAX));
     *out = (step_control){.stop = shared[0] != 0, .fraction = shared[1], .fault = shared[2] != 0};
@@ -102,8 +109,9 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     trainer_step result = {.updated = false};
     char fault[TRAINER_FAULT_TEXT] = "";
     dg_fault_set_step(t->progress.step);
+    dg_heartbeat_step(t->comm->heartbeat, t->progress.step);
+    int64_t range = trainer_begin(t, DG_PHASE_DATA);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_STEP, NULL, 0)));
-    int64_t range = dg_range_begin(t->trace, "data");
     dg_status drawn = dg_loader_next(t->loader, &samples);
     if (drawn == DG_OK) drawn = dg_fault_reach(DG_FAULT_DATA, samples[0].input, dg_sample_input_bytes(&t->size));
     if (drawn != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);

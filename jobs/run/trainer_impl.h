@@ -3,6 +3,7 @@
 #define DG_TRAINER_IMPL_H
 
 #include "dg_checkpoint.h"
+#include "dg_heartbeat.h"
 #include "dg_loss.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
@@ -72,6 +73,8 @@ struct dg_trainer {
     int64_t validated_step, saved_step;
 };
 
+/* A phase begins: marked for the heartbeat, and a range of the trace until dg_range_end. */
+int64_t trainer_begin(dg_trainer *t, dg_phase phase);
 /* Seconds of training so far, all processes of the run together. */
 double trainer_elapsed_s(const dg_trainer *t);
 

@@ -104,7 +104,9 @@ static dg_status make_network(dg_trainer *t)
     dg_predictor_config predict = {.dtype = dg_run_dtype(t->config.predict.dtype),
                                    .overlap = t->config.predict.overlap,
                                    .flips = t->config.predict.flips};
-    return dg_predictor_create(t->model, t->backend, t->source, &predict, t->trace, &t->predictor);
+    DG_TRY(dg_predictor_create(t->model, t->backend, t->source, &predict, t->trace, &t->predictor));
+    dg_predictor_watch(t->predictor, t->comm->heartbeat);
+    return DG_OK;
 }
 
 static dg_status make_loss(dg_trainer *t)
@@ -220,9 +222,11 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 {
     dg_comm *comm = t->comm;
     DG_TRY(dg_comm_agree(comm, dg_run_config_check(&t->config)));
+    dg_comm_set_timeout(comm, t->config.train.comm_timeout_s);
     DG_TRY(dg_comm_agree(comm, open_data(t)));
     DG_TRY(dg_run_folder_open(comm, t->config.run.dir, t->config.run.name, request->resume, &t->folder));
     DG_TRY(dg_comm_agree(comm, open_log(t, request->level)));
+    dg_heartbeat_folder(comm->heartbeat, t->folder.log);
     if (t->trace_path[0] != '\0') DG_TRY(dg_comm_agree(comm, open_trace(t)));
     DG_TRY(choose_threads(t));
     DG_TRY(dg_comm_agree(comm, hash_cases(t)));

@@ -148,7 +148,7 @@ static dg_status write_checkpoint(dg_trainer *t, const char *path)
     snprintf(meta.model, sizeof meta.model, "%s", t->model->config.kind);
     json_t *config = dg_run_config_to_json(t->options);
     if (config == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the checkpoint's settings");
-    int64_t range = dg_range_begin(t->trace, "save");
+    int64_t range = trainer_begin(t, DG_PHASE_SAVE);
     dg_status status = dg_checkpoint_save(path, &t->registry, config, &meta);
     dg_range_end(t->trace, range);
     json_decref(config);
@@ -170,7 +170,9 @@ static dg_status save_step(dg_trainer *t)
 dg_status trainer_save(dg_trainer *t)
 {
     if (t->saved_step == t->progress.step) return DG_OK;
+    dg_phase before = dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_SAVE);
     dg_status status = t->comm->rank == 0 ? save_step(t) : DG_OK;
+    (void)dg_heartbeat_phase(t->comm->heartbeat, before);
     status = dg_comm_agree(t->comm, status);
     if (status == DG_OK) t->saved_step = t->progress.step;
     return status;
@@ -178,12 +180,14 @@ dg_status trainer_save(dg_trainer *t)
 
 dg_status trainer_save_best(dg_trainer *t)
 {
+    dg_phase before = dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_SAVE);
     dg_status status = DG_OK;
     if (t->comm->rank == 0) {
         char path[DG_PATH_MAX];
         status = dg_path_join(path, t->folder.checkpoints, "best.h5");
         if (status == DG_OK) status = write_checkpoint(t, path);
     }
+    (void)dg_heartbeat_phase(t->comm->heartbeat, before);
     return dg_comm_agree(t->comm, status);
 }
 
@@ -199,7 +203,8 @@ static bool may_change(const char *key)
                                             "train.recompute", "train.validate_every",
                                             "train.monitor",   "train.early_stopping.patience",
                                             "train.keep",      "train.early_stopping.min_delta",
-                                            "train.on_nan",    "train.checkpoint_every"};
+                                            "train.on_nan",    "train.checkpoint_every",
+                                            "train.comm_timeout_s"};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }

@@ -138,10 +138,10 @@ static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t sl
 /* Forward, loss and backward of up to `micro` samples from `slot` of the batch on. */
 static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, bool last, char *fault)
 {
-    int64_t range = dg_range_begin(t->trace, "data");
+    int64_t range = trainer_begin(t, DG_PHASE_DATA);
     for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
     dg_range_end(t->trace, range);
-    range = dg_range_begin(t->trace, "forward");
+    range = trainer_begin(t, DG_PHASE_FORWARD);
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
@@ -150,7 +150,7 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot,
     batch.target = batch.y;
     batch.target.data = t->target;
     DG_TRY(dg_loss_evaluate(t->loss, &batch, &dy));
-    range = dg_range_begin(t->trace, "backward");
+    range = trainer_begin(t, DG_PHASE_BACKWARD);
     dg_status status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
     dg_range_end(t->trace, range);
@@ -190,7 +190,7 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char
         int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
         DG_TRY(run_pass(t, samples + i, t->first + i, count, i + count == t->mine, fault));
     }
-    int64_t range = dg_range_begin(t->trace, "reduce");
+    int64_t range = trainer_begin(t, DG_PHASE_REDUCE);
     dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
     if (status == DG_OK) status = dg_reducer_finish(t->reducer, t->trace, gradients);
     dg_range_end(t->trace, range);
@@ -229,7 +229,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
     DG_TRY(share_values(t, fault[0] == '\0', out->term, &finite));
     if (!finite) return trainer_handle_fault(t, fault, true);
-    int64_t range = dg_range_begin(t->trace, "update");
+    int64_t range = trainer_begin(t, DG_PHASE_UPDATE);
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));
     dg_status status =

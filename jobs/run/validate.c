@@ -160,6 +160,7 @@ static dg_status score_my_cases(dg_trainer *t, double *table, char (*reason)[REA
     for (int64_t i = t->comm->rank; i < t->split.count[DG_PART_VAL]; i += t->comm->size) {
         dg_scores scores;
         if (t->val_lost[i]) continue;
+        dg_heartbeat_task(t->comm->heartbeat, dg_cohort_case(t->cohort, t->split.index[DG_PART_VAL][i])->id);
         dg_status status = validate_case(t, t->split.index[DG_PART_VAL][i], &scores);
         if (is_lost(status)) {
             table[i * ROW + LOST] = 1;
@@ -209,12 +210,13 @@ dg_status trainer_validate(dg_trainer *t)
     if (count == 0 || t->validated_step == t->progress.step) return DG_OK;
     double *table = NULL;
     char(*reason)[REASON] = NULL;
-    int64_t range = dg_range_begin(t->trace, "validate");
+    int64_t range = trainer_begin(t, DG_PHASE_VALIDATE);
     dg_status status = DG_NEW(&table, count * ROW, "validation scores");
     if (status == DG_OK) status = DG_NEW(&reason, count, "reasons of lost cases");
     if (status == DG_OK) status = dg_fault_reach(DG_FAULT_VALIDATE, NULL, 0);
     if (status == DG_OK && t->val_lost == NULL) status = DG_NEW(&t->val_lost, count, "lost validation cases");
     status = score_cases(t, table, reason, status);
+    dg_heartbeat_task(t->comm->heartbeat, NULL);
     dg_range_end(t->trace, range);
     dg_free(&reason);
     dg_free(&table);

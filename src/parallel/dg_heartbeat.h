@@ -118,7 +118,7 @@ DG_MUST_USE dg_status dg_heartbeat_create(dg_comm *comm, const dg_heartbeat_opti
                                           const char *id, dg_heartbeat **out);
 /* From now on the files lie in FOLDER, which exists; every rank calls it. NULL: no files any more. Not collective. */
 void dg_heartbeat_folder(dg_heartbeat *heartbeat, const char *folder);
-/* The last mark, a last file, the end of the thread; NULL is fine. After dg_comm_destroy, and after the end of MPI, so
+/* The end of the thread and of the files; NULL is fine. After dg_comm_destroy, and after the end of MPI, so
  * that this is watched too. Not collective. */
 void dg_heartbeat_destroy(dg_heartbeat **heartbeat);
 

@@ -56,6 +56,15 @@ void dg_heartbeat_write(dg_heartbeat *h, const char *folder)
     if (failed || rename(temporary, path) != 0) unlink(temporary);
 }
 
+void dg_heartbeat_remove(dg_heartbeat *h)
+{
+    char name[NAME_TEXT], path[DG_PATH_MAX], folder[DG_PATH_MAX];
+    file_name(h, name);
+    dg_heartbeat_get_folder(h, folder);
+    if (folder[0] != '\0' && dg_path_join(path, folder, name) == DG_OK) unlink(path);
+    if (h->extra[0] != '\0' && dg_path_join(path, h->extra, name) == DG_OK) unlink(path);
+}
+
 static bool read_row(const char *line, dg_pulse *p)
 {
     int phase = 0;

@@ -70,6 +70,8 @@ void *dg_heartbeat_run(void *heartbeat);
 
 /* heartbeat_file.c: writes this host's file to FOLDER, renamed into place. Best effort: a full disk ends no run. */
 void dg_heartbeat_write(dg_heartbeat *heartbeat, const char *folder);
+/* Removes the files of this host: what is left after a run says where it died. */
+void dg_heartbeat_remove(dg_heartbeat *heartbeat);
 /* Copies the folder in use, "" where there is none. */
 void dg_heartbeat_get_folder(dg_heartbeat *heartbeat, char folder[DG_PATH_MAX]);
 /* Every rank that can be seen: this host's from the table, others' from their files. */

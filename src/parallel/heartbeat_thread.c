@@ -144,7 +144,6 @@ void *dg_heartbeat_run(void *context)
         check_fault(h, now);
         nanosleep(&(struct timespec){.tv_nsec = TURN_NANOSECONDS}, NULL);
     }
-    h->file_s = 0;
-    write_files(h, dg_time_s());
+    dg_heartbeat_remove(h);
     return NULL;
 }

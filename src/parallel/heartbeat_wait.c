@@ -36,7 +36,8 @@ void dg_wait_begin(dg_comm *comm, const char *what, int peer, dg_wait *wait)
 void dg_wait_end(dg_wait *wait)
 {
     if (wait->comm->heartbeat == NULL || wait->nested) return;
-    atomic_store_explicit(&wait->comm->heartbeat->row->wait_s, 0, memory_order_relaxed);
+    dg_heartbeat_tick(wait->comm->heartbeat); /* first: the wait does not count against the phase it was in */
+    atomic_store(&wait->comm->heartbeat->row->wait_s, 0);
 }
 
 static dg_status fail_late(dg_wait *wait)
