@@ -3,6 +3,7 @@
 #include "comm_nccl.h"
 
 #include "cuda_impl.h"
+#include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "placement.h"
 
@@ -38,9 +39,7 @@ typedef struct nccl_comm {
     cudaStream_t compute, stream; /* the backend's, and NCCL's own */
     cudaEvent_t ready;            /* of the compute stream, when an operation is called */
     ncclComm_t handle;            /* NULL: one rank, or aborted */
-    double timeout_s;
-    int64_t operations, step;
-    const char *phase;
+    int64_t operations;
     dg_comm_request *idle, *all;
     struct abort_job *abort; /* made at the start: a fault may be one of memory */
     bool failed, stuck;      /* stuck: even the abort hangs, so that the stream is never free */
@@ -115,10 +114,11 @@ static void describe(const dg_comm_request *r, char *text, size_t room)
 /* The one way an NCCL communicator fails: says who waits for what, and gives the device free. */
 static dg_status fail(nccl_comm *c, const dg_comm_request *r, const char *reason)
 {
-    char what[160];
+    char what[160], where[DG_WHERE_TEXT];
     describe(r, what, sizeof what);
-    const dg_status status = DG_FAIL(DG_ERR_COMM, "rank %d of %d on %s, step %lld, phase %s: NCCL %s: %s", c->base.rank,
-                                     c->base.size, c->base.host, (long long)c->step, c->phase, what, reason);
+    dg_heartbeat_where(c->base.heartbeat, where, sizeof where);
+    const dg_status status = DG_FAIL(DG_ERR_COMM, "rank %d of %d on %s, %s: %s: %s", c->base.rank, c->base.size,
+                                     c->base.host, where, what, reason);
     abort_handle(c);
     return status;
 }
@@ -139,14 +139,6 @@ static dg_status fail_nccl(nccl_comm *c, const dg_comm_request *r, ncclResult_t 
     return fail(c, r, reason);
 }
 
-static dg_status fail_late(nccl_comm *c, const dg_comm_request *r)
-{
-    char reason[160];
-    snprintf(reason, sizeof reason,
-             "not complete after %g s: a rank that does not say so too is gone, stuck or far behind", c->timeout_s);
-    return fail(c, r, reason);
-}
-
 static dg_status check_alive(const nccl_comm *c)
 {
     if (!c->failed) return DG_OK;
@@ -159,14 +151,17 @@ static dg_status check_alive(const nccl_comm *c)
 /* A non-blocking communicator takes a call in the background: nothing may be recorded or called before it has. */
 static dg_status settle(nccl_comm *c, const dg_comm_request *r, ncclResult_t result)
 {
-    const double deadline = seconds_now() + c->timeout_s;
-    for (int polls = 0; result == ncclInProgress; polls++) {
-        if (seconds_now() > deadline) return fail_late(c, r);
-        pause_poll(polls);
+    dg_status status = DG_OK;
+    dg_wait wait;
+    dg_wait_begin(&c->base, r->what, r->peer, &wait);
+    while (result == ncclInProgress && status == DG_OK) {
+        status = dg_wait_poll(&wait);
         const ncclResult_t asked = ncclCommGetAsyncError(c->handle, &result);
         if (asked != ncclSuccess) result = asked;
     }
-    return result == ncclSuccess ? DG_OK : fail_nccl(c, r, result);
+    dg_wait_end(&wait);
+    if (status != DG_OK) abort_handle(c);
+    return status != DG_OK || result == ncclSuccess ? status : fail_nccl(c, r, result);
 }
 
 static dg_status take_request(nccl_comm *c, const char *what, int64_t bytes, int peer, dg_comm_request **out)
@@ -243,20 +238,21 @@ static dg_status look(nccl_comm *c, const dg_comm_request *r, bool *done)
 
 static dg_status complete(nccl_comm *c, dg_comm_request **request)
 {
-    const double deadline = seconds_now() + c->timeout_s;
     dg_status status = check_alive(c);
-    bool done = false;
-    for (int polls = 0; status == DG_OK; polls++) {
+    dg_wait wait;
+    dg_wait_begin(&c->base, (*request)->what, (*request)->peer, &wait);
+    for (bool done = false; status == DG_OK;) {
         status = look(c, *request, &done);
         if (status != DG_OK || done) break;
-        if (seconds_now() > deadline) status = fail_late(c, *request);
-        pause_poll(polls);
+        status = dg_wait_poll(&wait);
+        if (status != DG_OK) abort_handle(c);
     }
+    dg_wait_end(&wait);
     retire(c, request);
     return status;
 }
 
-static const dg_comm_request LOOK = {.what = "look at where the data lies", .peer = -1};
+static const dg_comm_request LOOK = {.what = "NCCL look at where the data lies", .peer = -1};
 
 /* Whether NCCL carries it. Memory of no bytes is nobody's: the parent takes it, on both sides of a message. */
 static dg_status is_device(nccl_comm *c, const void *data, int64_t bytes, bool *device)
@@ -285,7 +281,7 @@ static ncclRedOp_t op_of(dg_reduce op) { return op == DG_SUM ? ncclSum : op == D
 
 static dg_status start_sum(nccl_comm *c, void *data, int64_t count, dg_dtype type, dg_reduce op, dg_comm_request **out)
 {
-    DG_TRY(begin(c, "all-reduce", count * (int64_t)dg_dtype_size(type), -1, out));
+    DG_TRY(begin(c, "NCCL all-reduce", count * (int64_t)dg_dtype_size(type), -1, out));
     return launched(c, out, ncclAllReduce(data, data, (size_t)count, type_of(type), op_of(op), c->handle, c->stream));
 }
 
@@ -305,7 +301,7 @@ static dg_status nccl_broadcast(dg_comm *comm, void *data, int64_t bytes, int ro
     DG_TRY(is_device(c, data, bytes, &device));
     if (!device) return dg_comm_broadcast(c->parent, data, bytes, root);
     if (comm->size == 1) return DG_OK;
-    DG_TRY(begin(c, "broadcast from", bytes, root, &r));
+    DG_TRY(begin(c, "NCCL broadcast from", bytes, root, &r));
     DG_TRY(launched(c, &r, ncclBroadcast(data, data, (size_t)bytes, ncclInt8, root, c->handle, c->stream)));
     return complete(c, &r);
 }
@@ -326,7 +322,7 @@ static dg_status nccl_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dt
 static dg_status start_on_host(nccl_comm *c, void *data, int64_t count, dg_dtype type, dg_comm_request **out)
 {
     dg_comm_request *host;
-    DG_TRY(take_request(c, "all-reduce", count * (int64_t)dg_dtype_size(type), -1, out));
+    DG_TRY(take_request(c, "NCCL all-reduce", count * (int64_t)dg_dtype_size(type), -1, out));
     const dg_status status = dg_comm_all_reduce_start(c->parent, data, count, type, &host);
     if (status != DG_OK || host == NULL)
         retire(c, out);
@@ -373,7 +369,7 @@ static dg_status nccl_send(dg_comm *comm, const void *data, int64_t bytes, int t
     bool device;
     DG_TRY(is_device(c, data, bytes, &device));
     if (!device) return dg_comm_send(c->parent, data, bytes, to, tag);
-    DG_TRY(begin(c, "send to", bytes, to, &r));
+    DG_TRY(begin(c, "NCCL send to", bytes, to, &r));
     DG_TRY(launched(c, &r, ncclSend(data, (size_t)bytes, ncclInt8, to, c->handle, c->stream)));
     return complete(c, &r);
 }
@@ -385,7 +381,7 @@ static dg_status nccl_receive(dg_comm *comm, void *data, int64_t bytes, int from
     bool device;
     DG_TRY(is_device(c, data, bytes, &device));
     if (!device) return dg_comm_receive(c->parent, data, bytes, from, tag);
-    DG_TRY(begin(c, "receive from", bytes, from, &r));
+    DG_TRY(begin(c, "NCCL receive from", bytes, from, &r));
     DG_TRY(launched(c, &r, ncclRecv(data, (size_t)bytes, ncclInt8, from, c->handle, c->stream)));
     return complete(c, &r);
 }
@@ -424,8 +420,8 @@ static void nccl_counter_destroy(dg_comm_counter **counter)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-static const dg_comm_request START = {.what = "start among all ranks", .peer = -1};
-static const dg_comm_request END = {.what = "end among all ranks", .peer = -1};
+static const dg_comm_request START = {.what = "NCCL start among all ranks", .peer = -1};
+static const dg_comm_request END = {.what = "NCCL end among all ranks", .peer = -1};
 
 static void nccl_destroy(dg_comm *comm)
 {
@@ -486,38 +482,29 @@ static dg_status join(nccl_comm *c, const cuda_backend *backend)
     return settle(c, &START, ncclCommInitRankConfig(&c->handle, c->base.size, id, c->base.rank, &config));
 }
 
-static dg_status allocate(dg_backend *backend, double timeout_s, nccl_comm **c)
+static dg_status allocate(dg_backend *backend, nccl_comm **c)
 {
     if (backend->ops != &dg_backend_cuda)
         return DG_FAIL(DG_ERR_INTERNAL, "NCCL for memory of backend %s: only cuda has device memory",
                        backend->ops->name);
-    if (!(timeout_s > 0)) return DG_FAIL(DG_ERR_USAGE, "NCCL with a timeout of %g s: more than 0 is needed", timeout_s);
     return DG_NEW(c, 1, "communicator");
 }
 
-dg_status dg_comm_nccl_create(dg_comm *parent, dg_backend *backend, double timeout_s, dg_comm **out)
+dg_status dg_comm_nccl_create(dg_comm *parent, dg_backend *backend, dg_comm **out)
 {
     nccl_comm *c = NULL;
     *out = NULL;
-    dg_status status = dg_comm_agree(parent, allocate(backend, timeout_s, &c));
+    dg_status status = dg_comm_agree(parent, allocate(backend, &c));
     if (status != DG_OK) {
         dg_free(&c);
         return status;
     }
-    c->base = *parent; /* its rank, size and host */
+    c->base = *parent; /* its rank, size, host, heartbeat and timeout */
     c->base.ops = &nccl_ops;
     c->parent = parent;
     c->compute = cuda_of(backend)->stream;
-    c->timeout_s = timeout_s;
-    c->phase = "start";
     *out = &c->base;
     if (parent->size > 1) status = join(c, cuda_of(backend));
     if (status != DG_OK) dg_comm_destroy(out);
     return status;
-}
-
-void dg_comm_nccl_note(dg_comm *comm, int64_t step, const char *phase)
-{
-    of(comm)->step = step;
-    of(comm)->phase = phase;
 }

@@ -16,13 +16,10 @@
 
 /* Over `parent` (borrowed, outlives it) for the memory of `backend` ("cuda", borrowed, outlives it too). One rank needs
  * no NCCL and starts none. Two ranks on one GPU are refused as by dg_cuda_place.
- * `timeout_s` > 0 is how long a rank waits for the others, at the start and in each operation. When it is over, or NCCL
- * or the device reports a fault, the call is DG_ERR_COMM and names rank, host, step, phase and what was waited for;
- * the communicator is aborted within a few seconds more, by a thread of its own, since the abort may hang as well.
+ * parent->timeout_s is how long a rank waits for the others, at the start and in each operation. When it is over, or NCCL
+ * or the device reports a fault, the call is DG_ERR_COMM and names rank, host, step, phase, what was waited for and, as far
+ * as the heartbeat knows, who is behind; the communicator is aborted within a few seconds more, by a thread of its own, since the abort may hang as well.
  * @collective */
-DG_MUST_USE dg_status dg_comm_nccl_create(dg_comm *parent, dg_backend *backend, double timeout_s, dg_comm **out);
-
-/* For the messages of faults: the step and phase ("reduce", a static string) that the caller is in. */
-void dg_comm_nccl_note(dg_comm *comm, int64_t step, const char *phase);
+DG_MUST_USE dg_status dg_comm_nccl_create(dg_comm *parent, dg_backend *backend, dg_comm **out);
 
 #endif

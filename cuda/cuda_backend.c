@@ -2,6 +2,7 @@
 #include "cuda_impl.h"
 
 #include "dg_mem.h"
+#include "placement.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -403,6 +404,7 @@ static dg_status ema(dg_backend *backend, double decay, int64_t count, const flo
 const dg_backend_ops dg_backend_cuda = {
     .name = "cuda",
     .unavailable = unavailable,
+    .device = &dg_device_cuda,
     .create = create,
     .destroy = destroy,
     .alloc = cuda_alloc,

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
 
+#include "compute.h"
 #include "dg_file.h"
 #include "dg_heartbeat.h"
 #include "dg_mem.h"
@@ -63,7 +64,7 @@ static const dg_option rows[] = {
      .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
     {.key = "predict.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
-     .help = "device library: auto, onednn, ref"},
+     .help = "device library: auto, cuda, onednn, ref"},
     DG_JOB_COMM_TIMEOUT("predict", settings),
     {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the result as JSON"},
@@ -198,12 +199,10 @@ static dg_status open_data(work *w)
     return dg_lease_take(s->output, "the folder of predictions", &w->lease);
 }
 
-static dg_status open_network(work *w, int threads)
+static dg_status open_network(work *w)
 {
-    dg_backend_options options = {.threads = threads, .deterministic = true};
     int64_t bytes = w->network.model->params.total * (int64_t)sizeof(float);
     void *memory = NULL;
-    DG_TRY(dg_backend_create(w->s->backend, &options, &w->backend));
     DG_TRY(w->backend->ops->alloc(w->backend, bytes, "weights", &memory));
     w->weights = memory;
     DG_TRY(w->backend->ops->upload(w->backend, w->weights, w->network.weights, bytes));
@@ -225,7 +224,8 @@ static dg_status set_up(work *w)
     if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
     int64_t agreed = threads;
     DG_TRY(dg_comm_all_reduce(env->comm, &agreed, 1, DG_I64, DG_MIN));
-    return dg_comm_agree(env->comm, open_network(w, (int)agreed));
+    DG_TRY(dg_compute_open(env->comm, w->s->backend, (int)agreed, &w->backend));
+    return dg_comm_agree(env->comm, open_network(w));
 }
 
 /* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. */

@@ -1,7 +1,7 @@
 # whole.sh - sourced by the whole-program tests: a scratch folder, runs whose exit code and words are asserted.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-dosegrid=${DG_TEST_BIN:?set DG_TEST_BIN to the folder of the program}/dosegrid
+dosegrid=${DG_TEST_PROGRAM:-${DG_TEST_BIN:?set DG_TEST_BIN to the folder of the program}/dosegrid}
 [ -x "$dosegrid" ] || { echo "there is no $dosegrid" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/dosegrid-test.XXXXXX")

@@ -111,7 +111,7 @@ static const dg_option rows[] = {
          "samples one rank holds in one pass; auto is 1"),
     LIST(DG_OPT_INT_LIST, "train.threads", train.threads, 1, 4096, 1, 1, word_auto, "auto", "threads",
          "compute threads per rank; auto is its share of the allowed cores"),
-    TEXT("train.backend", train.backend, "auto", "device library: auto, onednn, ref"),
+    TEXT("train.backend", train.backend, "auto", "device library: auto, cuda, onednn, ref"),
     WORD("train.dtype", train.dtype, dtype_names, "bf16", "type of activations; weights and sums are f32"),
     WORD("train.reduction", train.reduction, reduction_names, "fast", "ordered gives the same bits on any number of ranks"),
     FLAG("train.recompute", train.recompute, "false", "computes normalised activations again in backward: less memory, more time"),

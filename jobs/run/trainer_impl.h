@@ -2,6 +2,7 @@
 #ifndef DG_TRAINER_IMPL_H
 #define DG_TRAINER_IMPL_H
 
+#include "compute.h"
 #include "dg_checkpoint.h"
 #include "dg_heartbeat.h"
 #include "dg_loss.h"
@@ -40,6 +41,7 @@ struct dg_trainer {
     dg_recipe recipe;
     dg_source *source;
     dg_backend *backend;
+    dg_comm *memory_comm; /* for data in the backend's memory: `comm` itself, or owned */
     dg_model *model;
     dg_plan *plan;
     dg_optim *optim;

@@ -91,10 +91,14 @@ static dg_status make_weights(dg_trainer *t)
     return status;
 }
 
+static dg_status open_backend(dg_trainer *t)
+{
+    DG_TRY(dg_compute_open(t->comm, t->config.train.backend, (int)t->progress.threads, &t->backend));
+    return dg_compute_comm(t->comm, t->backend, &t->memory_comm);
+}
+
 static dg_status make_network(dg_trainer *t)
 {
-    dg_backend_options options = {.threads = (int)t->progress.threads, .deterministic = true};
-    DG_TRY(dg_backend_create(t->config.train.backend, &options, &t->backend));
     dg_model_config model = dg_run_config_model(&t->config, t->recipe.count, t->recipe.constraint_count);
     DG_TRY(dg_model_create(&model, &t->model));
     t->total_steps = dg_run_config_steps(&t->config, t->split.count[DG_PART_TRAIN]);
@@ -230,9 +234,10 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     if (t->trace_path[0] != '\0') DG_TRY(dg_comm_agree(comm, open_trace(t)));
     DG_TRY(choose_threads(t));
     DG_TRY(dg_comm_agree(comm, hash_cases(t)));
+    DG_TRY(open_backend(t));
     DG_TRY(dg_comm_agree(comm, make_network(t)));
-    DG_TRY(dg_reducer_create(comm, t->backend, (dg_reduction)t->config.train.reduction, t->model->params.total,
-                             t->config.train.batch, 0, &t->reducer));
+    DG_TRY(dg_reducer_create(t->memory_comm, t->backend, (dg_reduction)t->config.train.reduction,
+                             t->model->params.total, t->config.train.batch, 0, &t->reducer));
     dg_slots_of_rank(t->config.train.batch, comm->rank, comm->size, &t->first, &t->mine);
     DG_TRY(dg_comm_agree(comm, make_pass(t)));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
@@ -291,6 +296,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_free(&t->value);
     dg_free(&t->pass_value);
     dg_model_destroy(&t->model);
+    dg_compute_comm_close(t->comm, &t->memory_comm);
     dg_backend_destroy(&t->backend);
     dg_source_destroy(&t->source);
     dg_split_release(&t->split);

@@ -85,12 +85,14 @@ typedef struct dg_backend_options {
     int threads;        /* OpenMP threads; >= 1 */
     bool deterministic; /* choose only algorithms whose bits do not vary; the CPU backends always do */
     int device;         /* GPU ordinal; ignored by CPU backends */
+    double timeout_s;   /* longest wait for a device before it counts as hung; 0: no limit. Ignored by CPU backends */
 } dg_backend_options;
 
 typedef struct dg_backend_ops {
     const char *name;
     /* Why this backend cannot run here (no driver, not compiled: how to build it), or NULL when it can. */
     const char *(*unavailable)(void);
+    const struct dg_device_ops *device; /* dg_device.h; NULL: computes in host memory, calls return when they are done */
     dg_status (*create)(const dg_backend_options *options, dg_backend **out);
     void (*destroy)(dg_backend *backend);
 

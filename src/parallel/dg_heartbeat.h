@@ -95,6 +95,10 @@ DG_MUST_USE dg_status dg_heartbeat_read(const char *folder, dg_pulse **pulses, i
  * in, memory. `peer` is the rank that is waited for, or -1. A NULL heartbeat knows nobody. */
 void dg_heartbeat_blame(dg_heartbeat *heartbeat, int peer, char *text, size_t capacity);
 
+/* Where this rank is: "step 5, phase reduce"; without a step "phase start". A NULL heartbeat: "phase unknown". */
+enum { DG_WHERE_TEXT = 64 };
+void dg_heartbeat_where(dg_heartbeat *heartbeat, char *text, size_t capacity);
+
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
 /* What the program lends; all may be called by the heartbeat's thread. */

@@ -81,6 +81,15 @@ void dg_pulse_describe(const dg_pulse *p, char *text, size_t capacity)
              dg_phase_name(p->phase), step, task, clock_text, p->phase_age_s, wait, quiet);
 }
 
+void dg_heartbeat_where(dg_heartbeat *h, char *text, size_t capacity)
+{
+    char step[32] = "";
+    dg_pulse p = {.phase = DG_PHASES, .step = -1};
+    if (h != NULL) dg_pulse_take(h, h->row, &p);
+    if (p.step >= 0) snprintf(step, sizeof step, "step %lld, ", (long long)p.step);
+    snprintf(text, capacity, "%sphase %s", step, dg_phase_name(p.phase));
+}
+
 static bool is_behind(const dg_heartbeat *h, const dg_pulse *p)
 {
     if (p->rank == h->rank || p->phase == DG_PHASE_END) return false;

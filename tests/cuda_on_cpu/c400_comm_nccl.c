@@ -13,6 +13,7 @@
 #include "standin.h"
 
 #include <nccl.h>
+#include <unistd.h>
 
 enum { COUNT = 1003, BATCH = 8, BUCKET_BYTES = 4 * 97 };
 
@@ -20,6 +21,7 @@ enum { COUNT = 1003, BATCH = 8, BUCKET_BYTES = 4 * 97 };
 static struct rank {
     dg_comm *mpi, *comm;
     dg_backend *backend;
+    dg_heartbeat *heartbeat; /* of a run with steps */
 } self;
 
 /* Ends all ranks as the program does: a rank that only exited would leave the others waiting. */
@@ -36,7 +38,8 @@ static void open_rank(double timeout_s)
     dg_backend_options options = {.threads = 1, .deterministic = true};
     must(dg_cuda_place(self.mpi, -1, &options.device));
     must(dg_backend_create("cuda", &options, &self.backend));
-    must(dg_comm_nccl_create(self.mpi, self.backend, timeout_s, &self.comm));
+    dg_comm_set_timeout(self.mpi, timeout_s);
+    must(dg_comm_nccl_create(self.mpi, self.backend, &self.comm));
 }
 
 static void close_rank(void)
@@ -210,7 +213,7 @@ static void test_values(void)
         DG_CHECK(standin_complaint()[0] == '\0');
     }
     dg_backend host = {.ops = &host_ops};
-    DG_CHECK_FAILS(dg_comm_nccl_create(self.mpi, &host, 1, &self.comm), DG_ERR_INTERNAL, "backend host");
+    DG_CHECK_FAILS(dg_comm_nccl_create(self.mpi, &host, &self.comm), DG_ERR_INTERNAL, "backend host");
 }
 
 /* ---- reducer ----------------------------------------------------------------------------------------------------- */
@@ -394,7 +397,7 @@ static void test_refuse(void)
     DG_CHECK(strstr(dg_error_last()->text, "sees 1 device)") != NULL);
     DG_CHECK(strstr(dg_error_last()->text, "CUDA_VISIBLE_DEVICES") != NULL);
     must(dg_backend_create("cuda", &options, &self.backend));
-    DG_CHECK_FAILS(dg_comm_nccl_create(self.mpi, self.backend, 5, &self.comm), DG_ERR_USAGE, "ranks 0 and 1 have");
+    DG_CHECK_FAILS(dg_comm_nccl_create(self.mpi, self.backend, &self.comm), DG_ERR_USAGE, "ranks 0 and 1 have");
     DG_CHECK(self.comm == NULL);
     config.blocking = 0;
     DG_CHECK(ncclGetUniqueId(&id) == ncclSuccess);
@@ -427,12 +430,27 @@ static void end_failed(dg_status status)
     must(DG_FAIL(first.status, "%s", first.text));
 }
 
+static void tell_report(void *context, const char *report)
+{
+    (void)context;
+    fputs(report, stderr);
+}
+
+_Noreturn static void leave(void *context, const char *why)
+{
+    tell_report(context, why);
+    _exit(1);
+}
+
 static void run_steps(double timeout_s)
 {
+    const dg_heartbeat_options options = {.tell = tell_report, .leave = leave};
+    char warning[256];
     dg_reducer *reducer[2];
     float *slots[BATCH], g[COUNT];
     const float *sum;
     int64_t first, mine;
+    must(dg_heartbeat_open(self.mpi, &options, warning, sizeof warning, &self.heartbeat));
     open_rank(timeout_s);
     dg_slots_of_rank(BATCH, self.mpi->rank, self.mpi->size, &first, &mine);
     for (int64_t s = 0; s < mine; s++) {
@@ -443,7 +461,8 @@ static void run_steps(double timeout_s)
         must(
             dg_reducer_create(self.comm, self.backend, (dg_reduction)kind, COUNT, BATCH, BUCKET_BYTES, &reducer[kind]));
     for (int step = 1; step <= 6; step++) {
-        dg_comm_nccl_note(self.comm, step, "reduce");
+        dg_heartbeat_step(self.comm->heartbeat, step);
+        (void)dg_heartbeat_phase(self.comm->heartbeat, DG_PHASE_REDUCE);
         const int kind = step % 2;
         dg_status status =
             reduce_step(reducer[kind], (dg_reduction)kind, self.backend, (const float *const *)slots, &sum);
@@ -478,5 +497,6 @@ int main(int argc, char **argv)
         DG_CHECK(!"a mode: values, reducer, waits, place, refuse, absent, steps TIMEOUT");
     dg_comm_destroy(&self.mpi);
     dg_mpi_stop();
+    dg_heartbeat_destroy(&self.heartbeat);
     return 0;
 }

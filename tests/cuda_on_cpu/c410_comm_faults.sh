@@ -31,8 +31,8 @@ run() {
 
 run none '' 0
 run error nccl:5 1 'rank 1 of 2 on ' 'phase reduce: NCCL ' 'injected: nccl[A-Za-z]* lost its connection'
-run hang hang:5 1 'rank [01] of 2 on ' 'phase reduce: NCCL ' 'not complete after 2 s'
-run stuck stuck:5 1 'rank [01] of 2 on ' 'not complete after 2 s'
+run hang hang:5 1 'rank [01] of 2 on ' 'phase reduce: NCCL ' 'not complete after 2'
+run stuck stuck:5 1 'rank [01] of 2 on ' 'not complete after 2'
 run early hang:1 0 'rank [01] of 2 on ' 'step 1, phase reduce: NCCL '
 run launch launch:40 1 'rank 1 of 2 on ' 'unspecified launch failure'
 run memory malloc:8 1 'rank 1 on ' 'gradients: no device memory'

@@ -1,0 +1,40 @@
+/* compute.c - backend, device and communicator of a rank. SPDX-License-Identifier: Apache-2.0 */
+#include "compute.h"
+
+#include "dg_device.h"
+
+/* "auto" is a choice of all ranks: a rank without a GPU among others would compute other bits, and for ever longer. */
+static dg_status agree_backend(dg_comm *comm, const char *wanted, const dg_backend_ops **out)
+{
+    const dg_backend_ops *mine = NULL;
+    DG_TRY(dg_comm_agree(comm, dg_backend_find(wanted, &mine)));
+    int64_t row = 0;
+    while (dg_backend_at((int)row) != mine) row++;
+    DG_TRY(dg_comm_any(comm, row, &row));
+    *out = dg_backend_at((int)row);
+    return DG_OK;
+}
+
+dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backend **out)
+{
+    const dg_backend_ops *ops = NULL;
+    dg_backend_options options = {.threads = threads, .deterministic = true, .timeout_s = comm->timeout_s};
+    *out = NULL;
+    DG_TRY(agree_backend(comm, name, &ops));
+    if (ops->device != NULL) DG_TRY(ops->device->place(comm, &options.device));
+    return dg_comm_agree(comm, dg_backend_create(ops->name, &options, out));
+}
+
+dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out)
+{
+    *out = comm;
+    if (backend->ops->device == NULL) return DG_OK;
+    *out = NULL;
+    return backend->ops->device->comm_create(comm, backend, out);
+}
+
+void dg_compute_comm_close(dg_comm *comm, dg_comm **memory_comm)
+{
+    if (*memory_comm != comm) dg_comm_destroy(memory_comm);
+    *memory_comm = NULL;
+}

@@ -1,0 +1,19 @@
+/* compute.h - where a rank computes: the backend, the same on every rank, with a device of its own where it has devices, and
+ * the communicator that reaches its memory. SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_COMPUTE_H
+#define DG_COMPUTE_H
+
+#include "dg_backend.h"
+#include "dg_comm.h"
+
+/* `name` is a backend or "auto", the first that runs on every rank. All algorithms are deterministic; comm->timeout_s is
+ * also the longest wait for a device. DG_ERR_USAGE for an unknown name or devices that ranks share, DG_ERR_UNSUPPORTED
+ * where the backend cannot run. @collective yes. */
+DG_MUST_USE dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backend **out);
+/* A communicator for the memory of `backend`, over `comm`; both are borrowed. *out is `comm` itself where the backend
+ * computes in host memory. @collective yes. */
+DG_MUST_USE dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out);
+/* Destroys what dg_compute_comm made; `comm` itself is left alone. Collective. */
+void dg_compute_comm_close(dg_comm *comm, dg_comm **memory_comm);
+
+#endif

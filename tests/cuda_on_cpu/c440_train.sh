@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# c440_train.sh PROGRAM - training and prediction on 1, 2 and 4 stand-in GPUs: `ordered` f32 gives one weights hash, steps
+# and scores are those of MPI on `ref` within the trajectory tolerance. SPDX-License-Identifier: Apache-2.0
+export DG_TEST_PROGRAM=$1 # whole.sh runs it instead of the program
+. "${DG_TEST_SOURCE:?}/tests/whole.sh"
+. "$here/standin_train.sh"
+tiny_gpu_run
+
+# close what file a file b: the columns of two metrics.csv from lr to grad_norm agree within 1e-4 relative
+close() {
+    awk -F, -v what="$1" 'NR == FNR { for (i = 3; i <= NF; i++) a[FNR, i] = $i; rows = FNR; next }
+        FNR == 1 { for (i = 1; i <= NF; i++) if ($i == "grad_norm") last = i }
+        FNR > 1 { for (i = 3; i <= last; i++) {
+            d = $i - a[FNR, i]; if (d < 0) d = -d; s = a[FNR, i] < 0 ? -a[FNR, i] : a[FNR, i]
+            if (d > 1e-4 * s + 1e-12) { print what ": row " FNR ", column " i ": " $i " against " a[FNR, i]; bad = 1 } } }
+        END { if (last < 6 || rows < 3 || FNR != rows) { print what ": " FNR " rows against " rows; bad = 1 } exit bad }' "$2" "$3" >&2
+}
+
+ranks 2 0 train run.yaml --set run.name=mpi --set train.backend=ref
+gpus 1 0 train run.yaml --set run.name=gpu-1
+whole=$(summary gpu-1 weights_sha256)
+for n in 2 4; do
+    gpus $n 0 train run.yaml --set run.name=gpu-$n
+    same "weights on $n GPUs" "$whole" "$(summary gpu-$n weights_sha256)"
+done
+for n in 1 2 4; do
+    close "$n GPUs and MPI on ref" runs/mpi/metrics.csv runs/gpu-$n/metrics.csv || fail "the trajectory parts from that of ref"
+done
+grep -q 'stand-in GPU' runs/gpu-2/environment.json || fail "environment.json names no GPU"
+
+# Predictions: the same bits on any number of GPUs, and the scores of ref.
+for n in 1 2 4; do
+    gpus $n 0 predict --checkpoint runs/gpu-1/checkpoints/best.h5 --cohort cohort -o pred-$n --backend cuda
+    dg 0 inspect pred-$n --json
+    [ $n = 1 ] && first=$(value content_sha256)
+    same "predictions on $n GPUs" "$first" "$(value content_sha256)"
+done
+dg 0 predict --checkpoint runs/gpu-1/checkpoints/best.h5 --cohort cohort -o pred-ref --backend ref
+for p in 1 ref; do dg 0 evaluate --cohort cohort --predictions pred-$p -o $p.json --gamma none; done
+a=$(value dose_score 1.json) b=$(value dose_score ref.json)
+awk -v a="$a" -v b="$b" 'BEGIN { d = a - b; exit !(a > 0 && d * d <= 1e-8 * b * b) }' || fail "dose score $a on cuda, $b on ref"
