@@ -58,8 +58,22 @@ void dg_job_watch(const dg_job_env *env, double comm_timeout_s, const char *fold
 /* Rank 0 prints `root` to standard output, the answer of --json; takes it. NULL: out of memory. */
 DG_MUST_USE dg_status dg_job_print_json(const dg_job_env *env, json_t *root);
 
-extern const dg_job dg_job_import, dg_job_synth, dg_job_pack, dg_job_inspect, dg_job_train, dg_job_predict,
-    dg_job_evaluate, dg_job_gamma, dg_job_report, dg_job_compare, dg_job_analyze, dg_job_status, dg_job_plan,
-    dg_job_bench, dg_job_doctor, dg_job_options;
+extern const dg_job dg_job_import;
+extern const dg_job dg_job_synth;
+extern const dg_job dg_job_pack;
+extern const dg_job dg_job_inspect;
+extern const dg_job dg_job_train;
+extern const dg_job dg_job_status;
+extern const dg_job dg_job_predict;
+extern const dg_job dg_job_evaluate;
+extern const dg_job dg_job_gamma;
+extern const dg_job dg_job_compare;
+extern const dg_job dg_job_analyze;
+extern const dg_job dg_job_report;
+extern const dg_job dg_job_export;
+extern const dg_job dg_job_plan;
+extern const dg_job dg_job_bench;
+extern const dg_job dg_job_doctor;
+extern const dg_job dg_job_options;
 
 #endif

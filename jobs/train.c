@@ -22,7 +22,7 @@ typedef struct settings {
 static const dg_option extra[] = {
     ROW("resume", DG_OPT_BOOL, resume, "false",
         "goes on from the run's newest intact checkpoint, on any number of ranks"),
-    ROW("init", DG_OPT_STRING, init, "", "checkpoint whose weights the run begins with"),
+    ROW("init", DG_OPT_STRING, init, "", "checkpoint or .safetensors file whose weights the run begins with"),
     ROW("trace", DG_OPT_STRING, trace, "", "writes a Chrome trace of the steps to this file"),
     ROW("json", DG_OPT_BOOL, json, "false", "prints the summary as JSON"),
 };

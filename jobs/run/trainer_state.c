@@ -1,6 +1,7 @@
 /* trainer_state.c - what of a run survives: its states, the files they go to, and the way back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "trainer_impl.h"
+#include "weights_file.h"
 
 #include "dg_mem.h"
 
@@ -280,7 +281,8 @@ dg_status trainer_resume(dg_trainer *t)
 dg_status trainer_init_from(dg_trainer *t, const char *path)
 {
     dg_state weights = {.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights};
-    dg_status status = dg_checkpoint_load_one(path, &weights);
+    dg_status status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
+                                                : dg_checkpoint_load_one(path, &weights);
     if (status != DG_OK) status = dg_error_context(status, "--init");
     return dg_comm_agree(t->comm, status);
 }

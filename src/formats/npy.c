@@ -2,9 +2,9 @@
 #include "dg_file.h"
 #include "dg_mem.h"
 #include "dg_npy.h"
+#include "half_impl.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,16 +99,6 @@ dg_status dg_npy_parse(const void *bytes, int64_t length, const char *role, dg_n
     dg_free(&text);
     out->offset = prefix + size;
     return status;
-}
-
-/* IEEE 754 binary16. */
-static float half_to_f32(uint16_t bits)
-{
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const float magnitude = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
-                            : exponent == 0 ? ldexpf((float)fraction, -24)
-                                            : ldexpf((float)(fraction + 1024), exponent - 25);
-    return bits >> 15 != 0 ? -magnitude : magnitude;
 }
 
 static float element(const dg_npy_header *header, const unsigned char *at)
