@@ -34,14 +34,20 @@ static dg_status put(void *context, const char *name, dg_dtype type, int rank, c
     if (rank < 0 || rank >= DG_H5_RANK_MAX)
         return DG_FAIL(DG_ERR_INTERNAL, "%s: %s has %d axes, at most %d are possible", g->role, name, rank,
                        DG_H5_RANK_MAX - 1);
-    if (dg_h5_has(g->group, name)) return DG_FAIL(DG_ERR_INTERNAL, "%s: %s is saved twice", g->role, name);
-    return dg_h5_put(g->group, name, type, rank, shape, NULL, values, g->role);
+    dg_h5_lock();
+    dg_status status = dg_h5_has(g->group, name) ? DG_FAIL(DG_ERR_INTERNAL, "%s: %s is saved twice", g->role, name)
+                                                 : dg_h5_put(g->group, name, type, rank, shape, NULL, values, g->role);
+    dg_h5_unlock();
+    return status;
 }
 
 static dg_status put_text(void *context, const char *name, const char *text)
 {
     const state_group *g = context;
-    return dg_h5_put_text(g->group, name, text, g->role);
+    dg_h5_lock();
+    dg_status status = dg_h5_put_text(g->group, name, text, g->role);
+    dg_h5_unlock();
+    return status;
 }
 
 static dg_status get(void *context, const char *name, dg_dtype type, int rank, const int64_t *shape, void *values)
@@ -76,7 +82,11 @@ static dg_status save_state(hid_t file, const dg_state *state, const char *role)
     DG_TRY(dg_h5_group(file, state->name, role, &g.group));
     dg_state_sink sink = {.context = &g, .put = put, .put_text = put_text};
     dg_status status = dg_h5_put_attr(g.group, "version", DG_I64, 0, NULL, &version, g.role);
-    if (status == DG_OK) status = state->save(state->object, &sink);
+    if (status == DG_OK) { /* put and put_text take the lock again */
+        dg_h5_unlock();
+        status = state->save(state->object, &sink);
+        dg_h5_lock();
+    }
     dg_h5_close(g.group);
     return status;
 }
@@ -90,7 +100,9 @@ static dg_status hash_array(dg_hash *hash, hid_t group, const char *name, const 
     dg_h5_close(dataset);
     DG_TRY(dg_alloc(&values, (size_t)shape.elements, dg_dtype_size(shape.type), "values to hash"));
     dg_status status = dg_h5_get(group, name, shape.type, shape.rank, shape.shape, values, role);
+    dg_h5_unlock();
     if (status == DG_OK) status = dg_hash_add_item(hash, name, shape.type, shape.rank, shape.shape, values);
+    dg_h5_lock();
     dg_free(&values);
     return status;
 }
@@ -149,7 +161,7 @@ dg_status dg_checkpoint_save(const char *path, const dg_state_registry *registry
     if (status == DG_OK) {
         status = save_file(image.file, registry, config, meta, role);
         if (status == DG_OK)
-            status = dg_h5_image_finish(&image, role, path);
+            status = dg_h5_image_finish_verified(&image, role, path, &meta->bytes, &meta->verify_s);
         else
             dg_h5_image_discard(&image);
     }

@@ -13,9 +13,12 @@ typedef struct dg_checkpoint_meta {
     char model[64];                    /* "unet" */
     char weights_sha256[DG_HASH_HEX];  /* over names, shapes and values of the f32 parameters, PyTorch layout */
     char content_sha256[DG_HASH_HEX];  /* over everything */
+    int64_t bytes;                     /* of the file that was saved */
+    double verify_s;                   /* reading it back took so long */
 } dg_checkpoint_meta;
 
-/* Saves all registered objects; `config` is the resolved configuration with origins. Fills meta's hashes.
+/* Saves all registered objects; `config` is the resolved configuration with origins. The file is read back before it gets
+ * its name. Fills meta's hashes and costs. Others may use HDF5 meanwhile: a thread can save beside a training.
  * @collective no: rank 0 calls it. */
 DG_MUST_USE dg_status dg_checkpoint_save(const char *path, const dg_state_registry *registry, const json_t *config,
                                          dg_checkpoint_meta *meta);

@@ -99,6 +99,16 @@ static dg_status hash_attribute(dg_hash *hash, hid_t group, const char *item, co
     return status;
 }
 
+/* Others may use HDF5 meanwhile. */
+static dg_status hash_values(dg_hash *hash, const char *name, dg_dtype type, int rank, const int64_t *shape,
+                             const void *values)
+{
+    dg_h5_unlock();
+    dg_status status = dg_hash_add_item(hash, name, type, rank, shape, values);
+    dg_h5_lock();
+    return status;
+}
+
 /* Reads plane `index` of the first axis (or everything when index < 0). */
 static dg_status read_plane(hid_t dataset, const dg_h5_shape *shape, int64_t index, void *values, const char *name,
                             const char *role)
@@ -131,7 +141,7 @@ static dg_status hash_planes(dg_hash *hash, hid_t dataset, const dg_h5_shape *sh
     for (int64_t k = 0; k < shape->shape[0]; k++) {
         snprintf(plane, sizeof plane, "%s/%03lld", name, (long long)k);
         DG_TRY(read_plane(dataset, shape, k, values, name, role));
-        DG_TRY(dg_hash_add_item(hash, plane, shape->type, shape->rank - 1, shape->shape + 1, values));
+        DG_TRY(hash_values(hash, plane, shape->type, shape->rank - 1, shape->shape + 1, values));
     }
     return DG_OK;
 }
@@ -150,7 +160,7 @@ static dg_status hash_dataset(dg_hash *hash, hid_t group, const char *name, cons
         DG_TRY_GOTO(status, hash_planes(hash, dataset, &shape, values, name, role), cleanup);
     } else {
         DG_TRY_GOTO(status, read_plane(dataset, &shape, -1, values, name, role), cleanup);
-        DG_TRY_GOTO(status, dg_hash_add_item(hash, name, shape.type, shape.rank, shape.shape, values), cleanup);
+        DG_TRY_GOTO(status, hash_values(hash, name, shape.type, shape.rank, shape.shape, values), cleanup);
     }
 cleanup:
     dg_free(&values);

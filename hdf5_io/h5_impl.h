@@ -25,7 +25,9 @@ enum { DG_H5_RANK_MAX = 8, DG_H5_CHUNK = 32, DG_H5_NAME = 256, DG_H5_FILTER_LZ4 
 #endif
 
 /* The library is not thread-safe: every call of the process is made between these two. Recursive. The first call
- * switches HDF5's own printing off and registers the LZ4 filter. */
+ * switches HDF5's own printing off and registers the LZ4 filter. Long work beside the library (hashing, writing a finished
+ * image, what an object does between two arrays) is done with the lock given back, where it is held once, so that readers
+ * go on while a large checkpoint is written. */
 void dg_h5_lock(void);
 void dg_h5_unlock(void);
 
@@ -49,6 +51,9 @@ typedef struct dg_h5_image {
 DG_MUST_USE dg_status dg_h5_image_create(const char *role, dg_h5_image *image);
 /* Ends the file, writes it durably to `path` (tmp, fsync, rename) and releases everything, in every case. */
 DG_MUST_USE dg_status dg_h5_image_finish(dg_h5_image *image, const char *role, const char *path);
+/* The same with dg_file_write_verified; *bytes gets the length of the file. */
+DG_MUST_USE dg_status dg_h5_image_finish_verified(dg_h5_image *image, const char *role, const char *path,
+                                                  int64_t *bytes, double *verify_s);
 void dg_h5_image_discard(dg_h5_image *image);
 /* Access and creation lists of format 1.10 without file locks (files are complete before they get their name).
  * Both are the caller's (dg_h5_close). */

@@ -163,7 +163,8 @@ static int64_t image_length(const void *bytes)
     return length;
 }
 
-dg_status dg_h5_image_finish(dg_h5_image *image, const char *role, const char *path)
+/* verify_s NULL: not read back. */
+static dg_status finish_image(dg_h5_image *image, const char *role, const char *path, int64_t *bytes, double *verify_s)
 {
     herr_t closed = H5Fclose(image->file);
     dg_status status = DG_OK;
@@ -171,11 +172,27 @@ dg_status dg_h5_image_finish(dg_h5_image *image, const char *role, const char *p
     if (closed < 0 || image->bytes == NULL) {
         status = DG_H5_FAIL(DG_ERR_MEMORY, "%s: cannot complete the file in memory", role);
     } else {
-        status = dg_file_write(path, image->bytes, image_length(image->bytes));
+        *bytes = image_length(image->bytes);
+        dg_h5_unlock();
+        status = verify_s == NULL ? dg_file_write(path, image->bytes, *bytes)
+                                  : dg_file_write_verified(path, image->bytes, *bytes, verify_s);
+        dg_h5_lock();
         if (status != DG_OK) (void)dg_error_context(status, "%s", role);
     }
     dg_h5_image_discard(image);
     return status;
+}
+
+dg_status dg_h5_image_finish(dg_h5_image *image, const char *role, const char *path)
+{
+    int64_t bytes = 0;
+    return finish_image(image, role, path, &bytes, NULL);
+}
+
+dg_status dg_h5_image_finish_verified(dg_h5_image *image, const char *role, const char *path, int64_t *bytes,
+                                      double *verify_s)
+{
+    return finish_image(image, role, path, bytes, verify_s);
 }
 
 dg_status dg_h5_open(const char *path, const char *role, hid_t *file)

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 
+#include "dg_mem.h"
 #include "dg_state.h"
 
 typedef struct thing {
@@ -82,8 +83,65 @@ static void check_failures(dg_state_memory *memory, const dg_state_registry *goo
     DG_CHECK_FAILS(dg_state_register(&other, state_of(NULL, t)), DG_ERR_INTERNAL, "no name");
 }
 
+/* A large object: what was taken is saved, whatever became of the object since; its copy is made once. */
+static int copies;
+
+static dg_status take(const void *object, void **copy)
+{
+    if (*copy == NULL) {
+        DG_TRY(dg_alloc(copy, 1, sizeof(thing), "copy"));
+        copies++;
+    }
+    memcpy(*copy, object, sizeof(thing));
+    return ((const thing *)object)->breaks ? DG_FAIL(DG_ERR_BACKEND, "cannot be taken") : DG_OK;
+}
+
+static dg_status save_copy(const void *object, const void *copy, const dg_state_sink *sink)
+{
+    (void)object;
+    return save(copy, sink);
+}
+
+static void free_copy(void **copy)
+{
+    copies--;
+    dg_free(copy);
+}
+
+static void test_frozen(void)
+{
+    thing large = {.step = 1, .values = {1, 2}, .note = "large"}, small = {.step = 2, .note = "small"};
+    thing large_then = large, small_then = small;
+    dg_state_registry registry = {0};
+    dg_state_frozen *frozen;
+    dg_state_memory *memory;
+    dg_state item = state_of("params", &large);
+    item.take = take;
+    item.save_copy = save_copy;
+    item.free_copy = free_copy;
+    DG_CHECK_OK(dg_state_register(&registry, item));
+    DG_CHECK_OK(dg_state_register(&registry, state_of("sampler", &small)));
+    DG_CHECK_OK(dg_state_memory_create(&memory));
+    DG_CHECK_OK(dg_state_frozen_create(&registry, &frozen));
+    DG_CHECK_FAILS(dg_state_memory_save(memory, dg_state_frozen_registry(frozen)), DG_ERR_INTERNAL, "never taken");
+    DG_CHECK_OK(dg_state_frozen_take(frozen));
+    DG_CHECK_OK(dg_state_frozen_take(frozen));
+    DG_CHECK(copies == 1);
+    large = small = (thing){.step = -1};
+    DG_CHECK_OK(dg_state_memory_save(memory, dg_state_frozen_registry(frozen)));
+    DG_CHECK_OK(dg_state_memory_load(memory, &registry));
+    DG_CHECK(memcmp(&large, &large_then, sizeof large) == 0 && small.step == 2 && strcmp(small.note, "small") == 0);
+    DG_CHECK(memcmp(small.values, small_then.values, sizeof small.values) == 0);
+    large.breaks = true;
+    DG_CHECK_FAILS(dg_state_frozen_take(frozen), DG_ERR_BACKEND, "cannot be taken");
+    dg_state_frozen_destroy(&frozen);
+    DG_CHECK(frozen == NULL && copies == 0);
+    dg_state_memory_destroy(&memory);
+}
+
 int main(void)
 {
+    test_frozen();
     thing a = {.step = 7, .rate = 0.1, .values = {1, 2, 3, 4, 5, 6}, .note = "first"},
           b = {.step = 9, .note = "second"};
     thing saved_a = a;

@@ -69,7 +69,9 @@ static void check_writes(const char *folder, const char *words)
     json_t *config = json_object();
     DG_CHECK_OK(DG_NEW(&weights, 1 << 20, "weights"));
     for (int i = 0; i < 1 << 20; i++) weights[i] = (float)i;
-    DG_CHECK_OK(dg_state_register(&registry, (dg_state){"params", 1, weights, save_large, load_nothing}));
+    DG_CHECK_OK(dg_state_register(
+        &registry,
+        (dg_state){.name = "params", .version = 1, .object = weights, .save = save_large, .load = load_nothing}));
     snprintf(target, sizeof target, "%s/step-1.h5", folder);
     DG_CHECK_FAILS(dg_checkpoint_save(target, &registry, config, &meta), DG_ERR_IO, words);
     DG_CHECK(!dg_file_exists(target));

@@ -84,8 +84,10 @@ static void make_weights(weights *w)
 static void register_all(dg_state_registry *r, weights *w, everything *e)
 {
     memset(r, 0, sizeof *r);
-    DG_CHECK_OK(dg_state_register(r, (dg_state){"params", 1, w, save_weights, load_weights}));
-    DG_CHECK_OK(dg_state_register(r, (dg_state){"sampler", 2, e, save_everything, load_everything}));
+    DG_CHECK_OK(dg_state_register(
+        r, (dg_state){.name = "params", .version = 1, .object = w, .save = save_weights, .load = load_weights}));
+    DG_CHECK_OK(dg_state_register(
+        r, (dg_state){.name = "sampler", .version = 2, .object = e, .save = save_everything, .load = load_everything}));
 }
 
 static const everything original = {
@@ -130,13 +132,16 @@ static void check_refusals(const char *path, weights *w)
     r.count = 1;
     DG_CHECK_FAILS(dg_checkpoint_load(path, &r), DG_ERR_MISMATCH, "'sampler' that this run does not know");
     r.count = 2;
-    DG_CHECK_OK(dg_state_register(&r, (dg_state){"ema", 1, w, save_weights, load_weights}));
+    DG_CHECK_OK(dg_state_register(
+        &r, (dg_state){.name = "ema", .version = 1, .object = w, .save = save_weights, .load = load_weights}));
     DG_CHECK_FAILS(dg_checkpoint_load(path, &r), DG_ERR_MISMATCH, "no state 'ema'");
-    dg_state older = {"sampler", 1, &e, save_everything, load_everything};
+    dg_state older = {.name = "sampler", .version = 1, .object = &e, .save = save_everything, .load = load_everything};
     DG_CHECK_FAILS(dg_checkpoint_load_one(path, &older), DG_ERR_MISMATCH, "has version 2, this program reads 1 to 1");
-    dg_state wrong = {"sampler", 2, e.values, save_everything, load_wrong_shape};
+    dg_state wrong = {
+        .name = "sampler", .version = 2, .object = e.values, .save = save_everything, .load = load_wrong_shape};
     DG_CHECK_FAILS(dg_checkpoint_load_one(path, &wrong), DG_ERR_MISMATCH, "dataset values has another shape");
-    dg_state absent = {"sampler", 2, e.values, save_everything, load_missing};
+    dg_state absent = {
+        .name = "sampler", .version = 2, .object = e.values, .save = save_everything, .load = load_missing};
     DG_CHECK_FAILS(dg_checkpoint_load_one(path, &absent), DG_ERR_FORMAT, "dataset absent is missing");
     DG_CHECK_FAILS(dg_checkpoint_verify("/tmp/no-such-checkpoint.h5"), DG_ERR_IO, "no-such-checkpoint.h5");
 }

@@ -62,8 +62,11 @@ int main(void)
     dg_checkpoint_meta meta = {.step = 30, .model = "unet"};
     json_t *config = json_pack("{s:i}", "steps", 30);
     t5_temporary(folder);
-    DG_CHECK_OK(dg_state_register(&registry, (dg_state){"params", 1, values, save_values, load_values}));
-    DG_CHECK_OK(dg_state_register(&registry, (dg_state){"sampler", 1, note, save_note, load_note}));
+    DG_CHECK_OK(dg_state_register(
+        &registry,
+        (dg_state){.name = "params", .version = 1, .object = values, .save = save_values, .load = load_values}));
+    DG_CHECK_OK(dg_state_register(
+        &registry, (dg_state){.name = "sampler", .version = 1, .object = note, .save = save_note, .load = load_note}));
     DG_CHECK_OK(dg_checkpoint_save(t5_path(folder, "step-30.h5"), &registry, config, &meta));
     t5_read_file(t5_path(folder, "step-30.h5"), &bytes, &length);
     snprintf(path, sizeof path, "%s/damaged.h5", folder);

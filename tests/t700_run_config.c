@@ -38,6 +38,30 @@ static void test_refused(void)
     refuse("{data: {cohort: c}, loss: {mse: 0, negative: 0}}", "all loss weights are 0");
     refuse("{data: {cohort: c}, optim: {lr: 1e-7}}", "optim.schedule.min_lr");
     refuse("{data: {cohort: c}, train: {steps: 3, epochs: 2}}", "train.steps and train.epochs");
+    refuse("{data: {cohort: c}, train: {checkpoint_every: often}}", "train.checkpoint_every 'often' is neither");
+    refuse("{data: {cohort: c}, train: {checkpoint_every: 10 days}}", "(units: s, min, h)");
+    refuse("{data: {cohort: c}, train: {checkpoint_every: -1}}", "train.checkpoint_every '-1'");
+    refuse("{data: {cohort: c}, train: {checkpoint_every: 2.5}}", "train.checkpoint_every '2.5'");
+    refuse("{data: {cohort: c}, train: {checkpoint_every: 0 s}}", "train.checkpoint_every '0 s'");
+}
+
+static void check_rule(const char *yaml, bool automatic, int64_t steps, double seconds)
+{
+    dg_run_config config;
+    t7_config(yaml, &config);
+    dg_save_rule rule = dg_run_config_save_rule(&config);
+    DG_CHECK(rule.automatic == automatic && rule.steps == steps && rule.seconds == seconds);
+}
+
+static void test_save_rules(void)
+{
+    check_rule("run: {seed: 1}", true, 0, 0);
+    check_rule("train: {checkpoint_every: auto}", true, 0, 0);
+    check_rule("train: {checkpoint_every: 0}", false, 0, 0);
+    check_rule("train: {checkpoint_every: 250}", false, 250, 0);
+    check_rule("train: {checkpoint_every: 90 s}", false, 0, 90);
+    check_rule("train: {checkpoint_every: 10 min}", false, 0, 600);
+    check_rule("train: {checkpoint_every: 1.5h}", false, 0, 5400);
 }
 
 static void test_lengths(void)
@@ -88,6 +112,7 @@ int main(void)
 {
     test_defaults();
     test_refused();
+    test_save_rules();
     test_lengths();
     test_table();
     return 0;

@@ -7,8 +7,8 @@ released=$dosegrid
 . "$here/whole_faults.sh"
 . "$here/whole_train.sh"
 
-grep -q DG_FAULT "$dosegrid" || fail "the program for tests does not know DG_FAULT: the next check says nothing"
-for word in DG_FAULT 'fault: rank' save-rename bitflip; do
+grep -qF 'injected fault' "$dosegrid" || fail "the program for tests holds no faults: the next check says nothing"
+for word in 'DG_FAULT: ' 'fault: rank' 'injected fault' save-rename bitflip; do
     ! grep -qF -- "$word" "$released" || fail "the released program holds '$word'"
 done
 

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(field) offsetof(dg_run_config, field)
@@ -121,7 +122,8 @@ static const dg_option rows[] = {
     WHOLE("train.early_stopping.patience", train.early_stopping.patience, 0, BIG, "0", "validations",
           "validations without gain before training ends; 0: never"),
     REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "Gy", "smallest gain that counts"),
-    WHOLE("train.checkpoint_every", train.checkpoint_every, 0, BIG, "500", "steps", "steps between checkpoints; 0: only at the end"),
+    TEXT("train.checkpoint_every", train.checkpoint_every, "auto", "steps between checkpoints (0: only at the end), or a time: 90 s, 10 min, 2 h; auto: by Young's rule from what one costs"),
+    REAL("train.mtbi_h", train.mtbi_h, 0.001, 1e5, "24", "hours", "mean time between interruptions, which checkpoint_every auto reckons with"),
     WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
     REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),
@@ -171,6 +173,34 @@ dg_status dg_run_config_table(const dg_option *extra, int extra_count, dg_option
     return DG_OK;
 }
 
+static bool read_save_rule(const char *text, dg_save_rule *out)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"s", 1}, {"min", 60}, {"h", 3600}};
+    char *end;
+    *out = (dg_save_rule){.automatic = strcmp(text, "auto") == 0};
+    if (out->automatic) return true;
+    double value = strtod(text, &end);
+    if (end == text || !(value >= 0) || value > BIG) return false;
+    while (*end == ' ') end++;
+    if (*end == '\0') {
+        out->steps = (int64_t)value;
+        return (double)out->steps == value;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(end, units[i].name) == 0) out->seconds = value * units[i].seconds;
+    return out->seconds > 0;
+}
+
+dg_save_rule dg_run_config_save_rule(const dg_run_config *config)
+{
+    dg_save_rule rule;
+    (void)read_save_rule(config->train.checkpoint_every, &rule);
+    return rule;
+}
+
 dg_status dg_run_config_check(const dg_run_config *config)
 {
     const dg_data_config *data = &config->data;
@@ -202,6 +232,13 @@ dg_status dg_run_config_check(const dg_run_config *config)
     if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
                        config->optim.lr);
+    }
+    dg_save_rule rule;
+    if (!read_save_rule(config->train.checkpoint_every, &rule)) {
+        return DG_FAIL(DG_ERR_USAGE,
+                       "train.checkpoint_every '%.60s' is neither auto, nor a number of steps, nor a time such as 10 min "
+                       "(units: s, min, h)",
+                       config->train.checkpoint_every);
     }
     if (config->train.steps > 0 && config->train.epochs > 0) {
         return DG_FAIL(DG_ERR_USAGE, "train.steps and train.epochs both set the length of the run; leave one out");

@@ -59,8 +59,9 @@ typedef struct dg_train_config {
         int64_t patience; /* validations without gain; 0: off */
         double min_delta;
     } early_stopping;
-    int64_t checkpoint_every; /* steps; 0: only at the end */
-    int64_t keep;             /* step-*.h5 files */
+    char checkpoint_every[DG_OPT_TEXT]; /* auto, steps, or a time: dg_run_config_save_rule */
+    double mtbi_h;                      /* mean time between interruptions, for auto */
+    int64_t keep;                       /* step-*.h5 files */
     int on_nan;               /* dg_nan_policy */
     double comm_timeout_s;    /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
@@ -130,6 +131,15 @@ DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
 
 /* The resolved values with origins, of the run's own keys only (a job's flags are left out); the caller's. */
 json_t *dg_run_config_to_json(const dg_options *options);
+
+/* When a run saves itself: every so many steps, every so many seconds, or as Young's rule has it; all 0: at the end. */
+typedef struct dg_save_rule {
+    bool automatic;
+    int64_t steps;
+    double seconds;
+} dg_save_rule;
+/* Of train.checkpoint_every, which dg_run_config_check has found to be right. */
+dg_save_rule dg_run_config_save_rule(const dg_run_config *config);
 
 /* Steps of the whole run for `cases` training cases; INT64_MAX when only minutes end it. */
 int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases);

@@ -3,6 +3,7 @@
 
 #include "build_info.h"
 #include "dg_cluster.h"
+#include "dg_fault.h"
 #include "dg_mem.h"
 #include "launcher.h"
 
@@ -169,16 +170,19 @@ dg_status dg_run_folder_link(const dg_run_folder *folder, const char *path, cons
     return DG_OK;
 }
 
-void dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
+dg_status dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
 {
-    char **steps = NULL, path[DG_PATH_MAX];
+    char **steps = NULL, path[DG_PATH_MAX], text[128];
     int64_t count = 0;
-    if (list_steps(folder, &steps, &count) == DG_OK) {
-        for (int64_t i = 0; i + keep < count; i++) {
-            if (dg_path_join(path, folder->checkpoints, steps[i]) == DG_OK) unlink(path);
-        }
+    dg_status status = list_steps(folder, &steps, &count);
+    for (int64_t i = 0; i + keep < count && status == DG_OK; i++) {
+        status = dg_fault_reach(DG_FAULT_PRUNE, NULL, 0);
+        if (status == DG_OK) status = dg_path_join(path, folder->checkpoints, steps[i]);
+        if (status == DG_OK && unlink(path) != 0)
+            status = DG_FAIL(DG_ERR_IO, "the old checkpoint %s cannot be removed: %s", steps[i], reason(text));
     }
     free_names(&steps, count);
+    return status;
 }
 
 /* The words this process was started with, as Linux keeps them; null where it does not. */

@@ -28,8 +28,8 @@ DG_MUST_USE dg_status dg_run_folder_write(const dg_run_folder *folder, const cha
 DG_MUST_USE dg_status dg_run_folder_step_path(const dg_run_folder *folder, int64_t step, char path[DG_PATH_MAX]);
 /* Makes checkpoints/NAME another name of `path` (a hard link, renamed into place; a copy where links are refused). */
 DG_MUST_USE dg_status dg_run_folder_link(const dg_run_folder *folder, const char *path, const char *name);
-/* Removes all but the newest `keep` step files. */
-void dg_run_folder_prune(const dg_run_folder *folder, int64_t keep);
+/* Removes all but the newest `keep` step files. DG_ERR_IO names one that stays. */
+DG_MUST_USE dg_status dg_run_folder_prune(const dg_run_folder *folder, int64_t keep);
 
 /* What the program was built of, what it runs on and with how many ranks; the caller adds what else it knows. */
 json_t *dg_environment_json(const dg_comm *comm);

@@ -13,7 +13,7 @@
 
 /* What all ranks know at the start of a step. */
 typedef struct step_control {
-    bool stop, fault;
+    bool stop, fault, save;
     double fraction; /* of the run, by rank 0's clock */
 } step_control;
 
@@ -39,10 +39,13 @@ static double fraction_done(const dg_trainer *t)
 static dg_status agree_control(dg_trainer *t, bool fault, step_control *out)
 {
     (void)dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_REDUCE); /* the files of the data phase are read */
-    double shared[3] = {dg_stop_requested() != 0, t->comm->rank == 0 ? fraction_done(t) : 0, fault};
-    DG_TRY(dg_comm_all_reduce(t->comm, shared, 3, DG_F64, DG_MAX));
-    *out = (step_control){.stop = shared[0] != 0, .fraction = shared[1], .fault = shared[2] != 0};
-    return DG_OK;
+    dg_status saved = t->comm->rank == 0 ? dg_saver_poll(t->saver) : DG_OK;
+    double shared[5] = {dg_stop_requested() != 0, t->comm->rank == 0 ? fraction_done(t) : 0, fault, trainer_save_due(t),
+                        saved != DG_OK};
+    DG_TRY(dg_comm_all_reduce(t->comm, shared, 5, DG_F64, DG_MAX));
+    *out =
+        (step_control){.stop = shared[0] != 0, .fraction = shared[1], .fault = shared[2] != 0, .save = shared[3] != 0};
+    return shared[4] == 0 ? DG_OK : dg_comm_agree(t->comm, saved);
 }
 
 static dg_status record(dg_trainer *t, const trainer_step *result, double seconds)
@@ -75,14 +78,13 @@ static dg_status record(dg_trainer *t, const trainer_step *result, double second
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-static dg_status after_step(dg_trainer *t, const trainer_step *result, double seconds)
+/* `save`: a checkpoint is due by the clock. */
+static dg_status after_step(dg_trainer *t, const trainer_step *result, bool save, double seconds)
 {
     t->progress.step++;
     if (due(t->progress.step, t->config.train.validate_every)) DG_TRY(trainer_validate(t));
     DG_TRY(dg_comm_agree(t->comm, result->updated ? record(t, result, seconds) : DG_OK));
-    if (!due(t->progress.step, t->config.train.checkpoint_every)) return DG_OK;
-    DG_TRY(trainer_save(t));
-    return trainer_remember(t);
+    return trainer_save(t, save || due(t->progress.step, dg_run_config_save_rule(&t->config).steps));
 }
 
 static bool finished(const dg_trainer *t, const step_control *control, dg_trainer_end *end)
@@ -125,7 +127,7 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     } else {
         DG_TRY(trainer_take_step(t, samples, control.fraction, &result));
     }
-    return after_step(t, &result, dg_time_s() - start);
+    return after_step(t, &result, control.save, dg_time_s() - start);
 }
 
 /* The validation that ends a run; its step was recorded and maybe saved before its scores were known. */
@@ -145,12 +147,12 @@ static dg_status validate_last(dg_trainer *t)
 static dg_status finish(dg_trainer *t)
 {
     DG_TRY(validate_last(t));
-    DG_TRY(trainer_save(t));
     if (t->split.count[DG_PART_VAL] == 0) { /* nothing to choose by: the last is the best there is */
         t->progress.best_step = t->progress.step;
-        DG_TRY(trainer_save_best(t));
+        t->best_pending = true;
     }
-    return DG_OK;
+    DG_TRY(trainer_save(t, true));
+    return trainer_save_wait(t);
 }
 
 static const char *end_name(dg_trainer_end end)
@@ -210,7 +212,8 @@ static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
     t->started_s = dg_time_s();
     while (go_on) DG_TRY(turn(t, &go_on, &stopped, &end));
     if (stopped) {
-        DG_TRY(trainer_save(t));
+        DG_TRY(trainer_save(t, true));
+        DG_TRY(trainer_save_wait(t));
         return DG_FAIL(DG_ERR_PREEMPTED,
                        "stopped on request at step %lld after a complete checkpoint: go on with --resume",
                        (long long)t->progress.step);

@@ -11,6 +11,7 @@
 #include "loader.h"
 #include "predictor.h"
 #include "run_folder.h"
+#include "saver.h"
 #include "split.h"
 #include "trainer.h"
 
@@ -66,13 +67,16 @@ struct dg_trainer {
     double started_s; /* when this process began to train */
     int bad_in_a_row;
     dg_state_registry learned; /* weights and optimiser: what a rollback brings back */
-    dg_state_memory *snapshot; /* of them, at the last checkpoint; NULL unless train.on_nan is rollback */
+    dg_state_frozen *kept;     /* of them, at the last checkpoint; NULL unless train.on_nan is rollback */
     int rolled;                /* rollbacks to it */
     bool *val_lost;            /* [validation cases] could not be read: left out from then on */
     int64_t val_lost_count;
     dg_monitor monitor; /* resolved at the first validation */
     dg_scores scores;   /* of the last one */
     int64_t validated_step, saved_step;
+    dg_saver *saver;   /* rank 0 */
+    double saved_s;    /* when the last checkpoint was begun */
+    bool best_pending; /* the present state belongs into best.h5 */
 };
 
 /* A phase begins: marked for the heartbeat, and a range of the trace until dg_range_end. */
@@ -99,10 +103,6 @@ DG_MUST_USE dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool
 
 /* trainer_state.c: states of the registry, checkpoints, resume. */
 DG_MUST_USE dg_status trainer_register(dg_trainer *t);
-/* Writes step-*.h5, last.h5 and prunes. @collective yes. */
-DG_MUST_USE dg_status trainer_save(dg_trainer *t);
-/* best.h5 from the present state. @collective yes. */
-DG_MUST_USE dg_status trainer_save_best(dg_trainer *t);
 /* Loads the newest checkpoint; leaves everything at the start where there is none. @collective yes. */
 DG_MUST_USE dg_status trainer_resume(dg_trainer *t);
 /* Keeps weights and optimiser in memory, where train.on_nan is rollback. @collective yes. */
@@ -115,6 +115,16 @@ DG_MUST_USE dg_status trainer_init_from(dg_trainer *t, const char *path);
 DG_MUST_USE dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX]);
 /* The weights that validation and predict use: the average where there is one. */
 const float *trainer_best_weights(const dg_trainer *t);
+
+/* trainer_save.c: the writer of checkpoints; before it the registry must be complete. @collective yes. */
+DG_MUST_USE dg_status trainer_save_create(dg_trainer *t);
+/* By rank 0's clock: a checkpoint is due where train.checkpoint_every is a time or auto. False on other ranks. */
+bool trainer_save_due(const dg_trainer *t);
+/* Begins to write step-*.h5 and last.h5 of this step, unless that was begun before, and best.h5 where that is pending; the
+ * files are written beside what follows. A failure of the file before is returned here. @collective yes. */
+DG_MUST_USE dg_status trainer_save(dg_trainer *t, bool as_step);
+/* Waits until everything begun is on the disk. @collective yes. */
+DG_MUST_USE dg_status trainer_save_wait(dg_trainer *t);
 
 /* validate.c: scores over the validation cases, shared out over ranks; updates best and stale, writes best.h5.
  * @collective yes. */

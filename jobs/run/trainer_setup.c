@@ -242,6 +242,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(dg_comm_agree(comm, make_pass(t)));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));
+    DG_TRY(trainer_save_create(t));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? write_descriptions(t) : DG_OK));
     dg_status status = dg_loader_create(&t->sampler, t->source, &t->size, t->first, t->mine, t->progress.step,
                                         (int)t->config.data.readers, &t->loader);
@@ -278,6 +279,8 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_trainer *t = *trainer;
     if (t == NULL) return;
     dg_loader_destroy(&t->loader);
+    dg_saver_destroy(&t->saver);
+    dg_state_frozen_destroy(&t->kept);
     dg_metrics_destroy(&t->metrics);
     dg_predictor_destroy(&t->predictor);
     dg_loss_destroy(&t->loss);
@@ -290,7 +293,6 @@ void dg_trainer_destroy(dg_trainer **trainer)
             if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
         }
     }
-    dg_state_memory_destroy(&t->snapshot);
     dg_free(&t->val_lost);
     dg_free(&t->nothing);
     dg_free(&t->value);

@@ -10,18 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static dg_status save_weights(const void *object, const dg_state_sink *sink)
+static int64_t weight_bytes(const dg_trainer *t) { return t->model->params.total * (int64_t)sizeof(float); }
+
+static void free_weights(void **copy) { dg_free(copy); }
+
+static dg_status take_weights(const void *object, void **copy)
 {
     const dg_trainer *t = object;
-    float *host = NULL;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
-    DG_TRY_GOTO(status,
-                t->backend->ops->download(t->backend, host, t->weights, t->model->params.total * (int64_t)sizeof *host),
-                done);
-    DG_TRY_GOTO(status, dg_params_save(&t->model->params, host, sink), done);
-done:
-    dg_free(&host);
+    if (*copy == NULL) DG_TRY(dg_alloc(copy, (size_t)t->model->params.total, sizeof(float), "copy of the weights"));
+    return t->backend->ops->download(t->backend, *copy, t->weights, weight_bytes(t));
+}
+
+static dg_status save_weights_copy(const void *object, const void *copy, const dg_state_sink *sink)
+{
+    const dg_trainer *t = object;
+    return dg_params_save(&t->model->params, copy, sink);
+}
+
+static dg_status save_weights(const void *object, const dg_state_sink *sink)
+{
+    void *copy = NULL;
+    dg_status status = take_weights(object, &copy);
+    if (status == DG_OK) status = save_weights_copy(object, copy, sink);
+    free_weights(&copy);
     return status;
 }
 
@@ -92,10 +103,21 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
     return DG_OK;
 }
 
+static dg_state weights_state(dg_trainer *t)
+{
+    return (dg_state){.name = "params",
+                      .version = 1,
+                      .object = t,
+                      .save = save_weights,
+                      .load = load_weights,
+                      .take = take_weights,
+                      .save_copy = save_weights_copy,
+                      .free_copy = free_weights};
+}
+
 dg_status trainer_register(dg_trainer *t)
 {
-    const dg_state params = {.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights};
-    DG_TRY(dg_state_register(&t->learned, params));
+    DG_TRY(dg_state_register(&t->learned, weights_state(t)));
     DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
     t->registry = t->learned;
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
@@ -108,16 +130,25 @@ dg_status trainer_remember(dg_trainer *t)
 {
     dg_status status = DG_OK;
     if (t->config.train.on_nan != DG_NAN_ROLLBACK) return DG_OK;
-    if (t->snapshot == NULL) status = dg_state_memory_create(&t->snapshot);
-    if (status == DG_OK) status = dg_state_memory_save(t->snapshot, &t->learned);
+    if (t->kept == NULL) status = dg_state_frozen_create(&t->learned, &t->kept);
+    if (status == DG_OK) status = dg_state_frozen_take(t->kept);
     t->rolled = 0;
     return dg_comm_agree(t->comm, status);
 }
 
+static dg_status bring_back(dg_trainer *t)
+{
+    dg_state_memory *memory = NULL;
+    DG_TRY(dg_state_memory_create(&memory));
+    dg_status status = dg_state_memory_save(memory, dg_state_frozen_registry(t->kept));
+    if (status == DG_OK) status = dg_state_memory_load(memory, &t->learned);
+    dg_state_memory_destroy(&memory);
+    return status == DG_OK ? dg_plan_set_weights(t->plan, t->weights) : status;
+}
+
 dg_status trainer_roll_back(dg_trainer *t)
 {
-    dg_status status = dg_state_memory_load(t->snapshot, &t->learned);
-    if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
+    dg_status status = bring_back(t);
     t->rolled++;
     t->progress.rollbacks++;
     return dg_comm_agree(t->comm, status);
@@ -143,69 +174,31 @@ done:
     return status;
 }
 
-static dg_status write_checkpoint(dg_trainer *t, const char *path)
-{
-    dg_checkpoint_meta meta = {.step = t->progress.step};
-    snprintf(meta.model, sizeof meta.model, "%s", t->model->config.kind);
-    json_t *config = dg_run_config_to_json(t->options);
-    if (config == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the checkpoint's settings");
-    int64_t range = trainer_begin(t, DG_PHASE_SAVE);
-    dg_status status = dg_checkpoint_save(path, &t->registry, config, &meta);
-    dg_range_end(t->trace, range);
-    json_decref(config);
-    return status;
-}
-
-static dg_status save_step(dg_trainer *t)
-{
-    char path[DG_PATH_MAX];
-    DG_TRY(dg_metrics_flush(t->metrics)); /* a run that goes on from here has the rows of all its steps */
-    DG_TRY(dg_run_folder_step_path(&t->folder, t->progress.step, path));
-    DG_TRY(write_checkpoint(t, path));
-    DG_TRY(dg_run_folder_link(&t->folder, path, "last.h5"));
-    dg_run_folder_prune(&t->folder, t->config.train.keep);
-    dg_log_write(t->log, DG_LOG_INFO, "checkpoint at step %lld", (long long)t->progress.step);
-    return DG_OK;
-}
-
-dg_status trainer_save(dg_trainer *t)
-{
-    if (t->saved_step == t->progress.step) return DG_OK;
-    dg_phase before = dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_SAVE);
-    dg_status status = t->comm->rank == 0 ? save_step(t) : DG_OK;
-    (void)dg_heartbeat_phase(t->comm->heartbeat, before);
-    status = dg_comm_agree(t->comm, status);
-    if (status == DG_OK) t->saved_step = t->progress.step;
-    return status;
-}
-
-dg_status trainer_save_best(dg_trainer *t)
-{
-    dg_phase before = dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_SAVE);
-    dg_status status = DG_OK;
-    if (t->comm->rank == 0) {
-        char path[DG_PATH_MAX];
-        status = dg_path_join(path, t->folder.checkpoints, "best.h5");
-        if (status == DG_OK) status = write_checkpoint(t, path);
-    }
-    (void)dg_heartbeat_phase(t->comm->heartbeat, before);
-    return dg_comm_agree(t->comm, status);
-}
-
 /* Keys that may change between the parts of one run: they alter neither what is learned from nor what is learned. */
 static bool may_change(const char *key)
 {
-    static const char *const free_keys[] = {"run.name",        "run.dir",
-                                            "data.cohort",     "data.split.file",
-                                            "data.cache_mb",   "data.readers",
-                                            "train.steps",     "train.epochs",
-                                            "train.minutes",   "train.micro_batch",
-                                            "train.threads",   "train.backend",
-                                            "train.recompute", "train.validate_every",
-                                            "train.monitor",   "train.early_stopping.patience",
-                                            "train.keep",      "train.early_stopping.min_delta",
-                                            "train.on_nan",    "train.checkpoint_every",
-                                            "train.comm_timeout_s"};
+    static const char *const free_keys[] = {"run.name",
+                                            "run.dir",
+                                            "data.cohort",
+                                            "data.split.file",
+                                            "data.cache_mb",
+                                            "data.readers",
+                                            "train.steps",
+                                            "train.epochs",
+                                            "train.minutes",
+                                            "train.micro_batch",
+                                            "train.threads",
+                                            "train.backend",
+                                            "train.recompute",
+                                            "train.validate_every",
+                                            "train.monitor",
+                                            "train.early_stopping.patience",
+                                            "train.keep",
+                                            "train.early_stopping.min_delta",
+                                            "train.on_nan",
+                                            "train.checkpoint_every",
+                                            "train.comm_timeout_s",
+                                            "train.mtbi_h"};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }
@@ -280,7 +273,7 @@ dg_status trainer_resume(dg_trainer *t)
 
 dg_status trainer_init_from(dg_trainer *t, const char *path)
 {
-    dg_state weights = {.name = "params", .version = 1, .object = t, .save = save_weights, .load = load_weights};
+    dg_state weights = weights_state(t);
     dg_status status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
                                                 : dg_checkpoint_load_one(path, &weights);
     if (status != DG_OK) status = dg_error_context(status, "--init");

@@ -144,7 +144,8 @@ static dg_status judge(dg_trainer *t)
     if (!better) return DG_OK;
     p->best = value;
     p->best_step = p->step;
-    return trainer_save_best(t);
+    t->best_pending = true;
+    return DG_OK;
 }
 
 /* What a damaged or unreadable file gives; everything else would stop every case. */

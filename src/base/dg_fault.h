@@ -23,6 +23,7 @@ typedef enum dg_fault_point {
     DG_FAULT_SAVE_COPY,   /* save-copy: the state of a checkpoint is taken */
     DG_FAULT_SAVE_WRITE,  /* save-write: any durable file, half written; values: its bytes */
     DG_FAULT_SAVE_FSYNC,  /* save-fsync: written, not yet synced */
+    DG_FAULT_SAVE_VERIFY, /* save-verify: a block of a checkpoint was read back; values: the block */
     DG_FAULT_SAVE_RENAME, /* save-rename: synced, without its name */
     DG_FAULT_SAVE_FOLDER, /* save-folder: renamed, the folder not yet synced */
     DG_FAULT_PRUNE,       /* prune: before an old checkpoint is removed */

@@ -4,6 +4,7 @@
 
 #include "dg_fault.h"
 #include "dg_mem.h"
+#include "dg_trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -167,7 +168,7 @@ static dg_status create_temporary(const char *path, char temporary[DG_PATH_MAX],
     if (snprintf(temporary, DG_PATH_MAX, "%s.tmp", path) >= DG_PATH_MAX)
         return DG_FAIL(DG_ERR_USAGE, "path too long: %.100s...", path);
     if (is_folder(path)) return fail_errno(EISDIR, "writing", path);
-    *descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    *descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return *descriptor < 0 ? fail_errno(errno, "creating", path) : DG_OK;
 }
 
@@ -181,7 +182,35 @@ dg_status dg_file_check_writable(const char *path)
     return DG_OK;
 }
 
-dg_status dg_file_write(const char *path, const void *bytes, int64_t length)
+/* Reads the file back, past the page cache where the system lets go of it, and compares. */
+static dg_status read_back(int descriptor, const char *path, const char *bytes, int64_t length)
+{
+    enum { BLOCK = 1 << 22 };
+    char *block = NULL;
+    dg_status status = dg_alloc(&block, BLOCK, 1, "block read back");
+    (void)posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    for (int64_t at = 0; at < length && status == DG_OK;) {
+        ssize_t got = pread(descriptor, block, length - at < BLOCK ? (size_t)(length - at) : BLOCK, at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            status = fail_errno(errno, "reading back", path);
+        } else {
+            status = dg_fault_reach(DG_FAULT_SAVE_VERIFY, block, got);
+            if (status == DG_OK && (got == 0 || memcmp(block, bytes + at, (size_t)got) != 0)) {
+                status = DG_FAIL(DG_ERR_IO,
+                                 "%s reads back otherwise than it was written, in the %lld bytes behind byte %lld: the "
+                                 "disk or the way to it is not well; check it, or choose another folder",
+                                 path, (long long)got, (long long)at);
+            }
+            at += got;
+        }
+    }
+    dg_free(&block);
+    return status;
+}
+
+/* *verify_s: seconds of reading back; NULL: not read back. */
+static dg_status write_durably(const char *path, const void *bytes, int64_t length, double *verify_s)
 {
     char temporary[DG_PATH_MAX];
     int descriptor = -1;
@@ -189,10 +218,26 @@ dg_status dg_file_write(const char *path, const void *bytes, int64_t length)
     dg_status status = write_all(descriptor, path, bytes, length / 2);
     if (status == DG_OK) status = dg_fault_reach(DG_FAULT_SAVE_WRITE, (void *)bytes, length);
     if (status == DG_OK) status = write_all(descriptor, path, (const char *)bytes + length / 2, length - length / 2);
+    if (status == DG_OK && verify_s != NULL) {
+        if (fsync(descriptor) != 0) status = fail_errno(errno, "syncing", path);
+        double start = dg_time_s();
+        if (status == DG_OK) status = read_back(descriptor, path, bytes, length);
+        *verify_s = dg_time_s() - start;
+    }
     if (close(descriptor) != 0 && status == DG_OK) status = fail_errno(errno, "closing", path);
     if (status == DG_OK) status = dg_file_commit(temporary, path);
     if (status != DG_OK) unlink(temporary);
     return status;
+}
+
+dg_status dg_file_write(const char *path, const void *bytes, int64_t length)
+{
+    return write_durably(path, bytes, length, NULL);
+}
+
+dg_status dg_file_write_verified(const char *path, const void *bytes, int64_t length, double *verify_s)
+{
+    return write_durably(path, bytes, length, verify_s);
 }
 
 dg_status dg_free_bytes(const char *path, int64_t *bytes)

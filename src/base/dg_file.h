@@ -20,6 +20,8 @@ bool dg_file_exists(const char *path);
 DG_MUST_USE dg_status dg_file_read(const char *path, const char *role, int64_t limit, char **text, int64_t *length);
 /* Durable write of a small file. */
 DG_MUST_USE dg_status dg_file_write(const char *path, const void *bytes, int64_t length);
+/* The same, read back and compared before it gets its name; *verify_s gets the seconds of that. */
+DG_MUST_USE dg_status dg_file_write_verified(const char *path, const void *bytes, int64_t length, double *verify_s);
 /* Asks early whether dg_file_write could make `path`, for results that take hours: DG_ERR_IO with reason and remedy. */
 DG_MUST_USE dg_status dg_file_check_writable(const char *path);
 /* fsync of a finished temporary file, rename to `path`, fsync of the folder. */

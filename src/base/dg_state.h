@@ -35,6 +35,12 @@ typedef struct dg_state {
     void *object; /* borrowed */
     dg_status (*save)(const void *object, const dg_state_sink *sink);
     dg_status (*load)(void *object, const dg_state_source *source, int version);
+    /* For objects too large to be saved in passing (all three or none). `take` copies what `save` would need into *copy,
+     * made at the first call (NULL) and filled again at later ones; `save_copy` saves from it, in any thread, while the
+     * object goes on. */
+    dg_status (*take)(const void *object, void **copy);
+    dg_status (*save_copy)(const void *object, const void *copy, const dg_state_sink *sink);
+    void (*free_copy)(void **copy);
 } dg_state;
 
 /* The registered objects of a run, in order of registration. */
@@ -62,5 +68,18 @@ void dg_state_memory_destroy(dg_state_memory **memory);
 /* Saves all objects, replacing what was stored; loads them back. */
 DG_MUST_USE dg_status dg_state_memory_save(dg_state_memory *memory, const dg_state_registry *registry);
 DG_MUST_USE dg_status dg_state_memory_load(const dg_state_memory *memory, const dg_state_registry *registry);
+/* Gives everything stored under `name` to a sink, in the order it came. */
+DG_MUST_USE dg_status dg_state_memory_replay(const dg_state_memory *memory, const char *name,
+                                             const dg_state_sink *sink);
+
+/* The objects of a registry at one moment: taken in the time of a copy, saved later by another thread. `live` is copied;
+ * its objects must outlive what was frozen. */
+typedef struct dg_state_frozen dg_state_frozen;
+DG_MUST_USE dg_status dg_state_frozen_create(const dg_state_registry *live, dg_state_frozen **out);
+void dg_state_frozen_destroy(dg_state_frozen **frozen);
+/* Takes the present state in place of what was taken before; on failure there is nothing to save any more. */
+DG_MUST_USE dg_status dg_state_frozen_take(dg_state_frozen *frozen);
+/* Objects that save what was taken; they have no load. Valid until `frozen` is destroyed. */
+const dg_state_registry *dg_state_frozen_registry(const dg_state_frozen *frozen);
 
 #endif

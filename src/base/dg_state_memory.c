@@ -190,3 +190,17 @@ dg_status dg_state_memory_load(const dg_state_memory *memory, const dg_state_reg
     }
     return DG_OK;
 }
+
+dg_status dg_state_memory_replay(const dg_state_memory *memory, const char *name, const dg_state_sink *sink)
+{
+    const group *g = find_group(memory, name);
+    if (g == NULL) return DG_FAIL(DG_ERR_MISMATCH, "no state %s was stored", name);
+    for (size_t i = 0; i < g->count; i++) {
+        const entry *e = &g->entries[i];
+        if (e->is_text)
+            DG_TRY(sink->put_text(sink->context, e->name, e->values));
+        else
+            DG_TRY(sink->put(sink->context, e->name, e->type, e->rank, e->shape, e->values));
+    }
+    return DG_OK;
+}

@@ -177,13 +177,48 @@ static dg_status get_prefixed(void *context, const char *name, dg_dtype type, in
     return from->source->get(from->source->context, full, type, rank, shape, values);
 }
 
-static dg_status save_flat(const dg_optim *optim, const float *device, const char *prefix, float *host,
-                           const dg_state_sink *sink)
+/* What a save needs of an optimiser, in host memory. */
+typedef struct optim_copy {
+    int64_t step;
+    float *flat[MOMENTS + 1]; /* moments and average; NULL where there is none */
+} optim_copy;
+
+static const float *flat_of(const dg_optim *optim, int k) { return k < MOMENTS ? optim->moment[k] : optim->average; }
+
+static void free_copy(void **copy)
 {
-    prefixed to = {.sink = sink, .prefix = prefix};
-    const dg_state_sink inner = {.context = &to, .put = put_prefixed};
-    DG_TRY(optim->backend->ops->download(optim->backend, host, device, optim->table->total * (int64_t)sizeof *host));
-    return dg_params_save(optim->table, host, &inner);
+    optim_copy *c = *copy;
+    for (int k = 0; c != NULL && k <= MOMENTS; k++) dg_free(&c->flat[k]);
+    dg_free(copy);
+}
+
+static dg_status take(const void *object, void **copy)
+{
+    const dg_optim *optim = object;
+    if (*copy == NULL) DG_TRY(dg_alloc(copy, 1, sizeof(optim_copy), "copy of the optimiser"));
+    optim_copy *c = *copy;
+    c->step = optim->step;
+    for (int k = 0; k <= MOMENTS; k++) {
+        const float *device = flat_of(optim, k);
+        if (device == NULL) continue;
+        if (c->flat[k] == NULL) DG_TRY(DG_NEW(&c->flat[k], optim->table->total, "copy of the optimiser"));
+        DG_TRY(optim->backend->ops->download(optim->backend, c->flat[k], device,
+                                             optim->table->total * (int64_t)sizeof *c->flat[k]));
+    }
+    return DG_OK;
+}
+
+static dg_status save_copy(const void *object, const void *copy, const dg_state_sink *sink)
+{
+    const dg_optim *optim = object;
+    const optim_copy *c = copy;
+    DG_TRY(dg_state_put_int(sink, "step", c->step));
+    for (int k = 0; k <= MOMENTS; k++) {
+        prefixed to = {.sink = sink, .prefix = k < MOMENTS ? moment_names(optim)[k] : "ema"};
+        const dg_state_sink inner = {.context = &to, .put = put_prefixed};
+        if (c->flat[k] != NULL) DG_TRY(dg_params_save(optim->table, c->flat[k], &inner));
+    }
+    return DG_OK;
 }
 
 static dg_status load_flat(dg_optim *optim, float *device, const char *prefix, float *host,
@@ -198,17 +233,10 @@ static dg_status load_flat(dg_optim *optim, float *device, const char *prefix, f
 
 static dg_status save(const void *object, const dg_state_sink *sink)
 {
-    const dg_optim *optim = object;
-    float *host = NULL;
-    dg_status status = DG_OK;
-    DG_TRY(dg_state_put_int(sink, "step", optim->step));
-    DG_TRY(DG_NEW(&host, optim->table->total, "optimiser state"));
-    for (int i = 0; i < MOMENTS; i++)
-        if (optim->moment[i] != NULL)
-            DG_TRY_GOTO(status, save_flat(optim, optim->moment[i], moment_names(optim)[i], host, sink), done);
-    if (optim->average != NULL) DG_TRY_GOTO(status, save_flat(optim, optim->average, "ema", host, sink), done);
-done:
-    dg_free(&host);
+    void *copy = NULL;
+    dg_status status = take(object, &copy);
+    if (status == DG_OK) status = save_copy(object, copy, sink);
+    free_copy(&copy);
     return status;
 }
 
@@ -232,5 +260,12 @@ done:
 
 dg_state dg_optim_state(dg_optim *optim)
 {
-    return (dg_state){.name = "optimizer", .version = 1, .object = optim, .save = save, .load = load};
+    return (dg_state){.name = "optimizer",
+                      .version = 1,
+                      .object = optim,
+                      .save = save,
+                      .load = load,
+                      .take = take,
+                      .save_copy = save_copy,
+                      .free_copy = free_copy};
 }

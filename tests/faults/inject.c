@@ -59,11 +59,11 @@ enum { ACTIONS = sizeof actions / sizeof actions[0] };
 static const struct {
     const char *name;
     bool values;
-} points[] = {{"start", false},       {"step", false},        {"data", true},       {"forward", false},
-              {"loss", true},         {"gradient", true},     {"reduce", false},    {"update", false},
-              {"validate", false},    {"save-copy", false},   {"save-write", true}, {"save-fsync", false},
-              {"save-rename", false}, {"save-folder", false}, {"prune", false},     {"task", false},
-              {"ledger", false},      {"pack", false}};
+} points[] = {{"start", false},      {"step", false},        {"data", true},         {"forward", false},
+              {"loss", true},        {"gradient", true},     {"reduce", false},      {"update", false},
+              {"validate", false},   {"save-copy", false},   {"save-write", true},   {"save-fsync", false},
+              {"save-verify", true}, {"save-rename", false}, {"save-folder", false}, {"prune", false},
+              {"task", false},       {"ledger", false},      {"pack", false}};
 _Static_assert(sizeof points / sizeof points[0] == DG_FAULT_POINTS, "every point has a name");
 
 typedef struct fault {
