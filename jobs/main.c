@@ -28,6 +28,7 @@ static const dg_job *const jobs[] = {
     &dg_job_analyze,  //
     &dg_job_report,   //
     &dg_job_export,   //
+    &dg_job_submit,   //
     &dg_job_plan,     //
     &dg_job_bench,    //
     &dg_job_doctor,   //

@@ -25,7 +25,7 @@ wait_state() { # job "STATES" seconds
 ended="COMPLETED FAILED TIMEOUT NODE_FAIL CANCELLED PREEMPTED DEADLINE OUT_OF_MEMORY BOOT_FAIL"
 job_ends() { # job STATE seconds
     wait_state "$1" "$ended" "$3"
-    [ "$(job_state "$1")" = "$2" ] || { cat ./*.log >&2; fail "job $1 ended $(job_state "$1"), not $2"; }
+    [ "$(job_state "$1")" = "$2" ] || { cat ./*.log batch/*.log >&2 2>/dev/null; on ctl scontrol -o show job >&2; fail "job $1 ended $(job_state "$1"), not $2"; }
 }
 wait_for() { # seconds text file: the text appears in the file
     local i
