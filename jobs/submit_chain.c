@@ -17,7 +17,8 @@ const char *submit_stage_name(submit_stage stage) { return stage_names[stage]; }
 
 /* Where the stages of one task find each other's files. */
 typedef struct run_paths {
-    char cohort[DG_OPT_TEXT], dir[DG_OPT_TEXT];
+    char cohort[DG_OPT_TEXT], dir[DG_OPT_TEXT], name[DG_OPT_TEXT];
+    int64_t seed;
     char run[DG_PATH_MAX], checkpoint[DG_PATH_MAX], predictions[DG_PATH_MAX], results[DG_PATH_MAX];
 } run_paths;
 
@@ -125,6 +126,8 @@ static dg_status find_paths(const dg_run_config *config, run_paths *paths)
 {
     snprintf(paths->cohort, sizeof paths->cohort, "%s", config->data.cohort);
     snprintf(paths->dir, sizeof paths->dir, "%s", config->run.dir);
+    snprintf(paths->name, sizeof paths->name, "%s", config->run.name);
+    paths->seed = config->run.seed;
     DG_TRY(dg_path_join(paths->run, config->run.dir, config->run.name));
     DG_TRY(dg_path_join(paths->checkpoint, paths->run, "checkpoints/best.h5"));
     DG_TRY(dg_path_join(paths->predictions, paths->run, "predictions"));
@@ -253,6 +256,22 @@ static dg_status check_apart(const submit_request *request, const run_paths *pat
     return DG_OK;
 }
 
+/* Runs that differ in their seed are seeds of one condition, the chain's; others are a condition each, their own. */
+static bool seeds_differ(const run_paths *paths, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < i; j++)
+            if (paths[i].seed == paths[j].seed) return false;
+    return true;
+}
+
+static dg_status add_results(submit_chain *chain, words *w, const run_paths *paths, const char *condition)
+{
+    char word[DG_PATH_MAX + DG_OPT_TEXT + 32];
+    snprintf(word, sizeof word, "%s@%lld=%s", condition, (long long)paths->seed, paths->results);
+    return add(chain, w, word);
+}
+
 static dg_status add_comparison(submit_chain *chain, const submit_request *request, const run_paths *paths)
 {
     words w = {.count = 0};
@@ -262,7 +281,9 @@ static dg_status add_comparison(submit_chain *chain, const submit_request *reque
     int at = chain->count;
     dg_batch_job *job = begin_job(chain, request, STAGE_COMPARE);
     DG_TRY(add(chain, &w, "compare"));
-    for (int task = 0; task < request->task_count; task++) DG_TRY(add(chain, &w, paths[task].results));
+    bool one = seeds_differ(paths, request->task_count);
+    for (int task = 0; task < request->task_count; task++)
+        DG_TRY(add_results(chain, &w, &paths[task], one ? chain->name : paths[task].name));
     DG_TRY(add_all(chain, &w, (const char *const[]){"-o", output, NULL}));
     return store(job, &chain->command[at][0], &w);
 }

@@ -91,6 +91,9 @@ dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out)
     int expected = dg_mpi_expected_ranks(&launcher), provided = 0;
     /* MPI_Init would end the process itself, with words that name no remedy. */
     if (expected > 1 && (!managed() || deaf_to_pmi())) return refuse(expected, launcher, 1);
+    /* Debian's Open MPI leaves out the one-sided component that works over any network, so that between hosts without
+     * RDMA no window can be made. The task counter is the only user of windows, and small. */
+    setenv("OMPI_MCA_osc", "^ucx", 0);
     int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     if (code != MPI_SUCCESS) return DG_FAIL(DG_ERR_COMM, "MPI_Init_thread failed with code %d", code);
     if (provided < MPI_THREAD_FUNNELED)

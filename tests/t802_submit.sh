@@ -48,8 +48,11 @@ holds b/abl-predict.sbatch "--gpus-per-node=2" \
     "3) arguments=(predict --checkpoint runs/abl-3/checkpoints/best.h5 --cohort 'my cohort' --output runs/abl-3/predictions --cases test --resume)"
 holds b/abl-evaluate.sbatch "2) arguments=(evaluate --cohort 'my cohort' --predictions runs/abl-2/predictions --run runs/abl-2 --output runs/abl-2/evaluation_results.json --resume)"
 ! grep -q gpus-per-node b/abl-evaluate.sbatch || fail "evaluate asks for GPUs that it cannot use"
-holds b/abl-compare.sbatch "runs/abl-1/evaluation_results.json runs/abl-2/evaluation_results.json" "-o runs/abl-comparison.json" "--nodes=1 --ntasks-per-node=1"
+holds b/abl-compare.sbatch "abl@1=runs/abl-1/evaluation_results.json abl@2=runs/abl-2/evaluation_results.json" "-o runs/abl-comparison.json" "--nodes=1 --ntasks-per-node=1"
 for script in b/*.sbatch b/*.sh batch/*; do bash -n "$script" || fail "$script is no shell script"; done
+
+dg 0 submit evaluate c.yaml --then compare --array 4-5 -o d -- --set run.name=net%a
+holds d/net-compare.sbatch "net4@42=runs/net4/evaluation_results.json net5@42="
 
 # What the words of a command go through: quotes, blanks, dollars.
 dg 0 submit predict c.yaml -o q -n odd -- --cases "it's" '$HOME' 'a b' --output 'x;y'
