@@ -45,3 +45,22 @@ nobody_left() { # seconds: no rank of ours lives on any node
     done
     fail "ranks are left:$found"
 }
+
+# Trainings of the run.yaml in the test's folder, as jobs.
+submit_train() { # name arguments of submit... [-- arguments of train]: $id is the job
+    local name=$1; shift
+    run 0 on ctl "$dosegrid" submit train run.yaml -n "$name" --submit "$@"
+    id=$(awk '{print $2}' out)
+}
+begins() { # name: the run trains
+    local i
+    for i in $(seq 300); do [ "$(wc -l <"runs/$1/metrics.csv")" -gt 5 ] && return; sleep .1; done 2>/dev/null
+    fail "run $1 does not begin: $(cat batch/*.log)"
+}
+log_of() { cat batch/"$1"-train-*.log; }
+resumed() { # name job weights: ended well after a restart, from a checkpoint, with these weights
+    job_ends "$2" COMPLETED 120
+    [ "$(job_field "$2" Restarts)" -ge 1 ] || fail "$1 was not requeued: $(log_of "$1")"
+    grep -q "goes on from step" <(log_of "$1") || fail "$1 began anew: $(log_of "$1")"
+    same "weights of $1" "$3" "$(summary "$1" weights_sha256)"
+}

@@ -10,7 +10,7 @@ source "$here/slurm.sh"
 tiny_cohort cohort
 tiny_config run.yaml
 sed -i 's/split: .*/split: {train: 0.5, val: 0.17, test: 0.33}/' run.yaml
-steps="--set train.steps=300 --set train.checkpoint_every=50"
+steps="--set train.steps=200 --set train.checkpoint_every=50"
 for seed in 1 2; do dg 0 train run.yaml --set run.name=alone-$seed --set run.seed=$seed $steps; done
 
 run 0 on ctl "$dosegrid" submit train run.yaml --then predict evaluate compare --array 1-2 --nodes 2 -t 5 -n abl --signal 60 \
