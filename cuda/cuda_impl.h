@@ -24,6 +24,7 @@ typedef struct cuda_backend {
     cuda_block *blocks; /* [block_room] what was allocated, so that free knows its size */
     int64_t block_count, block_room;
     double *sums;  /* device: the result of a sum on its way to the host */
+    bool lost;     /* the device hangs: nothing more is asked of it, what it holds ends with the process */
     void *staging; /* pinned host memory of CUDA_STAGING_BYTES: pageable memory passes through it */
 } cuda_backend;
 
@@ -47,6 +48,9 @@ DG_MUST_USE dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *o
 /* Device memory that counts in bytes_allocated; zeroed. */
 dg_status cuda_alloc(dg_backend *backend, int64_t bytes, const char *what, void **out);
 void cuda_free(dg_backend *backend, void *data);
+
+/* Waits for the stream as long as the options allow; beyond that the device counts as lost. */
+DG_MUST_USE dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what);
 
 /* conv.c */
 dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out);
