@@ -61,4 +61,10 @@ dg_status cuda_conv_backward_data(dg_backend *backend, dg_conv *conv, const dg_t
 dg_status cuda_conv_backward_weights(dg_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
                                      float *dw, float *db);
 
+/* gamma.c */
+struct dg_gamma_problem;
+struct dg_gamma_samples;
+dg_status dg_cuda_gamma(dg_backend *backend, const struct dg_gamma_problem *problem,
+                        const struct dg_gamma_samples *samples, float *gamma);
+
 #endif

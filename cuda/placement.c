@@ -92,4 +92,4 @@ dg_status dg_cuda_place(dg_comm *comm, int wanted, int *device)
 
 static dg_status place(dg_comm *comm, int *device) { return dg_cuda_place(comm, -1, device); }
 
-const dg_device_ops dg_device_cuda = {.place = place, .comm_create = dg_comm_nccl_create};
+const dg_device_ops dg_device_cuda = {.place = place, .comm_create = dg_comm_nccl_create, .gamma = dg_cuda_gamma};
