@@ -179,6 +179,7 @@ static void destroy(dg_backend *head)
     cuda_backend *backend = cuda_of(head);
     cuda_free(head, backend->scratch);
     cuda_free(head, backend->sums);
+    if (!backend->lost) cuda_ahead_close(&backend->ahead);
     if (backend->cudnn != NULL && !backend->lost) (void)cudnnDestroy(backend->cudnn);
     if (backend->staging != NULL && !backend->lost) (void)cudaFreeHost(backend->staging);
     if (backend->stream != NULL && !backend->lost) (void)cudaStreamDestroy(backend->stream);
@@ -444,6 +445,7 @@ const dg_backend_ops dg_backend_cuda = {
     .upload = upload,
     .download = download,
     .sync = sync_stream,
+    .upload_ahead = cuda_upload_ahead,
     .conv_create = cuda_conv_create,
     .conv_destroy = cuda_conv_destroy,
     .conv_pack = cuda_conv_pack,
@@ -469,6 +471,10 @@ const dg_backend_ops dg_backend_cuda = {
     .attention_backward = attention_backward,
     .loss_workspace = dg_cuda_loss_workspace,
     .loss = loss,
+    .window_gather = cuda_window_gather,
+    .window_blend = cuda_window_blend,
+    .window_finish = cuda_window_finish,
+    .find_nonfinite = cuda_find_nonfinite,
     .fill = fill,
     .axpy = axpy,
     .sum_squares = sum_squares,
