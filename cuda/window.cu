@@ -1,8 +1,6 @@
 /* window.cu - sliding windows: cut out of planes that stay on the device, blended there, divided, and looked through for
- * values that are no numbers. All are bound by memory. A gather reads 4 c bytes a voxel along x, neighbouring threads
- * neighbouring voxels, and writes the c channels of a voxel side by side; a blend reads 4 and reads and writes 4 more
- * bytes; finish reads 4 and writes 8; the search reads everything once. 256 threads a block, at most 40 registers: full
- * occupancy. Windows are blended one launch after the other, so that sums have one order.
+ * values that are no numbers. All are bound by memory, which neighbouring threads read along x. Windows are blended one
+ * launch after the other, so that sums have one order.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cuda_kernels.h"
 
@@ -15,7 +13,7 @@ __device__ static inline int64_t ring_at(const dg_ring &ring, int64_t c, int64_t
     return ((c * ring.height + z % ring.height) * ring.y + y) * ring.x + x;
 }
 
-/* A voxel a thread, a window a blockIdx.y. */
+/* A voxel a thread, a window a blockIdx.y. 42 registers, 62 % (256 threads); bf16: 6 bytes a channel and voxel. */
 __global__ void gather(dg_ring volume, dg_window_channels channels, dg_windows windows, view x)
 {
     const int64_t voxels = x.z * x.y * x.x, *start = windows.start[blockIdx.y];
@@ -37,7 +35,7 @@ struct blend_sub {
     int z, y, x;
 };
 
-/* A voxel of the sum a thread. */
+/* A voxel of the sum a thread. 48 registers, 62 % (256 threads); 12 bytes a voxel. */
 __global__ void blend(view y, blend_sub sub, dg_windows windows, int window, const float *wz, const float *wy,
                       const float *wx, float factor, dg_ring sum)
 {
@@ -55,6 +53,7 @@ __global__ void blend(view y, blend_sub sub, dg_windows windows, int window, con
     }
 }
 
+/* 36 registers, 75 % (256 threads); 12 bytes a voxel. */
 __global__ void finish(dg_ring sum, int64_t first, int64_t count, const float *wz, const float *wy, const float *wx,
                        float low, float high, float *out)
 {
@@ -68,7 +67,7 @@ __global__ void finish(dg_ring sum, int64_t first, int64_t count, const float *w
     }
 }
 
-/* A sample a blockIdx.y; whoever finds one writes the same. */
+/* A sample a blockIdx.y; whoever finds one writes the same. 40 registers, 75 % (256 threads); 2 or 4 bytes an element. */
 template <int V> __global__ void find_nonfinite(view x, int64_t voxels, int32_t *found)
 {
     const int c = channel_here(V);
