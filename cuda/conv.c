@@ -2,6 +2,7 @@
  * channels that tensor cores cannot load (not a multiple of 16 bytes) go through zero-padded copies.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "conv_plan.h"
+#include "plan_cache.h"
 
 #include "dg_mem.h"
 
@@ -15,7 +16,7 @@ typedef struct side {
 
 /* A pass for each pair of pitches it was called with: slices of wider tensors are 1x1x1 inputs. */
 typedef struct prepared {
-    int64_t inner_pitch, outer_pitch;
+    int64_t inner_pitch, outer_pitch, generation; /* of the choices that it was made by */
     conv_plan *plan;
     bool biased, accumulates; /* adds the bias, adds to its result */
 } prepared;
@@ -173,16 +174,30 @@ static conv_geometry geometry_of(const dg_backend *backend, const dg_conv *conv,
     return g;
 }
 
-/* Finds or makes the pass for these pitches. `bias`: it should add the bias, if an engine can. */
+/* Makes the plan of a geometry by the choice that is remembered, or remembers the new one. */
+static dg_status make_plan(cuda_backend *backend, const conv_geometry *g, conv_plan **plan)
+{
+    conv_choice choice;
+    DG_TRY(conv_plan_create(backend->cudnn, g, workspace_limit, plan_cache_find(backend->plans, g), &choice, plan));
+    return plan_cache_put(backend->plans, g, &choice);
+}
+
+/* Finds or makes the pass for these pitches. `bias`: it should add the bias, if an engine can. Passes made by choices that
+ * rank 0 has overruled since are made anew. */
 static dg_status prepare(dg_backend *backend, dg_conv *conv, conv_pass pass, int64_t inner_pitch, int64_t outer_pitch,
                          bool bias, bool accumulate, const prepared **out)
 {
+    const int64_t generation = plan_cache_generation(cuda_of(backend)->plans);
     for (int i = 0; i < conv->passes[pass]; i++) {
-        const prepared *p = &conv->pass[pass][i];
+        prepared *p = &conv->pass[pass][i];
         *out = p;
-        if (p->inner_pitch == inner_pitch && p->outer_pitch == outer_pitch && p->accumulates == accumulate &&
-            (bias || !p->biased))
+        if (p->generation != generation) {
+            for (int k = i; k < conv->passes[pass]; k++) conv_plan_destroy(&conv->pass[pass][k].plan);
+            conv->passes[pass] = i;
+        } else if (p->inner_pitch == inner_pitch && p->outer_pitch == outer_pitch && p->accumulates == accumulate &&
+                   (bias || !p->biased)) {
             return DG_OK;
+        }
     }
     if (conv->passes[pass] == PITCHES_MAX)
         return DG_FAIL(DG_ERR_INTERNAL, "convolution of %lld to %lld channels: called with more than %d pitches",
@@ -191,11 +206,10 @@ static dg_status prepare(dg_backend *backend, dg_conv *conv, conv_pass pass, int
     conv_geometry g = geometry_of(backend, conv, pass, inner_pitch, outer_pitch);
     g.accumulate = accumulate;
     g.bias = bias;
-    cudnnHandle_t cudnn = cuda_of(backend)->cudnn;
-    DG_TRY(conv_plan_create(cudnn, &g, workspace_limit, &p->plan));
+    DG_TRY(make_plan(cuda_of(backend), &g, &p->plan));
     if (p->plan == NULL && bias) {
         g.bias = false;
-        DG_TRY(conv_plan_create(cudnn, &g, workspace_limit, &p->plan));
+        DG_TRY(make_plan(cuda_of(backend), &g, &p->plan));
     }
     if (p->plan == NULL)
         return DG_FAIL(DG_ERR_UNSUPPORTED,
@@ -205,6 +219,7 @@ static dg_status prepare(dg_backend *backend, dg_conv *conv, conv_pass pass, int
                        conv->desc.dtype == DG_BF16 ? "bf16" : "f32", g.deterministic ? ", deterministic" : "");
     p->inner_pitch = inner_pitch;
     p->outer_pitch = outer_pitch;
+    p->generation = plan_cache_generation(cuda_of(backend)->plans);
     p->biased = g.bias;
     p->accumulates = accumulate;
     conv->passes[pass]++;

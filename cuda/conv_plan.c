@@ -6,7 +6,15 @@
 
 #include <string.h>
 
-enum { UID_INNER = 1, UID_OUTER, UID_FILTER, UID_BIAS, UID_SUM, DESCRIPTORS_MAX = 16, ENGINES_MAX = 16 };
+enum {
+    UID_INNER = 1,
+    UID_OUTER,
+    UID_FILTER,
+    UID_BIAS,
+    UID_SUM,
+    DESCRIPTORS_MAX = 16 + 2 + CONV_KNOBS_MAX,
+    ENGINES_MAX = 16
+};
 
 struct conv_plan {
     conv_geometry geometry;
@@ -181,22 +189,66 @@ static dg_status make_graph(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDe
 
 /* ---- choosing an engine --------------------------------------------------------------------------------------------- */
 
-static bool has_note(cudnnBackendDescriptor_t config, cudnnBackendNumericalNote_t unwanted)
+bool conv_choice_equal(const conv_choice *a, const conv_choice *b)
+{
+    if (a->engine != b->engine || a->knobs != b->knobs) return false;
+    for (int i = 0; i < a->knobs; i++)
+        if (a->knob[i].type != b->knob[i].type || a->knob[i].value != b->knob[i].value) return false;
+    return true;
+}
+
+static bool get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                int64_t room, int64_t *got, void *value)
+{
+    return cudnnBackendGetAttribute(d, name, type, room, got, value) == CUDNN_STATUS_SUCCESS;
+}
+
+static bool is_unwanted(cudnnBackendDescriptor_t engine, cudnnBackendNumericalNote_t unwanted)
 {
     cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t got = 0;
+    /* What cannot be asked is not taken. */
+    bool found = !get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                      CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &got, note);
+    for (int64_t i = 0; i < got; i++) found = found || note[i] == unwanted;
+    return found;
+}
+
+/* Reads the knobs of a configuration. False: there are more than a choice holds, or they cannot be asked for. */
+static bool read_knobs(cudnnBackendDescriptor_t config, conv_choice *choice)
+{
+    cudnnBackendDescriptor_t knob[CONV_KNOBS_MAX + 1] = {NULL};
+    int64_t count = 0, got;
+    bool read = true;
+    for (int i = 0; i <= CONV_KNOBS_MAX && read; i++)
+        read = cudnnBackendCreateDescriptor(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knob[i]) == CUDNN_STATUS_SUCCESS;
+    read = read && get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, CONV_KNOBS_MAX + 1,
+                       &count, knob);
+    read = read && count <= CONV_KNOBS_MAX;
+    for (int64_t i = 0; i < count && read; i++) {
+        cudnnBackendKnobType_t type = CUDNN_KNOB_TYPE_COUNTS;
+        read = get(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &got, &type) &&
+               get(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &got, &choice->knob[i].value);
+        choice->knob[i].type = (int)type;
+    }
+    choice->knobs = read ? (int)count : 0;
+    for (int i = 0; i <= CONV_KNOBS_MAX; i++)
+        if (knob[i] != NULL) (void)cudnnBackendDestroyDescriptor(knob[i]);
+    return read;
+}
+
+/* What a configuration is, for later; false: it cannot be told, or is not wanted. */
+static bool read_choice(const conv_plan *plan, cudnnBackendDescriptor_t config, conv_choice *choice)
+{
     cudnnBackendDescriptor_t engine = NULL;
     int64_t got = 0;
-    bool found = true; /* what cannot be asked is not taken */
-    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS) return true;
-    if (cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got,
-                                 &engine) == CUDNN_STATUS_SUCCESS &&
-        cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                 CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &got, note) == CUDNN_STATUS_SUCCESS) {
-        found = false;
-        for (int64_t i = 0; i < got; i++) found = found || note[i] == unwanted;
-    }
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS) return false;
+    const bool read = get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got, &engine) &&
+                      get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &got, &choice->engine) &&
+                      !(plan->geometry.deterministic && is_unwanted(engine, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) &&
+                      read_knobs(config, choice);
     (void)cudnnBackendDestroyDescriptor(engine);
-    return found;
+    return read;
 }
 
 /* Builds the plan of a configuration. False: this one cannot be used, the next may. */
@@ -204,7 +256,6 @@ static bool try_config(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescrip
 {
     cudnnBackendDescriptor_t execution = NULL;
     int64_t got = 0, workspace = 0;
-    if (plan->geometry.deterministic && has_note(config, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
     if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &execution) != CUDNN_STATUS_SUCCESS)
         return false;
     bool built = cudnnBackendSetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &cudnn) ==
@@ -212,8 +263,7 @@ static bool try_config(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescrip
                  cudnnBackendSetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config) == CUDNN_STATUS_SUCCESS &&
                  cudnnBackendFinalize(execution) == CUDNN_STATUS_SUCCESS &&
-                 cudnnBackendGetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
-                                          &got, &workspace) == CUDNN_STATUS_SUCCESS &&
+                 get(execution, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &got, &workspace) &&
                  workspace <= limit;
     if (!built) {
         (void)cudnnBackendDestroyDescriptor(execution);
@@ -224,8 +274,40 @@ static bool try_config(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescrip
     return true;
 }
 
-static dg_status choose_engine(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t graph, int64_t limit,
-                               cudnnBackendHeurMode_t mode)
+/* The configuration that a choice means. */
+static dg_status make_config(conv_plan *plan, cudnnBackendDescriptor_t graph, const conv_choice *choice,
+                             cudnnBackendDescriptor_t *config)
+{
+    cudnnBackendDescriptor_t engine, knob[CONV_KNOBS_MAX];
+    DG_TRY(make(plan, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    DG_TRY(set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph));
+    DG_TRY(set(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &choice->engine));
+    DG_TRY(finalize(engine));
+    for (int i = 0; i < choice->knobs; i++) {
+        const cudnnBackendKnobType_t type = (cudnnBackendKnobType_t)choice->knob[i].type;
+        DG_TRY(make(plan, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knob[i]));
+        DG_TRY(set(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type));
+        DG_TRY(set(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &choice->knob[i].value));
+        DG_TRY(finalize(knob[i]));
+    }
+    DG_TRY(make(plan, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, config));
+    DG_TRY(set_descriptor(*config, CUDNN_ATTR_ENGINECFG_ENGINE, engine));
+    if (choice->knobs > 0)
+        DG_TRY(set(*config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, choice->knobs, knob));
+    return finalize(*config);
+}
+
+/* A choice that another run made, or another rank: where it does not fit any more, the heuristics are asked. */
+static void try_choice(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t graph, int64_t limit,
+                       const conv_choice *wanted, conv_choice *choice)
+{
+    cudnnBackendDescriptor_t config;
+    if (make_config(plan, graph, wanted, &config) == DG_OK && read_choice(plan, config, choice))
+        (void)try_config(plan, cudnn, config, limit);
+}
+
+static dg_status ask_heuristics(conv_plan *plan, cudnnHandle_t cudnn, cudnnBackendDescriptor_t graph, int64_t limit,
+                                cudnnBackendHeurMode_t mode, conv_choice *choice)
 {
     cudnnBackendDescriptor_t heuristic, config[ENGINES_MAX];
     int64_t got = 0;
@@ -235,29 +317,36 @@ static dg_status choose_engine(conv_plan *plan, cudnnHandle_t cudnn, cudnnBacken
     if (cudnnBackendFinalize(heuristic) != CUDNN_STATUS_SUCCESS) return DG_OK; /* no engine knows this graph */
     for (int i = 0; i < ENGINES_MAX; i++)
         DG_CUDNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config[i]));
-    cudnnStatus_t asked = cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                                   CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES_MAX, &got, config);
-    for (int64_t i = 0; asked == CUDNN_STATUS_SUCCESS && i < got && i < ENGINES_MAX; i++)
-        if (try_config(plan, cudnn, config[i], limit)) break;
+    bool asked =
+        get(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES_MAX, &got, config);
+    for (int64_t i = 0; asked && i < got && i < ENGINES_MAX; i++)
+        if (read_choice(plan, config[i], choice) && try_config(plan, cudnn, config[i], limit)) break;
     for (int i = 0; i < ENGINES_MAX; i++) (void)cudnnBackendDestroyDescriptor(config[i]);
     return DG_OK;
 }
 
-dg_status conv_plan_create(cudnnHandle_t cudnn, const conv_geometry *geometry, int64_t workspace_limit, conv_plan **out)
+dg_status conv_plan_create(cudnnHandle_t cudnn, const conv_geometry *geometry, int64_t workspace_limit,
+                           const conv_choice *wanted, conv_choice *choice, conv_plan **out)
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     cudnnBackendDescriptor_t graph;
     conv_plan *plan = NULL;
-    dg_status status;
+    dg_status status = DG_OK;
     *out = NULL;
+    *choice = (conv_choice){.engine = -1};
+    if (wanted != NULL && wanted->engine < 0) return DG_OK;
     DG_TRY(DG_NEW(&plan, 1, "convolution plan"));
     plan->geometry = *geometry;
     DG_TRY_GOTO(status, make_graph(plan, cudnn, &graph), done);
+    if (wanted != NULL) try_choice(plan, cudnn, graph, workspace_limit, wanted, choice);
     for (int m = 0; m < 2 && plan->execution == NULL; m++)
-        DG_TRY_GOTO(status, choose_engine(plan, cudnn, graph, workspace_limit, modes[m]), done);
+        DG_TRY_GOTO(status, ask_heuristics(plan, cudnn, graph, workspace_limit, modes[m], choice), done);
     if (plan->execution != NULL) {
         *out = plan;
         plan = NULL;
+    } else {
+        choice->engine = -1;
+        choice->knobs = 0;
     }
 done:
     conv_plan_destroy(&plan);

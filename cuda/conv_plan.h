@@ -21,12 +21,25 @@ typedef struct conv_geometry {
     bool deterministic;
 } conv_geometry;
 
+/* An engine of cuDNN and what its knobs are set to: it means the same in every process with this GPU and version of cuDNN. */
+enum { CONV_KNOBS_MAX = 24 };
+typedef struct conv_choice {
+    int64_t engine; /* cuDNN's number of it; -1: no engine can do it */
+    int knobs;
+    struct {
+        int type; /* cudnnBackendKnobType_t */
+        int64_t value;
+    } knob[CONV_KNOBS_MAX];
+} conv_choice;
+bool conv_choice_equal(const conv_choice *a, const conv_choice *b);
+
 typedef struct conv_plan conv_plan;
 
-/* Asks cuDNN's heuristics and takes the first engine that is deterministic where asked, fits workspace_limit and can be
- * built. *out NULL with DG_OK: none can (the caller has another way or says so). */
+/* Takes the engine of `wanted` (NULL: none is) where it still can be built, is deterministic where asked and fits
+ * workspace_limit; else asks cuDNN's heuristics for the first that does. *choice is what it took. *out NULL with DG_OK: no
+ * engine can (the caller has another way or says so). */
 DG_MUST_USE dg_status conv_plan_create(cudnnHandle_t cudnn, const conv_geometry *geometry, int64_t workspace_limit,
-                                       conv_plan **out);
+                                       const conv_choice *wanted, conv_choice *choice, conv_plan **out);
 void conv_plan_destroy(conv_plan **plan);
 int64_t conv_plan_workspace(const conv_plan *plan); /* bytes */
 /* Queues the pass on the handle's stream. `bias` NULL unless the geometry has one. */

@@ -2,7 +2,6 @@
  * words, MPI would let them fight for memory. SPDX-License-Identifier: Apache-2.0 */
 #include "placement.h"
 
-#include "comm_nccl.h"
 #include "cuda_impl.h"
 #include "dg_mem.h"
 
@@ -89,7 +88,3 @@ dg_status dg_cuda_place(dg_comm *comm, int wanted, int *device)
     DG_TRY(dg_comm_agree(comm, choose(comm, wanted, device)));
     return dg_cuda_refuse_shared(comm, *device);
 }
-
-static dg_status place(dg_comm *comm, int *device) { return dg_cuda_place(comm, -1, device); }
-
-const dg_device_ops dg_device_cuda = {.place = place, .comm_create = dg_comm_nccl_create, .gamma = dg_cuda_gamma};

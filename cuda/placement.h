@@ -5,7 +5,6 @@
 #define DG_CUDA_PLACEMENT_H
 
 #include "dg_comm.h"
-#include "dg_device.h"
 
 /* *device: `wanted` where it is 0 or more, else the rank's number on its host, counted round the devices it sees. Two
  * ranks with one GPU, found by its UUID, are refused with DG_ERR_USAGE: the same words on every rank, which name both
@@ -15,8 +14,5 @@ DG_MUST_USE dg_status dg_cuda_place(dg_comm *comm, int wanted, int *device);
 
 /* Only the refusal of a shared GPU, for devices chosen otherwise. @collective */
 DG_MUST_USE dg_status dg_cuda_refuse_shared(dg_comm *comm, int device);
-
-/* What the registry hands to those who know of no CUDA. */
-extern const dg_device_ops dg_device_cuda;
 
 #endif

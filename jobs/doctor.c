@@ -4,7 +4,7 @@
 #include "job.h"
 
 #include "build_info.h"
-#include "cuda_site.h"
+#include "dg_device.h"
 #include "dg_file.h"
 #include "dg_hash.h"
 #include "dg_mem.h"
@@ -257,9 +257,10 @@ static const char *cuda_version(int number, char text[16])
 static void look_at_gpus(findings *f)
 {
     char runtime[16], driver[16], text[256];
-    dg_cuda_site site;
-    dg_cuda_site_ask(&site);
-    if (!site.built) return; /* the backend's own line says how to get it */
+    dg_device_site site;
+    const dg_device_ops *ops = dg_backend_cuda.device;
+    if (ops == NULL) return; /* not built in: the backend's own line says how to get it */
+    ops->ask_site(&site);
     const int nccl = site.nccl % 10000;
     add(f, "cuda", FINE, "CUDA %s (driver: %s), cuDNN %d.%d.%d, NCCL %d.%d.%d; %d device%s visible",
         cuda_version(site.runtime, runtime), site.driver == 0 ? "none" : cuda_version(site.driver, driver),
@@ -269,7 +270,7 @@ static void look_at_gpus(findings *f)
         add(f, "cudnn", WARNING, "cuDNN %d.%d.%d: %s", site.cudnn / 10000, site.cudnn % 10000 / 100, site.cudnn % 100,
             site.bf16_refused);
     for (int i = 0; i < site.devices; i++) {
-        dg_cuda_site_device(i, text, sizeof text);
+        ops->describe(i, text, sizeof text);
         add(f, "gpu", FINE, "%s", text);
     }
 }

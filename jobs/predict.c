@@ -225,6 +225,7 @@ static dg_status set_up(work *w)
     int64_t agreed = threads;
     DG_TRY(dg_comm_all_reduce(env->comm, &agreed, 1, DG_I64, DG_MIN));
     DG_TRY(dg_compute_open(env->comm, w->s->backend, (int)agreed, &w->backend));
+    DG_TRY(dg_compute_share(env->comm, w->backend, env->log));
     return dg_comm_agree(env->comm, open_network(w));
 }
 
@@ -330,6 +331,7 @@ static dg_status predict_all(work *w)
     }
     dg_free(&cost);
     w->seconds = dg_time_s() - start;
+    if (status == DG_OK) status = dg_compute_share(comm, w->backend, w->env->log);
     return status == DG_OK ? share_counts(w) : status;
 }
 

@@ -1,5 +1,5 @@
 # How the first comment of a test becomes ctest entries.
-set(DG_TEST_ENV "OMPI_MCA_hwloc_base_binding_policy=none;OMP_WAIT_POLICY=passive;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl=self,vader;OMPI_MCA_rmaps_base_oversubscribe=1;ASAN_OPTIONS=detect_leaks=1;LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0;DG_TEST_BIN=${CMAKE_BINARY_DIR}/bin;DG_TEST_SOURCE=${CMAKE_SOURCE_DIR};DG_TEST_BUILD=${CMAKE_BINARY_DIR}")
+set(DG_TEST_ENV "OMPI_MCA_hwloc_base_binding_policy=none;OMP_WAIT_POLICY=passive;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl=self,vader;OMPI_MCA_rmaps_base_oversubscribe=1;ASAN_OPTIONS=detect_leaks=1;LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0;DG_TEST_BIN=${CMAKE_BINARY_DIR}/bin;XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cache;DG_TEST_SOURCE=${CMAKE_SOURCE_DIR};DG_TEST_BUILD=${CMAKE_BINARY_DIR}")
 
 function(dg_test_field text field fallback out)
   if(text MATCHES "${field}=([^ ]+)")

@@ -2,6 +2,10 @@
 #include "compute.h"
 
 #include "dg_device.h"
+#include "dg_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
 
 /* "auto" is a choice of all ranks: a rank without a GPU among others would compute other bits, and for ever longer. */
 static dg_status agree_backend(dg_comm *comm, const char *wanted, const dg_backend_ops **out)
@@ -37,4 +41,25 @@ void dg_compute_comm_close(dg_comm *comm, dg_comm **memory_comm)
 {
     if (*memory_comm != comm) dg_comm_destroy(memory_comm);
     *memory_comm = NULL;
+}
+
+/* The user's folder for what can be made again; "" where there is none. */
+static void cache_folder(char folder[DG_PATH_MAX])
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    folder[0] = '\0';
+    if (cache != NULL && cache[0] == '/')
+        snprintf(folder, DG_PATH_MAX, "%s/dosegrid", cache);
+    else if (home != NULL && home[0] == '/')
+        snprintf(folder, DG_PATH_MAX, "%s/.cache/dosegrid", home);
+}
+
+dg_status dg_compute_share(dg_comm *comm, dg_backend *backend, dg_log *log)
+{
+    char folder[DG_PATH_MAX], warning[512];
+    if (backend->ops->device == NULL) return DG_OK;
+    cache_folder(folder);
+    DG_TRY(backend->ops->device->share_choices(comm, backend, folder, warning, sizeof warning));
+    if (warning[0] != '\0') dg_log_write(log, DG_LOG_WARNING, "%s", warning);
+    return DG_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "dg_backend.h"
 #include "dg_comm.h"
+#include "dg_log.h"
 
 /* `name` is a backend or "auto", the first that runs on every rank. All algorithms are deterministic; comm->timeout_s is
  * also the longest wait for a device. DG_ERR_USAGE for an unknown name or devices that ranks share, DG_ERR_UNSUPPORTED
@@ -15,5 +16,9 @@ DG_MUST_USE dg_status dg_compute_open(dg_comm *comm, const char *name, int threa
 DG_MUST_USE dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out);
 /* Destroys what dg_compute_comm made; `comm` itself is left alone. Collective. */
 void dg_compute_comm_close(dg_comm *comm, dg_comm **memory_comm);
+/* Every rank takes rank 0's choices of the device library's algorithms, which rank 0 keeps for later runs below
+ * $XDG_CACHE_HOME or ~/.cache (dg_device.h). What is wrong with that folder goes to the log. Without devices: nothing.
+ * @collective yes. */
+DG_MUST_USE dg_status dg_compute_share(dg_comm *comm, dg_backend *backend, dg_log *log);
 
 #endif

@@ -219,6 +219,7 @@ static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
                        (long long)t->progress.step);
     }
     DG_TRY(finish(t));
+    DG_TRY(dg_compute_share(t->comm, t->backend, t->log)); /* what validation chose, for later runs */
     return dg_comm_agree(t->comm, summarise(t, first_step, end, summary));
 }
 

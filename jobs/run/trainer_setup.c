@@ -221,6 +221,23 @@ static dg_status open_trace(dg_trainer *t)
     return dg_trace_write(t->trace, t->trace_path);
 }
 
+/* A pass over nothing, so that the device's library has chosen how to compute before the first step counts. */
+static dg_status warm_up(dg_trainer *t)
+{
+    DG_TRY(dg_plan_set_weights(t->plan, t->weights));
+    DG_TRY(dg_plan_forward(t->plan, NULL));
+    DG_TRY(dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), NULL, NULL, NULL));
+    return t->backend->ops->sync(t->backend);
+}
+
+static dg_status choose_algorithms(dg_trainer *t)
+{
+    if (t->backend->ops->device == NULL) return DG_OK;
+    DG_TRY(dg_compute_share(t->comm, t->backend, t->log));
+    DG_TRY(dg_comm_agree(t->comm, warm_up(t)));
+    return dg_compute_share(t->comm, t->backend, t->log);
+}
+
 /* Phases end in an agreement, so that a rank which fails alone takes the others along. */
 static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 {
@@ -240,6 +257,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
                              t->model->params.total, t->config.train.batch, 0, &t->reducer));
     dg_slots_of_rank(t->config.train.batch, comm->rank, comm->size, &t->first, &t->mine);
     DG_TRY(dg_comm_agree(comm, make_pass(t)));
+    DG_TRY(choose_algorithms(t));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));
     DG_TRY(trainer_save_create(t));
@@ -254,7 +272,6 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg_trainer **out)
 {
     dg_trainer *t = NULL;
-    char where[DG_WHERE_TEXT];
     dg_status status = DG_NEW(&t, 1, "trainer");
     status = dg_comm_agree(comm, status);
     if (status == DG_OK) {
@@ -269,10 +286,6 @@ dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg
         else
             snprintf(t->trace_path, sizeof t->trace_path, "%s", request->trace);
         status = set_up(t, request);
-        if (status == DG_ERR_MEMORY || status == DG_ERR_BACKEND) {
-            dg_heartbeat_where(comm->heartbeat, where, sizeof where);
-            status = dg_error_context(status, "%s", where);
-        }
     }
     if (status != DG_OK) dg_trainer_destroy(&t);
     *out = t;

@@ -199,11 +199,7 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char
 
 dg_status trainer_alone(const dg_trainer *t, dg_status status)
 {
-    char where[DG_WHERE_TEXT];
-    if (status == DG_OK || status == DG_ERR_COMM) return status; /* a communicator says itself where it failed */
-    dg_heartbeat_where(t->comm->heartbeat, where, sizeof where);
-    return dg_error_context(t->comm->size == 1 ? status : DG_ERR_COMM, "rank %d of %d on %s, %s", t->comm->rank,
-                            t->comm->size, t->comm->host, where);
+    return status == DG_OK || t->comm->size == 1 ? status : dg_error_context(DG_ERR_COMM, "rank %d", t->comm->rank);
 }
 
 /* The terms' means over the batch, and whether all ranks had finite ones. Every sample's value comes from one rank and the
@@ -245,7 +241,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
         dg_error_clear();
         return trainer_handle_fault(t, t->comm->rank == 0 ? fault : "", true);
     }
-    DG_TRY(trainer_alone(t, status));
+    DG_TRY(status);
     out->updated = true;
     t->bad_in_a_row = 0;
     return DG_OK;

@@ -53,7 +53,6 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(upload);
     NEED(download);
     NEED(sync);
-    NEED(upload_ahead);
     NEED(conv_create);
     NEED(conv_destroy);
     NEED(conv_pack);
@@ -79,10 +78,6 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(attention_backward);
     NEED(loss_workspace);
     NEED(loss);
-    NEED(window_gather);
-    NEED(window_blend);
-    NEED(window_finish);
-    NEED(find_nonfinite);
     NEED(fill);
     NEED(axpy);
     NEED(sum_squares);

@@ -1,14 +1,20 @@
 /* dg_device.h - what a backend with devices of its own (GPUs) can do beyond the operations: take a device for a rank, and
- * carry its memory from rank to rank, search for gamma. Backends that compute in host memory have no such table.
+ * carry its memory from rank to rank. Backends that compute in host memory have no such table.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_DEVICE_H
 #define DG_DEVICE_H
 
 #include "dg_backend.h"
 
-struct dg_comm;          /* dg_comm.h */
-struct dg_gamma_problem; /* dg_gamma_search.h */
-struct dg_gamma_samples; /* dg_gamma_samples.h */
+struct dg_comm; /* dg_comm.h */
+
+/* Versions of the libraries that were built in, as they number themselves (CUDA 13000, cuDNN 91900, NCCL 22809), and what is
+ * on this machine. */
+typedef struct dg_device_site {
+    int runtime, driver; /* CUDA; driver 0: none is loaded */
+    int cudnn, nccl, devices;
+    const char *bf16_refused; /* why convolutions in bf16 are refused, or NULL */
+} dg_device_site;
 
 typedef struct dg_device_ops {
     /* The device of this rank in *device, for dg_backend_options: by its number on its host, counted round the devices it
@@ -19,10 +25,16 @@ typedef struct dg_device_ops {
      * Its operations come after what the backend has queued. A rank waits parent->timeout_s for the others; then
      * DG_ERR_COMM names rank, host, step and phase, and who is behind. @collective */
     dg_status (*comm_create)(struct dg_comm *parent, dg_backend *backend, struct dg_comm **out);
-    /* gamma [voxels of the reference] of a problem, all in host memory: the smallest of the samples, or where they are NULL
-     * the true minimum over the interpolant. NaN where a voxel is not wanted, or no sample lies in the evaluated dose. */
-    dg_status (*gamma)(dg_backend *backend, const struct dg_gamma_problem *problem,
-                       const struct dg_gamma_samples *samples, float *gamma);
+    /* The algorithms that the vendor's library is to take are rank 0's on every rank: those that an earlier run left in
+     * `folder` for this device and version (read at the first call) and those that rank 0 made since, which it leaves there
+     * ("": nothing is read or kept). Where a rank had prepared others, they are prepared again at their next use.
+     * `warning` ("" if nothing): what is wrong with the folder, or why this rank keeps its own. @collective */
+    dg_status (*share_choices)(struct dg_comm *comm, dg_backend *backend, const char *folder, char *warning,
+                               size_t capacity);
+    /* Answers also where there is no driver and no device. */
+    void (*ask_site)(dg_device_site *site);
+    /* "0: NVIDIA H100 (sm_90, 79.1 GiB, PCI 0000:1b:00.0)" of a visible device; the reason where it cannot be used. */
+    void (*describe)(int device, char *text, size_t capacity);
 } dg_device_ops;
 
 #endif

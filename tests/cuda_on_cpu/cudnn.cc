@@ -67,8 +67,15 @@ namespace {
 using descriptor = standin_descriptor;
 
 /* What engines are like, in the order in which the heuristics name them. */
-enum { ENGINE_GREEDY, ENGINE_NONDETERMINISTIC, ENGINE_BROKEN, ENGINE_GOOD, ENGINES };
+enum { ENGINE_GREEDY, ENGINE_NONDETERMINISTIC, ENGINE_BROKEN, ENGINE_GOOD, ENGINE_OTHER, ENGINES };
 const int64_t greedy_workspace = (int64_t)1 << 40, good_workspace = 4096;
+const int64_t first_index = 20; /* cuDNN's number of the first */
+int64_t runs[ENGINES];
+
+/* How an engine's knobs are set by the heuristics; others are refused. */
+const int KNOBS = 2;
+const cudnnBackendKnobType_t knob_types[KNOBS] = {CUDNN_KNOB_TYPE_TILE_SIZE, CUDNN_KNOB_TYPE_STAGES};
+int64_t knob_value(int engine, int knob) { return 10 * engine + knob; }
 
 /* What must be set before a descriptor is complete. */
 struct need {
@@ -99,6 +106,11 @@ const need needs[] = {
     {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1},
     {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1},
     {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1},
+    {CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1},
+    {CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1},
+    {CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1},
+    {CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1},
+    {CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1},
     {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1},
     {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1},
 };
@@ -329,6 +341,12 @@ bool is_there(const descriptor *t, const void *data)
 }
 } // namespace
 
+int64_t standin_engine_runs(int index)
+{
+    const int64_t engine = index - first_index;
+    return engine >= 0 && engine < ENGINES ? runs[engine] : 0;
+}
+
 /* ---- the interface -------------------------------------------------------------------------------------------------- */
 
 size_t cudnnGetVersion(void)
@@ -382,6 +400,31 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
     return CUDNN_STATUS_SUCCESS;
 }
 
+/* An engine by its number, and a configuration of one with knobs that suit it. */
+static bool resolve_engine(descriptor *d)
+{
+    d->engine = (int)(d->get<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, -1) - first_index);
+    d->graph = d->child(CUDNN_ATTR_ENGINE_OPERATION_GRAPH);
+    return d->engine >= 0 && d->engine < ENGINES && d->graph->finalized;
+}
+static bool resolve_config(descriptor *d)
+{
+    const descriptor *engine = d->child(CUDNN_ATTR_ENGINECFG_ENGINE);
+    const attribute *knobs = d->find(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES);
+    if (!engine->finalized) return false;
+    d->engine = engine->engine;
+    d->graph = engine->graph;
+    for (int64_t i = 0; knobs != nullptr && i < knobs->count; i++) {
+        const descriptor *knob = d->child(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, i);
+        bool fits = false;
+        for (int k = 0; k < KNOBS; k++)
+            fits = fits || (knob->get<int>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, -1) == knob_types[k] &&
+                            knob->get<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, -1) == knob_value(d->engine, k));
+        if (!knob->finalized || !fits) return false;
+    }
+    return true;
+}
+
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d)
 {
     for (const need &n : needs) {
@@ -390,6 +433,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d)
         if (a == nullptr || a->type != n.kind || a->count != n.count) return CUDNN_STATUS_BAD_PARAM;
     }
     if (!operation_is_complete(d)) return CUDNN_STATUS_BAD_PARAM;
+    if (d->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR && !resolve_engine(d)) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (d->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR && !resolve_config(d)) return CUDNN_STATUS_NOT_SUPPORTED;
     if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
         const descriptor *config = d->child(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
         if (config->graph == nullptr || config->engine == ENGINE_BROKEN) return CUDNN_STATUS_NOT_SUPPORTED;
@@ -404,8 +449,10 @@ static cudnnStatus_t give_engines(cudnnBackendDescriptor_t heuristic, int64_t re
 {
     descriptor **configs = (descriptor **)value;
     *count = requested < ENGINES ? requested : (int64_t)ENGINES;
+    /* Heuristics may name another first on another rank. */
+    const char *turned = getenv("DG_STANDIN_HEURISTICS");
     for (int64_t i = 0; i < *count; i++) {
-        configs[i]->engine = (int)i;
+        configs[i]->engine = turned != nullptr && strcmp(turned, "turned") == 0 ? ENGINES - 1 - (int)i : (int)i;
         configs[i]->graph = heuristic->child(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
         configs[i]->finalized = true;
     }
@@ -420,6 +467,20 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
     *count = 1;
     if (name == CUDNN_ATTR_ENGINECFG_ENGINE) {
         (*(descriptor **)value)->engine = d->engine;
+    } else if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) {
+        *(int64_t *)value = first_index + d->engine;
+    } else if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) {
+        *count = d->engine < ENGINE_GOOD ? 0 : KNOBS;
+        for (int64_t k = 0; k < *count && k < requested; k++) {
+            const int64_t number = knob_value(d->engine, (int)k);
+            descriptor *knob = ((descriptor **)value)[k];
+            cudnnBackendSetAttribute(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &knob_types[k]);
+            cudnnBackendSetAttribute(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &number);
+        }
+    } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE) {
+        *(cudnnBackendKnobType_t *)value = (cudnnBackendKnobType_t)d->get<int>(name, 0);
+    } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE) {
+        *(int64_t *)value = d->get<int64_t>(name, 0);
     } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) {
         *(int *)value = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
         *count = d->engine == ENGINE_NONDETERMINISTIC ? 1 : 0;
@@ -452,10 +513,11 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
         return CUDNN_STATUS_BAD_PARAM;
     }
     auto held = std::make_shared<operands_copy>(o, target);
-    const bool varies = plan->engine == ENGINE_NONDETERMINISTIC;
+    const int engine = plan->engine;
+    const bool varies = engine == ENGINE_NONDETERMINISTIC;
     cudaError_t error = standin::enqueue(handle->stream, "cuDNN convolution", [=] {
-        static int64_t runs = 0;
-        convolve(held->o, inner, outer, filter, &held->part[4], bias, varies ? 1 + 1e-7 * (double)(runs++ % 3) : 1);
+        const int64_t run = runs[engine]++;
+        convolve(held->o, inner, outer, filter, &held->part[4], bias, varies ? 1 + 1e-7 * (double)(run % 3) : 1);
         return true;
     });
     return error == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;

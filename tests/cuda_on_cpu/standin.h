@@ -6,11 +6,9 @@
  * DG_STANDIN_ORDER (lazy: a stream runs only when waited for and others only as far as it asks for by events, the
  * default; others: before a stream that is waited for, all that other streams can do; random:SEED: whichever),
  * DG_STANDIN_FAULT (launch:N, malloc:N, copy:N: the Nth such call from now fails as a GPU would make it fail;
- * stall:N: the Nth kernel never ends;
  * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank;
  * stuck:N: nor does the abort after it).
  * DG_STANDIN_FAULT_RANK: only the rank of this number (OMPI_COMM_WORLD_RANK) has the fault.
- * DG_STANDIN_FAULT_MARK: a file that is written when the fault strikes.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_STANDIN_H
 #define DG_STANDIN_H
@@ -36,6 +34,9 @@ extern "C" {
 void standin_reset(const char *order, const char *fault);
 /* What went wrong first, in words; "" if nothing. */
 const char *standin_complaint(void);
+/* Convolutions that the cuDNN engine of this number ran: 23 and 24 are the good ones, which the heuristics name in that
+ * order, or the other way round with DG_STANDIN_HEURISTICS=turned. */
+int64_t standin_engine_runs(int index);
 /* Kernels launched so far. */
 int64_t standin_launches(void);
 #ifdef __cplusplus

@@ -1,14 +1,20 @@
-/* cuda_site.c - see cuda_site.h. SPDX-License-Identifier: Apache-2.0 */
-#include "cuda_site.h"
+/* device.c - what the CUDA backend can do with its devices beyond the operations (dg_device.h).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dg_device.h"
 
+#include "comm_nccl.h"
 #include "cuda_impl.h"
+#include "placement.h"
+#include "plan_share.h"
 
 #include <nccl.h>
 #include <stdio.h>
 
-void dg_cuda_site_ask(dg_cuda_site *site)
+static dg_status place(dg_comm *comm, int *device) { return dg_cuda_place(comm, -1, device); }
+
+static void ask_site(dg_device_site *site)
 {
-    *site = (dg_cuda_site){.built = true, .cudnn = (int)cudnnGetVersion(), .bf16_refused = cuda_bf16_refused()};
+    *site = (dg_device_site){.cudnn = (int)cudnnGetVersion(), .bf16_refused = cuda_bf16_refused()};
     (void)cudaRuntimeGetVersion(&site->runtime);
     (void)cudaDriverGetVersion(&site->driver);
     (void)ncclGetVersion(&site->nccl);
@@ -16,7 +22,7 @@ void dg_cuda_site_ask(dg_cuda_site *site)
     (void)cudaGetLastError(); /* no device is an answer, not a fault */
 }
 
-void dg_cuda_site_device(int device, char *text, size_t capacity)
+static void describe(int device, char *text, size_t capacity)
 {
     struct cudaDeviceProp p;
     const cudaError_t error = cudaGetDeviceProperties(&p, device);
@@ -29,3 +35,9 @@ void dg_cuda_site_device(int device, char *text, size_t capacity)
              (double)p.totalGlobalMem / 1073741824.0, (unsigned)p.pciDomainID, (unsigned)p.pciBusID,
              (unsigned)p.pciDeviceID, cuda_is_usable(&p) ? "" : ", too old: sm_80 or newer is needed");
 }
+
+const dg_device_ops dg_device_cuda = {.place = place,
+                                      .comm_create = dg_comm_nccl_create,
+                                      .share_choices = dg_cuda_share_plans,
+                                      .ask_site = ask_site,
+                                      .describe = describe};
