@@ -4,7 +4,6 @@
 
 #include "dg_mem.h"
 #include "dg_mpi.h"
-#include "run_folder.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -210,6 +209,7 @@ static dg_status report(evaluate_work *w, int64_t *failed)
 
 static void release(evaluate_work *w)
 {
+    dg_stop_remove();
     dg_baseline_destroy(&w->baseline);
     dg_constraint_table_destroy(&w->table);
     dg_cohort_close(&w->cohort);
@@ -217,7 +217,7 @@ static void release(evaluate_work *w)
     dg_free(&w->train);
     dg_free(&w->bytes);
     dg_free(&w->result);
-    dg_run_folder_close(&(dg_run_folder){.lease = w->lease});
+    dg_lease_release(&w->lease);
 }
 
 static dg_status evaluate(const dg_job_env *env, const evaluate_settings *s, int *exit_code)
@@ -227,7 +227,8 @@ static dg_status evaluate(const dg_job_env *env, const evaluate_settings *s, int
     char note[160] = "";
     dg_status status = DG_NEW(&w, 1, "evaluation");
     if (status != DG_OK) return status;
-    *w = (evaluate_work){.env = env, .s = s, .lease = -1};
+    *w = (evaluate_work){.env = env, .s = s};
+    dg_stop_install();
     status = dg_comm_agree(env->comm, set_up(w, note, sizeof note));
     w->config.heartbeat = env->comm->heartbeat;
     dg_job_watch(env, s->comm_timeout_s, status == DG_OK ? w->folder : "");

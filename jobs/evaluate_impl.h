@@ -4,6 +4,8 @@
 
 #include "evaluation.h"
 #include "job.h"
+#include "lease.h"
+#include "stop.h"
 
 #include "dg_file.h"
 
@@ -36,7 +38,9 @@ typedef struct evaluate_work {
     int64_t *train;           /* [config.train_cases] */
     char folder[DG_PATH_MAX]; /* of ledger and partial results: OUTPUT.ledger */
     char settings_sha256[DG_HASH_HEX];
-    int lease;
+    dg_lease *lease; /* rank 0 */
+    dg_stop_watch watch;
+    int64_t stopped; /* reason of this rank to stop, or 0 */
     /* results of this rank, one after the other; on rank 0 of all ranks after gathering */
     char *bytes;
     size_t used, room;

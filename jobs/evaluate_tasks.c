@@ -4,7 +4,7 @@
 
 #include "dg_mem.h"
 #include "dg_tasks.h"
-#include "stop.h"
+#include "dg_trace.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +26,7 @@ typedef struct round {
     double (*cost)(const evaluate_work *w, const task *t);
     dg_status (*run)(evaluate_work *w, const task *t, int64_t *failed);
     const char *(*name)(const evaluate_work *w, const task *t);
+    double longest_s;          /* task of this rank */
     dg_comm_counter *failures; /* failed cases of all ranks; HALT and more: a rank cannot go on */
     bool stopped;              /* on request, or by too many failed cases */
 } round;
@@ -63,7 +64,10 @@ static dg_status goes_on(round *r, bool *yes)
 {
     int64_t failed = 0;
     DG_TRY(dg_comm_counter_next(r->w->env->comm, r->failures, 0, &failed));
-    *yes = dg_stop_requested() == 0 && failed <= failures_allowed(r->w->s);
+    const bool told = failed >= HALT; /* another rank has a reason to stop */
+    r->w->stopped = dg_stop_watch_due(&r->w->watch, r->longest_s);
+    if (r->w->stopped != 0 && !told) DG_TRY(dg_comm_counter_next(r->w->env->comm, r->failures, HALT, &failed));
+    *yes = r->w->stopped == 0 && failed <= failures_allowed(r->w->s);
     if (!*yes) r->stopped = true;
     return DG_OK;
 }
@@ -79,9 +83,12 @@ static dg_status work_through(round *r, dg_tasks *queue)
         DG_TRY(dg_tasks_next(queue, &next));
         if (next < 0) return DG_OK;
         int64_t failed = 0;
+        const double start = dg_time_s();
         (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_EVALUATE);
         dg_heartbeat_task(w->env->comm->heartbeat, r->name(w, &r->tasks[next]));
         DG_TRY(r->run(w, &r->tasks[next], &failed));
+        const double seconds = dg_time_s() - start;
+        if (seconds > r->longest_s) r->longest_s = seconds;
         if (failed > 0) DG_TRY(dg_comm_counter_next(w->env->comm, r->failures, failed, &before));
         int64_t estimate = ++turns * w->env->comm->size;
         dg_log_progress(w->env->log, r->what, estimate < r->count ? estimate : r->count, r->count, NULL);
@@ -484,8 +491,12 @@ static dg_status fail_stopped(evaluate_work *w)
 {
     int64_t asked = 0, failed = 0;
     char text[DG_ERROR_TEXT_MAX / 2] = "";
-    DG_TRY(dg_comm_any(w->env->comm, dg_stop_requested(), &asked));
-    if (asked != 0) return DG_FAIL(DG_ERR_PREEMPTED, "stopped on request: what is done is kept, go on with --resume");
+    DG_TRY(dg_comm_any(w->env->comm, w->stopped, &asked));
+    if (asked != 0) {
+        dg_stop_watch_close(&w->watch, w->env->comm->rank == 0);
+        return DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s): what is done is kept, go on with --resume",
+                       dg_stop_name((int)asked));
+    }
     for (size_t at = 0; at < w->used;) {
         const dg_case_result *r = (const dg_case_result *)(const void *)(w->bytes + at);
         if (r->failed && text[0] == '\0') snprintf(text, sizeof text, "case %s: %.300s", r->id, r->reason);
@@ -522,9 +533,9 @@ dg_status evaluate_all(evaluate_work *w)
     rounds[1].tasks = second;
     status = dg_comm_agree(w->env->comm, status);
     if (status == DG_OK) {
-        dg_stop_install();
+        dg_stop_watch_open(&w->watch, w->folder, w->env->comm->rank == 0, w->env->log);
         status = run_rounds(w, rounds);
-        dg_stop_remove();
+        dg_stop_watch_close(&w->watch, false);
     }
     dg_free(&first);
     dg_free(&second);

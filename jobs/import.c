@@ -13,7 +13,10 @@
 #include "import_format.h"
 #include "import_list.h"
 #include "job.h"
+#include "lease.h"
+#include "stop.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -74,7 +77,10 @@ typedef struct importer {
     import_settings settings;
     import_list list;
     dg_tasks *tasks;
-    dg_comm_counter *done, *stop;   /* cases finished by all ranks; not 0: a rank asks all to stop */
+    dg_comm_counter *done, *stop; /* cases finished by all ranks; not 0: a rank asks all to stop */
+    dg_stop_watch watch;
+    int64_t stopped;                /* why this rank stopped, later any; 0: nobody did */
+    dg_lease *lease;                /* rank 0 */
     int64_t imported, kept, failed; /* of this rank, later of all */
     char *report;                   /* "case index, reason" of this rank's bad cases, one after the other */
     size_t report_bytes;
@@ -183,11 +189,15 @@ static dg_status next_case(importer *m, int64_t index)
 static dg_status work(importer *m)
 {
     dg_comm *comm = m->env->comm;
+    double longest_s = 0;
     for (;;) {
         int64_t index, before, asked;
         DG_TRY(dg_comm_counter_next(comm, m->stop, 0, &asked));
+        m->stopped = dg_stop_watch_due(&m->watch, longest_s);
+        if (m->stopped != 0) return dg_comm_counter_next(comm, m->stop, 1, &before);
         DG_TRY(dg_tasks_next(m->tasks, &index));
         if (asked > 0 || index < 0) return DG_OK;
+        const double start = dg_time_s();
         dg_heartbeat_task(comm->heartbeat, m->list.item[index].id);
         dg_status status = next_case(m, index);
         if (status != DG_OK) {
@@ -196,6 +206,7 @@ static dg_status work(importer *m)
             DG_TRY(dg_comm_counter_next(comm, m->stop, 1, &before));
             return DG_FAIL(status, "%s", text);
         }
+        longest_s = fmax(longest_s, dg_time_s() - start);
         DG_TRY(dg_comm_counter_next(comm, m->done, 1, &before));
         dg_log_progress(m->env->log, "import", before + 1, m->list.count, NULL);
     }
@@ -212,9 +223,12 @@ static dg_status run_tasks(importer *m)
     DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->done), cleanup);
     DG_TRY_GOTO(status, dg_comm_counter_create(comm, &m->stop), cleanup);
     (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_IMPORT);
+    dg_stop_watch_open(&m->watch, m->config->output, comm->rank == 0, m->env->log);
     status = work(m);
     dg_heartbeat_task(comm->heartbeat, NULL);
     status = dg_comm_agree(comm, status);
+    if (status == DG_OK) status = dg_comm_any(comm, m->stopped, &m->stopped);
+    dg_stop_watch_close(&m->watch, status == DG_OK && comm->rank == 0 && m->stopped != 0);
 cleanup:
     dg_comm_counter_destroy(comm, &m->stop);
     dg_comm_counter_destroy(comm, &m->done);
@@ -343,6 +357,7 @@ static dg_status prepare(importer *m, const char *const *sources, int source_cou
     DG_TRY(import_list_make(comm, sources, source_count, m->config->format - 1, &m->config->cases, &m->list));
     dg_status status = DG_OK;
     if (comm->rank == 0) status = check_output(m->config);
+    if (comm->rank == 0 && status == DG_OK) status = dg_lease_take(m->config->output, "the cohort's folder", &m->lease);
     if (comm->rank == 0 && status == DG_OK) status = import_list_write_map(&m->list, m->config->output);
     return dg_comm_agree(comm, status);
 }
@@ -367,12 +382,19 @@ static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, 
     DG_TRY(dg_job_read_arguments(env, &dg_job_import, &arguments, argc, argv, &options, &source_count, &helped));
     if (helped) return DG_OK;
     double start = dg_time_s();
+    dg_stop_install();
     dg_status status = prepare(&m, sources, source_count);
     dg_job_watch(env, config.comm_timeout_s, status == DG_OK ? config.output : "");
     if (status == DG_OK) {
         status = finish_index(&m, run_tasks(&m));
         if (status == DG_OK) status = sum_up(&m, dg_time_s() - start, exit_code);
     }
+    if (status == DG_OK && m.stopped != 0) {
+        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s): what is imported is kept, go on with --resume",
+                         dg_stop_name((int)m.stopped));
+    }
+    dg_stop_remove();
+    dg_lease_release(&m.lease);
     import_list_release(&m.list);
     dg_free(&m.report);
     dg_options_release(&options);

@@ -10,12 +10,13 @@
 #include "dg_predictions.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
+#include "lease.h"
 #include "predictor.h"
-#include "run_folder.h"
 #include "split.h"
 #include "stop.h"
 #include "trained.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,10 +85,11 @@ typedef struct work {
     float *weights; /* backend memory */
     dg_predictor *predictor;
     int64_t *chosen, count; /* cases of the cohort */
-    int lease;
+    dg_lease *lease;        /* rank 0 */
     int64_t done, failed, kept, outside;
     int64_t region[3]; /* cases per dg_region */
-    bool stopped;
+    dg_stop_watch watch;
+    int64_t stopped; /* reason, or 0 */
     double seconds;
 } work;
 
@@ -280,17 +282,18 @@ static dg_status take_case(work *w, int64_t index)
 static dg_status work_through(work *w, dg_tasks *tasks)
 {
     int64_t turns = 0;
+    double longest_s = 0;
     for (;;) {
         int64_t task = -1;
-        if (dg_stop_requested() != 0) {
-            w->stopped = true;
-            return DG_OK;
-        }
+        w->stopped = dg_stop_watch_due(&w->watch, longest_s);
+        if (w->stopped != 0) return dg_tasks_halt(tasks);
+        double start = dg_time_s();
         DG_TRY(dg_tasks_next(tasks, &task));
         if (task < 0) return DG_OK;
         (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_READ);
         dg_heartbeat_task(w->env->comm->heartbeat, dg_cohort_case(w->cohort, w->chosen[task])->id);
         DG_TRY(take_case(w, w->chosen[task]));
+        longest_s = fmax(longest_s, dg_time_s() - start);
         int64_t estimate = ++turns * w->env->comm->size;
         dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
     }
@@ -298,15 +301,14 @@ static dg_status work_through(work *w, dg_tasks *tasks)
 
 static dg_status share_counts(work *w)
 {
-    int64_t counts[8] = {w->done, w->failed, w->kept, w->outside, w->region[0], w->region[1], w->region[2], w->stopped};
-    DG_TRY(dg_comm_all_reduce(w->env->comm, counts, 8, DG_I64, DG_SUM));
+    int64_t counts[7] = {w->done, w->failed, w->kept, w->outside, w->region[0], w->region[1], w->region[2]};
+    DG_TRY(dg_comm_all_reduce(w->env->comm, counts, 7, DG_I64, DG_SUM));
     w->done = counts[0];
     w->failed = counts[1];
     w->kept = counts[2];
     w->outside = counts[3];
     for (int r = 0; r < 3; r++) w->region[r] = counts[4 + r];
-    w->stopped = counts[7] > 0;
-    return DG_OK;
+    return dg_comm_any(w->env->comm, w->stopped, &w->stopped);
 }
 
 static dg_status predict_all(work *w)
@@ -321,18 +323,19 @@ static dg_status predict_all(work *w)
     status = dg_comm_agree(comm, status);
     if (status == DG_OK) status = dg_tasks_create(comm, cost, w->count, &tasks);
     if (status == DG_OK) {
-        dg_stop_install();
+        dg_stop_watch_open(&w->watch, w->s->output, comm->rank == 0, w->env->log);
         status = work_through(w, tasks);
         dg_heartbeat_task(comm->heartbeat, NULL);
         (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_REDUCE);
-        dg_stop_remove();
         dg_tasks_destroy(&tasks);
         status = dg_comm_agree(comm, status);
     }
     dg_free(&cost);
     w->seconds = dg_time_s() - start;
     if (status == DG_OK) status = dg_compute_share(comm, w->backend, w->env->log);
-    return status == DG_OK ? share_counts(w) : status;
+    if (status == DG_OK) status = share_counts(w);
+    dg_stop_watch_close(&w->watch, comm->rank == 0 && w->stopped != 0);
+    return status;
 }
 
 /* Failures of this call's cases as the ledger has them, sorted by id. */
@@ -385,6 +388,7 @@ static dg_status report(const work *w)
 
 static void release(work *w)
 {
+    dg_stop_remove();
     dg_predictor_destroy(&w->predictor);
     if (w->weights != NULL) w->backend->ops->free(w->backend, w->weights);
     dg_backend_destroy(&w->backend);
@@ -392,7 +396,7 @@ static void release(work *w)
     dg_cohort_close(&w->cohort);
     dg_trained_release(&w->network);
     dg_free(&w->chosen);
-    dg_run_folder_close(&(dg_run_folder){.lease = w->lease});
+    dg_lease_release(&w->lease);
 }
 
 static dg_status predict(const dg_job_env *env, const settings *s, int *exit_code)
@@ -400,14 +404,15 @@ static dg_status predict(const dg_job_env *env, const settings *s, int *exit_cod
     work *w = NULL;
     dg_status status = DG_NEW(&w, 1, "prediction");
     if (status != DG_OK) return status;
-    *w = (work){.env = env, .s = s, .lease = -1};
+    *w = (work){.env = env, .s = s};
+    dg_stop_install();
     status = set_up(w);
     if (status == DG_OK) status = predict_all(w);
     if (status == DG_OK) status = dg_comm_agree(env->comm, env->comm->rank == 0 ? report(w) : DG_OK);
     if (status == DG_OK && w->failed > 0) *exit_code = DG_EXIT_SOME_CASES;
-    if (status == DG_OK && w->stopped) {
-        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request after %lld cases: go on with --resume",
-                         (long long)(w->done + w->kept));
+    if (status == DG_OK && w->stopped != 0) {
+        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s) after %lld cases: go on with --resume",
+                         dg_stop_name((int)w->stopped), (long long)(w->done + w->kept));
     }
     release(w);
     dg_free(&w);

@@ -68,6 +68,12 @@ dg_status dg_tasks_next(dg_tasks *tasks, int64_t *task)
     return DG_OK;
 }
 
+dg_status dg_tasks_halt(dg_tasks *tasks)
+{
+    int64_t before;
+    return dg_comm_counter_next(tasks->comm, tasks->counter, tasks->count, &before);
+}
+
 void dg_tasks_destroy(dg_tasks **tasks)
 {
     if (tasks == NULL || *tasks == NULL) return;

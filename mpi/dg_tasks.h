@@ -11,6 +11,8 @@ typedef struct dg_tasks dg_tasks;
 DG_MUST_USE dg_status dg_tasks_create(dg_comm *comm, const double *cost, int64_t count, dg_tasks **out);
 /* The next task of this rank, or *task = -1 when none is left. Not collective. */
 DG_MUST_USE dg_status dg_tasks_next(dg_tasks *tasks, int64_t *task);
+/* No rank gets another task; those under way are not touched. Not collective. */
+DG_MUST_USE dg_status dg_tasks_halt(dg_tasks *tasks);
 void dg_tasks_destroy(dg_tasks **tasks); /* collective */
 
 #endif

@@ -124,6 +124,7 @@ static const dg_option rows[] = {
     REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "Gy", "smallest gain that counts"),
     TEXT("train.checkpoint_every", train.checkpoint_every, "auto", "steps between checkpoints (0: only at the end), or a time: 90 s, 10 min, 2 h; auto: by Young's rule from what one costs"),
     REAL("train.mtbi_h", train.mtbi_h, 0.001, 1e5, "24", "hours", "mean time between interruptions, which checkpoint_every auto reckons with"),
+    WHOLE("train.max_restarts", train.max_restarts, 0, BIG, "3", "starts", "starts by the scheduler in a row that may find the run at the same step; 0: any number"),
     WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
     REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),

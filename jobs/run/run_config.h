@@ -60,6 +60,7 @@ typedef struct dg_train_config {
         double min_delta;
     } early_stopping;
     char checkpoint_every[DG_OPT_TEXT]; /* auto, steps, or a time: dg_run_config_save_rule */
+    int64_t max_restarts;               /* by the scheduler at one step; 0: any number */
     double mtbi_h;                      /* mean time between interruptions, for auto */
     int64_t keep;                       /* step-*.h5 files */
     int on_nan;               /* dg_nan_policy */

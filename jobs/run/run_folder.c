@@ -14,38 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 enum { COPY_BYTES = 1 << 20 };
 
 static const char *reason(char text[128]) { return strerror_r(errno, text, 128); }
-
-dg_status dg_lease_take(const char *folder, const char *what, int *descriptor)
-{
-    char path[DG_PATH_MAX], holder[128] = "", host[64] = "", text[128];
-    *descriptor = -1;
-    DG_TRY(dg_path_join(path, folder, "run.lock"));
-    int lease = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lease < 0) return DG_FAIL(DG_ERR_IO, "%s: its folder cannot be written: %s", what, reason(text));
-    if (flock(lease, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t got = read(lease, holder, sizeof holder - 1);
-        holder[got > 0 ? got : 0] = '\0';
-        close(lease);
-        return DG_FAIL(DG_ERR_BUSY, "%s is being written by %s; wait for it, or choose another folder", what,
-                       holder[0] != '\0' ? holder : "another process");
-    }
-    gethostname(host, sizeof host - 1);
-    int length = snprintf(holder, sizeof holder, "process %ld on %s", (long)getpid(), host);
-    if (ftruncate(lease, 0) != 0 || pwrite(lease, holder, (size_t)length, 0) != length) {
-        dg_status status = DG_FAIL(DG_ERR_IO, "%s: its folder cannot be written: %s", what, reason(text));
-        close(lease);
-        return status;
-    }
-    *descriptor = lease;
-    return DG_OK;
-}
 
 static bool is_step_file(const char *name)
 {
@@ -79,6 +53,20 @@ static void free_names(char ***names, int64_t count)
     dg_free(names);
 }
 
+/* What a killed run left behind in the middle of a write. */
+static void remove_half_files(const dg_run_folder *folder)
+{
+    char path[DG_PATH_MAX];
+    DIR *stream = opendir(folder->checkpoints);
+    for (struct dirent *item; stream != NULL && (item = readdir(stream)) != NULL;) {
+        size_t length = strlen(item->d_name);
+        if (length > 4 && strcmp(item->d_name + length - 4, ".tmp") == 0 &&
+            dg_path_join(path, folder->checkpoints, item->d_name) == DG_OK)
+            unlink(path);
+    }
+    if (stream != NULL) closedir(stream);
+}
+
 static dg_status open_as_writer(const char *name, bool resume, dg_run_folder *out)
 {
     char figures[DG_PATH_MAX], what[160], **steps = NULL;
@@ -90,6 +78,7 @@ static dg_status open_as_writer(const char *name, bool resume, dg_run_folder *ou
     DG_TRY(dg_make_folder(out->checkpoints));
     DG_TRY(dg_make_folder(out->log));
     DG_TRY(dg_make_folder(figures));
+    remove_half_files(out);
     dg_status status = list_steps(out, &steps, &count);
     if (status == DG_OK && count > 0 && !resume) {
         status =
@@ -104,7 +93,6 @@ static dg_status open_as_writer(const char *name, bool resume, dg_run_folder *ou
 dg_status dg_run_folder_open(dg_comm *comm, const char *dir, const char *name, bool resume, dg_run_folder *out)
 {
     memset(out, 0, sizeof *out);
-    out->lease = -1;
     dg_status status = dg_path_join(out->path, dir, name);
     if (status == DG_OK) status = dg_path_join(out->checkpoints, out->path, "checkpoints");
     if (status == DG_OK) status = dg_path_join(out->log, out->path, "log");
@@ -114,11 +102,7 @@ dg_status dg_run_folder_open(dg_comm *comm, const char *dir, const char *name, b
     return status;
 }
 
-void dg_run_folder_close(dg_run_folder *folder)
-{
-    if (folder->lease >= 0) close(folder->lease);
-    folder->lease = -1;
-}
+void dg_run_folder_close(dg_run_folder *folder) { dg_lease_release(&folder->lease); }
 
 dg_status dg_run_folder_write(const dg_run_folder *folder, const char *name, json_t *json)
 {
@@ -183,6 +167,26 @@ dg_status dg_run_folder_prune(const dg_run_folder *folder, int64_t keep)
     }
     free_names(&steps, count);
     return status;
+}
+
+dg_status dg_run_folder_count_start(const dg_run_folder *folder, int64_t step, int restart_count, int64_t most)
+{
+    static const char name[] = "restarts.json";
+    char path[DG_PATH_MAX];
+    json_int_t before = -1, starts = 0;
+    DG_TRY(dg_path_join(path, folder->path, name));
+    json_t *old = restart_count > 0 ? json_load_file(path, 0, NULL) : NULL;
+    if (json_unpack(old, "{s:I, s:I}", "step", &before, "starts", &starts) != 0 || before != (json_int_t)step)
+        starts = 0;
+    json_decref(old);
+    starts++;
+    if (restart_count > 0 && most > 0 && starts > most) {
+        return DG_FAIL(DG_ERR_MISMATCH,
+                       "the scheduler started the run %lld times at step %lld without any progress: it is not started "
+                       "again. The log of the run says what ended it; a start by hand, with --resume, counts anew",
+                       (long long)starts, (long long)step);
+    }
+    return dg_run_folder_write(folder, name, json_pack("{s:I, s:I}", "step", (json_int_t)step, "starts", starts));
 }
 
 /* The words this process was started with, as Linux keeps them; null where it does not. */

@@ -5,21 +5,19 @@
 #include "dg_comm.h"
 #include "dg_file.h"
 #include "dg_hash.h"
+#include "lease.h"
 
 #include <jansson.h>
 
 typedef struct dg_run_folder {
     char path[DG_PATH_MAX], checkpoints[DG_PATH_MAX], log[DG_PATH_MAX];
-    int lease; /* descriptor of the locked file on rank 0, else -1 */
+    dg_lease *lease; /* on rank 0, else NULL */
 } dg_run_folder;
 
 /* Makes the folder and takes its lease, which ends with the process. DG_ERR_BUSY names who holds it. Without `resume` a
  * folder that holds checkpoints is DG_ERR_USAGE: nothing is overwritten. @collective yes. */
 DG_MUST_USE dg_status dg_run_folder_open(dg_comm *comm, const char *dir, const char *name, bool resume,
                                          dg_run_folder *out);
-/* Locks FOLDER/run.lock for this process; `what` stands for the folder in messages ("run 'a'"). The lock ends with the
- * descriptor or the process. DG_ERR_BUSY names the holder. Not collective. */
-DG_MUST_USE dg_status dg_lease_take(const char *folder, const char *what, int *descriptor);
 void dg_run_folder_close(dg_run_folder *folder);
 
 /* Writes FOLDER/NAME durably, indented and with sorted keys; takes the json (NULL is DG_ERR_MEMORY). */
@@ -30,6 +28,12 @@ DG_MUST_USE dg_status dg_run_folder_step_path(const dg_run_folder *folder, int64
 DG_MUST_USE dg_status dg_run_folder_link(const dg_run_folder *folder, const char *path, const char *name);
 /* Removes all but the newest `keep` step files. DG_ERR_IO names one that stays. */
 DG_MUST_USE dg_status dg_run_folder_prune(const dg_run_folder *folder, int64_t keep);
+
+/* Counts the starts by a scheduler (`restart_count` > 0) that find the run at the same step: more than `most` in a row
+ * are refused with DG_ERR_MISMATCH, for a job that is put back into the queue for ever without getting on. 0: any number.
+ * A start by hand begins anew. */
+DG_MUST_USE dg_status dg_run_folder_count_start(const dg_run_folder *folder, int64_t step, int restart_count,
+                                                int64_t most);
 
 /* What the program was built of, what it runs on and with how many ranks; the caller adds what else it knows. */
 json_t *dg_environment_json(const dg_comm *comm);

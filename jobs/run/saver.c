@@ -50,6 +50,7 @@ static dg_status check_space(const dg_saver *s, const char *what, int64_t bytes)
 static dg_status write_files(dg_saver *s)
 {
     char path[DG_PATH_MAX], what[64];
+    DG_TRY(dg_lease_check(s->folder->lease));
     snprintf(what, sizeof what, "checkpoint of step %lld", (long long)s->meta.step);
     DG_TRY(check_space(s, what, s->expected_bytes));
     if (s->as_step)

@@ -4,7 +4,6 @@
 
 #include "dg_fault.h"
 #include "dg_mem.h"
-#include "stop.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +12,8 @@
 
 /* What all ranks know at the start of a step. */
 typedef struct step_control {
-    bool stop, fault, save;
+    int stop; /* reason, or 0 */
+    bool fault, save;
     double fraction; /* of the run, by rank 0's clock */
 } step_control;
 
@@ -40,11 +40,11 @@ static dg_status agree_control(dg_trainer *t, bool fault, step_control *out)
 {
     (void)dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_REDUCE); /* the files of the data phase are read */
     dg_status saved = t->comm->rank == 0 ? dg_saver_poll(t->saver) : DG_OK;
-    double shared[5] = {dg_stop_requested() != 0, t->comm->rank == 0 ? fraction_done(t) : 0, fault, trainer_save_due(t),
-                        saved != DG_OK};
+    double shared[5] = {dg_stop_watch_due(&t->watch, trainer_stop_s(t)), t->comm->rank == 0 ? fraction_done(t) : 0,
+                        fault, trainer_save_due(t), saved != DG_OK};
     DG_TRY(dg_comm_all_reduce(t->comm, shared, 5, DG_F64, DG_MAX));
     *out =
-        (step_control){.stop = shared[0] != 0, .fraction = shared[1], .fault = shared[2] != 0, .save = shared[3] != 0};
+        (step_control){.stop = (int)shared[0], .fraction = shared[1], .fault = shared[2] != 0, .save = shared[3] != 0};
     return shared[4] == 0 ? DG_OK : dg_comm_agree(t->comm, saved);
 }
 
@@ -103,11 +103,11 @@ static bool finished(const dg_trainer *t, const step_control *control, dg_traine
 }
 
 /* One turn: the samples, the agreement, the step. *go_on false: the run is over or was asked to stop. */
-static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end *end)
+static dg_status turn(dg_trainer *t, bool *go_on, int *stopped, dg_trainer_end *end)
 {
     double start = dg_time_s();
     const dg_sample *samples = NULL;
-    step_control control = {.stop = false};
+    step_control control = {.stop = 0};
     trainer_step result = {.updated = false};
     char fault[TRAINER_FAULT_TEXT] = "";
     dg_fault_set_step(t->progress.step);
@@ -120,14 +120,16 @@ static dg_status turn(dg_trainer *t, bool *go_on, bool *stopped, dg_trainer_end 
     dg_range_end(t->trace, range);
     DG_TRY(agree_control(t, fault[0] != '\0', &control));
     *stopped = control.stop;
-    *go_on = !finished(t, &control, end) && !control.stop;
+    *go_on = !finished(t, &control, end) && control.stop == 0;
     if (!*go_on) return DG_OK;
     if (control.fault) {
         DG_TRY(trainer_handle_fault(t, fault, false));
     } else {
         DG_TRY(trainer_take_step(t, samples, control.fraction, &result));
     }
-    return after_step(t, &result, control.save, dg_time_s() - start);
+    dg_status status = after_step(t, &result, control.save, dg_time_s() - start);
+    t->step_s = dg_time_s() - start;
+    return status;
 }
 
 /* The validation that ends a run; its step was recorded and maybe saved before its scores were known. */
@@ -204,19 +206,21 @@ static dg_status summarise(dg_trainer *t, int64_t first_step, dg_trainer_end end
 
 static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
 {
-    bool go_on = true, stopped = false;
+    bool go_on = true;
+    int stopped = 0;
     dg_trainer_end end = DG_END_STEPS;
     int64_t first_step = t->progress.step;
     DG_TRY(dg_plan_set_weights(t->plan, t->weights));
     DG_TRY(trainer_remember(t));
     t->started_s = dg_time_s();
     while (go_on) DG_TRY(turn(t, &go_on, &stopped, &end));
-    if (stopped) {
+    if (stopped != 0) {
         DG_TRY(trainer_save(t, true));
         DG_TRY(trainer_save_wait(t));
+        dg_stop_watch_close(&t->watch, t->comm->rank == 0);
         return DG_FAIL(DG_ERR_PREEMPTED,
-                       "stopped on request at step %lld after a complete checkpoint: go on with --resume",
-                       (long long)t->progress.step);
+                       "stopped on request at step %lld (%s) after a complete checkpoint: go on with --resume",
+                       (long long)t->progress.step, dg_stop_name(stopped));
     }
     DG_TRY(finish(t));
     DG_TRY(dg_compute_share(t->comm, t->backend, t->log)); /* what validation chose, for later runs */
@@ -225,9 +229,7 @@ static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
 
 dg_status dg_trainer_run(dg_trainer *t, dg_trainer_summary *summary)
 {
-    dg_stop_install();
     dg_status status = train(t, summary);
-    dg_stop_remove();
     if (t->trace != NULL && dg_trace_write(t->trace, t->trace_path) != DG_OK && status == DG_OK) {
         status = dg_error_last()->status;
     }

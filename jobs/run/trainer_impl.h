@@ -13,6 +13,7 @@
 #include "run_folder.h"
 #include "saver.h"
 #include "split.h"
+#include "stop.h"
 #include "trainer.h"
 
 /* What a run knows beyond weights and moments: state "run". */
@@ -52,11 +53,11 @@ struct dg_trainer {
     dg_sample_size size;
     dg_loader *loader;
     dg_predictor *predictor;
-    dg_metrics *metrics;        /* rank 0 */
-    float *weights;             /* backend memory */
-    float *target;              /* backend memory, [micro, outputs] */
-    uint8_t *counted;           /* the same */
-    uint8_t *nothing;           /* host memory, [outputs]: counts no voxel */
+    dg_metrics *metrics; /* rank 0 */
+    float *weights;      /* backend memory */
+    float *target;       /* backend memory, [micro, outputs] */
+    uint8_t *counted;    /* the same */
+    uint8_t *nothing;    /* host memory, [outputs]: counts no voxel */
     dg_loss *loss;
     double *value;              /* of the loss, [batch, terms] and a flag: a step's, over all ranks at its end */
     double *pass_value;         /* [micro, terms] */
@@ -74,8 +75,10 @@ struct dg_trainer {
     dg_monitor monitor; /* resolved at the first validation */
     dg_scores scores;   /* of the last one */
     int64_t validated_step, saved_step;
-    dg_saver *saver;   /* rank 0 */
-    double saved_s;    /* when the last checkpoint was begun */
+    dg_saver *saver;           /* rank 0 */
+    double saved_s;            /* when the last checkpoint was begun */
+    double step_s, validate_s; /* the last step with what belonged to it; the last validation */
+    dg_stop_watch watch;
     bool best_pending; /* the present state belongs into best.h5 */
 };
 
@@ -120,6 +123,8 @@ const float *trainer_best_weights(const dg_trainer *t);
 DG_MUST_USE dg_status trainer_save_create(dg_trainer *t);
 /* By rank 0's clock: a checkpoint is due where train.checkpoint_every is a time or auto. False on other ranks. */
 bool trainer_save_due(const dg_trainer *t);
+/* Seconds that stopping takes from here: the step under way, a validation, a checkpoint. */
+double trainer_stop_s(const dg_trainer *t);
 /* Begins to write step-*.h5 and last.h5 of this step, unless that was begun before, and best.h5 where that is pending; the
  * files are written beside what follows. A failure of the file before is returned here. @collective yes. */
 DG_MUST_USE dg_status trainer_save(dg_trainer *t, bool as_step);

@@ -23,6 +23,12 @@ static double interval_s(const dg_trainer *t)
 
 bool trainer_save_due(const dg_trainer *t) { return t->saver != NULL && dg_time_s() - t->saved_s >= interval_s(t); }
 
+double trainer_stop_s(const dg_trainer *t)
+{
+    dg_save_cost cost = t->saver != NULL ? dg_saver_cost(t->saver) : (dg_save_cost){.files = 0};
+    return t->step_s + t->validate_s + 2 * (cost.pause_s + cost.write_s);
+}
+
 dg_status trainer_save_create(dg_trainer *t)
 {
     const dg_optim_config *optim = &t->schedule;

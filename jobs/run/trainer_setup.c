@@ -238,6 +238,13 @@ static dg_status choose_algorithms(dg_trainer *t)
     return dg_compute_share(t->comm, t->backend, t->log);
 }
 
+static dg_status watch_out(dg_trainer *t)
+{
+    dg_stop_watch_open(&t->watch, t->folder.path, true, t->log);
+    int restarts = t->watch.sched != NULL ? t->watch.sched->restart_count : 0;
+    return dg_run_folder_count_start(&t->folder, t->progress.step, restarts, t->config.train.max_restarts);
+}
+
 /* Phases end in an agreement, so that a rank which fails alone takes the others along. */
 static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 {
@@ -261,6 +268,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));
     DG_TRY(trainer_save_create(t));
+    DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? watch_out(t) : DG_OK));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? write_descriptions(t) : DG_OK));
     dg_status status = dg_loader_create(&t->sampler, t->source, &t->size, t->first, t->mine, t->progress.step,
                                         (int)t->config.data.readers, &t->loader);
@@ -272,13 +280,13 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg_trainer **out)
 {
     dg_trainer *t = NULL;
+    dg_stop_install(); /* a signal while the data is opened counts too: it is acted on before the first step */
     dg_status status = DG_NEW(&t, 1, "trainer");
     status = dg_comm_agree(comm, status);
     if (status == DG_OK) {
         t->comm = comm;
         t->options = request->options;
         t->config = *request->config;
-        t->folder.lease = -1;
         t->progress = (trainer_progress){.seed = request->config->run.seed, .best = INFINITY};
         t->validated_step = t->saved_step = -1;
         if (request->trace[0] != '\0' && comm->rank > 0)
@@ -295,7 +303,9 @@ dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg
 void dg_trainer_destroy(dg_trainer **trainer)
 {
     dg_trainer *t = *trainer;
+    dg_stop_remove();
     if (t == NULL) return;
+    dg_stop_watch_close(&t->watch, false);
     dg_loader_destroy(&t->loader);
     dg_saver_destroy(&t->saver);
     dg_state_frozen_destroy(&t->kept);

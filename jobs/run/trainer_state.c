@@ -198,7 +198,8 @@ static bool may_change(const char *key)
                                             "train.on_nan",
                                             "train.checkpoint_every",
                                             "train.comm_timeout_s",
-                                            "train.mtbi_h"};
+                                            "train.mtbi_h",
+                                            "train.max_restarts"};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }

@@ -209,7 +209,7 @@ dg_status trainer_validate(dg_trainer *t)
 {
     int64_t count = t->split.count[DG_PART_VAL];
     if (count == 0 || t->validated_step == t->progress.step) return DG_OK;
-    double *table = NULL;
+    double *table = NULL, start = dg_time_s();
     char(*reason)[REASON] = NULL;
     int64_t range = trainer_begin(t, DG_PHASE_VALIDATE);
     dg_status status = DG_NEW(&table, count * ROW, "validation scores");
@@ -219,6 +219,7 @@ dg_status trainer_validate(dg_trainer *t)
     status = score_cases(t, table, reason, status);
     dg_heartbeat_task(t->comm->heartbeat, NULL);
     dg_range_end(t->trace, range);
+    t->validate_s = dg_time_s() - start;
     dg_free(&reason);
     dg_free(&table);
     return status;
