@@ -242,8 +242,10 @@ int main(int argc, char **argv)
 {
     dg_job_env env = {.program = argv[0]};
     dg_heartbeat *heartbeat = NULL;
+    char warning[512];
     int exit_code = DG_EXIT_DONE;
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write, not of the whole run */
+    (void)dg_mpi_spare_shared_memory(warning, sizeof warning);
     if (dg_comm_open(&argc, &argv, &env.comm) != DG_OK) {
         fprintf(stderr, "dosegrid: %s: %s\n", dg_status_name(dg_error_last()->status), dg_error_last()->text);
         abort_ranks();
@@ -251,6 +253,7 @@ int main(int argc, char **argv)
     invocation call = read_invocation(argc, argv);
     dg_status status = dg_log_create(env.comm->rank, call.level, NULL, &env.log);
     if (status == DG_OK) status = dg_fault_begin(env.comm->rank);
+    if (status == DG_OK && warning[0] != '\0') dg_log_write(env.log, DG_LOG_WARNING, "%s", warning);
     if (status == DG_OK) status = open_heartbeat(&env, &heartbeat);
     if (status == DG_OK) status = run_job(&env, &call, argc, argv, &exit_code);
     if (status == DG_OK) status = flush_output();

@@ -1,9 +1,13 @@
 /* dg_mpi.c - start and end of MPI. It is started only where a launcher's variables say so: a lone process never calls
  * MPI_Init, so that it needs no working fabric. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_file.h"
 #include "mpi_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { SEGMENT_BYTES = 4 << 20 }; /* of Open MPI per rank */
 
 /* A positive number in an environment variable, else 0. */
 static int number_of(const char *variable)
@@ -82,6 +86,27 @@ static dg_status refuse(int expected, const char *launcher, int seen)
                    "%s started %d ranks, but MPI sees %d: each process would do the whole work alone. Start with "
                    "`srun --mpi=pmix` or with the mpirun of the MPI this program was built with",
                    launcher, expected, seen);
+}
+
+bool dg_mpi_spare_shared_memory(char *warning, size_t capacity)
+{
+    static const char variable[] = "OMPI_MCA_btl_vader_backing_directory";
+    int local = number_of("OMPI_COMM_WORLD_LOCAL_SIZE");
+    int64_t free_bytes, needed = (int64_t)(local + 1) * SEGMENT_BYTES;
+    warning[0] = '\0';
+    if (local < 2 || getenv(variable) != NULL) return false;
+    if (dg_free_bytes("/dev/shm", &free_bytes) != DG_OK || free_bytes >= needed) {
+        dg_error_clear();
+        return false;
+    }
+    const char *folder = getenv("TMPDIR");
+    if (setenv(variable, folder == NULL ? "/tmp" : folder, 1) != 0) return false;
+    snprintf(
+        warning, capacity,
+        "/dev/shm has %lld bytes free, MPI wants %lld: its messages between ranks of a host go through files in %s, "
+        "which is slower; make /dev/shm larger (mount -o remount,size=1G /dev/shm; containers: --shm-size=1g)",
+        (long long)free_bytes, (long long)needed, folder == NULL ? "/tmp" : folder);
+    return true;
 }
 
 dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out)

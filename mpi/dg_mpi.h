@@ -13,6 +13,9 @@ bool dg_mpi_launched(void);
 /* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. A launcher that started more ranks than MPI sees,
  * such as srun with a process manager this MPI does not speak: DG_ERR_MISMATCH naming both counts and `--mpi=pmix`. */
 DG_MUST_USE dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out);
+/* Before MPI starts: where /dev/shm has no room for what Open MPI puts there, which would end MPI_Init with words that do
+ * not name it, sends it to TMPDIR or /tmp and leaves a warning (else ""). */
+bool dg_mpi_spare_shared_memory(char *warning, size_t capacity);
 /* dg_comm_self without MPI when there is no launcher, else dg_mpi_start. */
 DG_MUST_USE dg_status dg_comm_open(int *argc, char ***argv, dg_comm **out);
 /* MPI_Finalize when MPI was started. */

@@ -25,3 +25,9 @@ nobody_left() { # no process of this test's program and folder lives on
     kill -9 $left
     fail "processes are left:$left"
 }
+running() { # pid...: those that are neither gone nor zombies
+    local pid
+    for pid in "$@"; do
+        case $(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null) in '' | Z | X) ;; *) echo "$pid" ;; esac
+    done
+}

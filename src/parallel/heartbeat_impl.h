@@ -78,6 +78,8 @@ void dg_heartbeat_get_folder(dg_heartbeat *heartbeat, char folder[DG_PATH_MAX]);
 DG_MUST_USE dg_status dg_heartbeat_see(dg_heartbeat *heartbeat, dg_pulse **pulses, int *count);
 
 /* heartbeat_report.c */
+/* Whether no such process runs any more: it has ended, or is a zombie. */
+bool dg_process_is_gone(int pid);
 /* One line on a process of this host: its state, where it sleeps in the kernel, memory. */
 void dg_process_describe(int pid, char *text, size_t capacity);
 /* What a pulse says, in words: "rank 1 on h2 (process 7), phase forward of step 3 since 12:01:07 (5.1 s)". */

@@ -4,7 +4,9 @@
 #include "heartbeat_impl.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +22,7 @@ enum {
     TURN_NANOSECONDS = 20000000
 };
 /* A thread that writes its beat several times a second and has not for so long does not run. */
-static const double STALE_S = 3.0;
+static const double STALE_S = 1.5;
 
 /* ---- a process of this host ---------------------------------------------------------------------------------------- */
 
@@ -45,6 +47,15 @@ static void status_value(const char *text, const char *key, char *value, size_t 
     if (at == NULL) return;
     for (at += strlen(key); isblank((unsigned char)*at); at++) continue;
     snprintf(value, capacity, "%.*s", (int)strcspn(at, "\n"), at);
+}
+
+bool dg_process_is_gone(int pid)
+{
+    char proc[PROC_TEXT];
+    if (kill(pid, 0) != 0) return errno == ESRCH;
+    read_proc(pid, "stat", proc);
+    const char *state = strrchr(proc, ')'); /* a zombie waits for a launcher that does not look */
+    return state != NULL && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
 }
 
 void dg_process_describe(int pid, char *text, size_t capacity)
@@ -93,6 +104,7 @@ void dg_heartbeat_where(dg_heartbeat *h, char *text, size_t capacity)
 static bool is_behind(const dg_heartbeat *h, const dg_pulse *p)
 {
     if (p->rank == h->rank || p->phase == DG_PHASE_END) return false;
+    if (p->rank + 1 == atomic_load(&h->table->fault)) return false; /* it waited too, and gave up first */
     return p->wait_age_s < 0 || p->beat_age_s > STALE_S || p->operations < atomic_load(&h->row->operations);
 }
 
@@ -199,12 +211,15 @@ static int choose_rows(dg_heartbeat *h, pulse_row *chosen[STACKS_MAX])
 /* A rank's own thread takes its stack, if it still runs. */
 static void ask_for_stacks(dg_heartbeat *h, pulse_row *const *row, int count)
 {
-    int missing = count;
-    for (int i = 0; i < count; i++)
-        if (row[i] != h->row) atomic_store(&row[i]->stack, STACK_WANTED);
+    int missing = 0;
+    for (int i = 0; i < count; i++) {
+        if (row[i] == h->row || dg_time_s() - atomic_load(&row[i]->beat_s) > STALE_S) continue;
+        atomic_store(&row[i]->stack, STACK_WANTED);
+        missing++;
+    }
     for (int turn = 0; turn < STACK_TURNS && missing > 0; turn++) {
         missing = 0;
-        for (int i = 0; i < count; i++) missing += row[i] != h->row && atomic_load(&row[i]->stack) != STACK_READY;
+        for (int i = 0; i < count; i++) missing += atomic_load(&row[i]->stack) == STACK_WANTED;
         nanosleep(&(struct timespec){.tv_nsec = TURN_NANOSECONDS}, NULL);
     }
 }

@@ -3,10 +3,7 @@
 #include "dg_trace.h"
 #include "heartbeat_impl.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +13,7 @@ static const double FILE_S = 1.0;      /* between two files */
 static const double FOLDER_S = 2.0;    /* between two looks for a fault of another host */
 static const double SUSPENDED_S = 2.0; /* a turn that took longer: the process was suspended */
 static const double LEAVE_S = 3.0;     /* for the main threads to end by themselves after a fault */
-static const double GONE_S = 2.0;      /* for the launcher to notice a dead rank first */
+static const double GONE_S = 1.0;      /* for the launcher to notice a dead rank first */
 static const double GRACE_S = 2.0;     /* beyond the deadline that a main thread keeps itself */
 
 /* Ages do not count the time before the process came back from a suspension. */
@@ -73,7 +70,7 @@ static void check_neighbour(dg_heartbeat *h, double now)
     pulse_row *row = &h->table->row[(h->row - h->table->row + 1) % h->rows];
     int pid = atomic_load(&row->pid);
     bool there = row == h->row || pid == 0 || atomic_load(&row->phase) == DG_PHASE_END ||
-                 now - atomic_load(&row->beat_s) < SUSPENDED_S || kill(pid, 0) == 0 || errno != ESRCH;
+                 now - atomic_load(&row->beat_s) < SUSPENDED_S || !dg_process_is_gone(pid);
     if (there) h->gone_s = 0;
     if (there || h->gone_s == 0) {
         if (!there) h->gone_s = now;
