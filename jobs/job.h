@@ -72,6 +72,7 @@ extern const dg_job dg_job_analyze;
 extern const dg_job dg_job_report;
 extern const dg_job dg_job_export;
 extern const dg_job dg_job_submit;
+extern const dg_job dg_job_supervise;
 extern const dg_job dg_job_plan;
 extern const dg_job dg_job_bench;
 extern const dg_job dg_job_doctor;

@@ -15,24 +15,25 @@
 
 /* In the order of --help, one a line. */
 static const dg_job *const jobs[] = {
-    &dg_job_import,   //
-    &dg_job_synth,    //
-    &dg_job_pack,     //
-    &dg_job_inspect,  //
-    &dg_job_train,    //
-    &dg_job_status,   //
-    &dg_job_predict,  //
-    &dg_job_evaluate, //
-    &dg_job_gamma,    //
-    &dg_job_compare,  //
-    &dg_job_analyze,  //
-    &dg_job_report,   //
-    &dg_job_export,   //
-    &dg_job_submit,   //
-    &dg_job_plan,     //
-    &dg_job_bench,    //
-    &dg_job_doctor,   //
-    &dg_job_options,  //
+    &dg_job_import,    //
+    &dg_job_synth,     //
+    &dg_job_pack,      //
+    &dg_job_inspect,   //
+    &dg_job_train,     //
+    &dg_job_status,    //
+    &dg_job_predict,   //
+    &dg_job_evaluate,  //
+    &dg_job_gamma,     //
+    &dg_job_compare,   //
+    &dg_job_analyze,   //
+    &dg_job_report,    //
+    &dg_job_export,    //
+    &dg_job_submit,    //
+    &dg_job_supervise, //
+    &dg_job_plan,      //
+    &dg_job_bench,     //
+    &dg_job_doctor,    //
+    &dg_job_options,   //
 };
 enum { JOB_COUNT = sizeof jobs / sizeof jobs[0], LEAVE_SECONDS = 5 };
 

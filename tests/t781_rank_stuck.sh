@@ -28,7 +28,7 @@ said "behind is rank 1 on $host (process " "phase backward of step 7 since "
 unsaid "no sign of life"
 
 # One process alone: nobody waits for it, its own thread keeps the deadline of files.
-broken step4:save-write:hang 10 dg 1 train run.yaml --set run.name=disk --set train.steps=30 --set train.comm_timeout_s=4
+broken step5:save-write:hang 10 dg 1 train run.yaml --set run.name=disk --set train.steps=30 --set train.comm_timeout_s=4
 said "phase save of step" "not complete after 4 s"
 
 # A pause that is shorter than the deadline, and one that is longer but goes on, end nothing.

@@ -79,6 +79,7 @@ typedef struct dg_pulse {
     char host[64];
     dg_phase phase;
     int64_t step;                                  /* -1: none yet */
+    int64_t tasks; /* begun so far */
     int64_t marks, operations;                     /* marks left and collective operations begun so far */
     double phase_age_s;                            /* how long it is in its phase */
     double mark_age_s;                             /* since its last mark */
@@ -90,6 +91,9 @@ typedef struct dg_pulse {
 /* The heartbeat files FOLDER/heartbeat-* of all hosts; *pulses (the caller's, dg_free) in order of rank. Without any file
  * *count is 0. Ages grow with the age of the file. A file of another format is left out. */
 DG_MUST_USE dg_status dg_heartbeat_read(const char *folder, dg_pulse **pulses, int *count);
+
+/* Where the job of these files has its own (log/ of its run folder), as it names it; "" where they do not tell. */
+void dg_heartbeat_home(const char *folder, char *home, size_t capacity);
 
 /* Says who keeps this rank waiting: host, phase, since when, and on its own host the process's state, the call it sleeps
  * in, memory. `peer` is the rank that is waited for, or -1. A NULL heartbeat knows nobody. */

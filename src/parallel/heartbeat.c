@@ -70,6 +70,7 @@ void dg_heartbeat_task(dg_heartbeat *heartbeat, const char *task)
 {
     if (heartbeat == NULL) return;
     dg_pulse_text_put(&heartbeat->row->task, task == NULL ? "" : task);
+    if (task != NULL && task[0] != '\0') atomic_fetch_add_explicit(&heartbeat->row->tasks, 1, memory_order_relaxed);
     mark(heartbeat->row, dg_time_s());
 }
 
@@ -92,6 +93,7 @@ void dg_pulse_take(const dg_heartbeat *heartbeat, pulse_row *row, dg_pulse *out)
     memcpy(out->host, heartbeat->host, sizeof out->host);
     out->phase = (dg_phase)atomic_load(&row->phase);
     out->step = atomic_load(&row->step);
+    out->tasks = atomic_load(&row->tasks);
     out->marks = atomic_load(&row->marks);
     out->operations = atomic_load(&row->operations);
     out->phase_age_s = now - atomic_load(&row->phase_s);

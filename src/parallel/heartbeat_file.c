@@ -25,24 +25,27 @@ static void file_name(const dg_heartbeat *h, char name[NAME_TEXT])
 
 static const char *or_dash(const char *text) { return text[0] == '\0' ? "-" : text; }
 
-static void print_rows(const dg_heartbeat *h, FILE *stream)
+static void print_rows(const dg_heartbeat *h, const char *home, FILE *stream)
 {
-    fprintf(stream, "%s %d host %s ranks %d of %d id %s\n", MAGIC, VERSION, h->host, h->rows, h->size, h->id);
+    fprintf(stream, "%s %d host %s ranks %d of %d id %s folder %s\n", MAGIC, VERSION, h->host, h->rows, h->size, h->id,
+            home[0] == '\0' ? "-" : home);
     for (int i = 0; i < h->rows; i++) {
         dg_pulse p;
         dg_pulse_take(h, &h->table->row[i], &p);
         if (p.pid == 0) continue;
         fprintf(stream,
-                "rank %d pid %d phase %d step %lld marks %lld operations %lld ages %.3f %.3f %.3f %.3f wait \"%s\" "
+                "rank %d pid %d phase %d step %lld tasks %lld marks %lld operations %lld ages %.3f %.3f %.3f %.3f wait "
+                "\"%s\" "
                 "task \"%s\"\n",
-                p.rank, p.pid, (int)p.phase, (long long)p.step, (long long)p.marks, (long long)p.operations,
-                p.phase_age_s, p.mark_age_s, p.beat_age_s, p.wait_age_s, or_dash(p.wait), or_dash(p.task));
+                p.rank, p.pid, (int)p.phase, (long long)p.step, (long long)p.tasks, (long long)p.marks,
+                (long long)p.operations, p.phase_age_s, p.mark_age_s, p.beat_age_s, p.wait_age_s, or_dash(p.wait),
+                or_dash(p.task));
     }
 }
 
 void dg_heartbeat_write(dg_heartbeat *h, const char *folder)
 {
-    char name[NAME_TEXT], path[DG_PATH_MAX], temporary[DG_PATH_MAX];
+    char name[NAME_TEXT], path[DG_PATH_MAX], temporary[DG_PATH_MAX], home[DG_PATH_MAX];
     file_name(h, name);
     if (dg_path_join(path, folder, name) != DG_OK) return;
     if (snprintf(temporary, sizeof temporary, "%.3900s/.%s.%d.tmp", folder, name, (int)gettid()) >=
@@ -50,7 +53,8 @@ void dg_heartbeat_write(dg_heartbeat *h, const char *folder)
         return;
     FILE *stream = fopen(temporary, "we");
     if (stream == NULL) return;
-    print_rows(h, stream);
+    dg_heartbeat_get_folder(h, home);
+    print_rows(h, home, stream);
     bool failed = ferror(stream) != 0;
     failed |= fclose(stream) != 0;
     if (failed || rename(temporary, path) != 0) unlink(temporary);
@@ -62,25 +66,26 @@ void dg_heartbeat_remove(dg_heartbeat *h)
     file_name(h, name);
     dg_heartbeat_get_folder(h, folder);
     if (folder[0] != '\0' && dg_path_join(path, folder, name) == DG_OK) unlink(path);
-    if (h->extra[0] != '\0' && dg_path_join(path, h->extra, name) == DG_OK) unlink(path);
+    if (h->extra[0] != '\0') dg_heartbeat_write(h, h->extra); /* how far it came */
 }
 
 static bool read_row(const char *line, dg_pulse *p)
 {
     int phase = 0;
-    long long step = -1, marks = 0, operations = 0;
+    long long step = -1, tasks = 0, marks = 0, operations = 0;
     int got = sscanf(line,
-                     "rank %d pid %d phase %d step %lld marks %lld operations %lld ages %lf %lf %lf %lf "
+                     "rank %d pid %d phase %d step %lld tasks %lld marks %lld operations %lld ages %lf %lf %lf %lf "
                      "wait \"%31[^\"\n]\" task \"%47[^\"\n]\"",
-                     &p->rank, &p->pid, &phase, &step, &marks, &operations, &p->phase_age_s, &p->mark_age_s,
+                     &p->rank, &p->pid, &phase, &step, &tasks, &marks, &operations, &p->phase_age_s, &p->mark_age_s,
                      &p->beat_age_s, &p->wait_age_s, p->wait, p->task);
     p->phase = (dg_phase)phase;
     p->step = step;
+    p->tasks = tasks;
     p->marks = marks;
     p->operations = operations;
     if (strcmp(p->wait, "-") == 0) p->wait[0] = '\0';
     if (strcmp(p->task, "-") == 0) p->task[0] = '\0';
-    return got == 12;
+    return got == 13;
 }
 
 /* Adds the rows of one file, `age_s` old. */
@@ -146,6 +151,25 @@ dg_status dg_heartbeat_read(const char *folder, dg_pulse **pulses, int *count)
     dg_status status = read_folder(folder, seconds_of(&now), "", pulses, count);
     if (status != DG_OK) dg_free(pulses);
     return status;
+}
+
+void dg_heartbeat_home(const char *folder, char *home, size_t capacity)
+{
+    home[0] = '\0';
+    DIR *stream = opendir(folder);
+    if (stream == NULL) return;
+    for (struct dirent *item = readdir(stream); item != NULL && home[0] == '\0'; item = readdir(stream)) {
+        char path[DG_PATH_MAX], *text;
+        int64_t length;
+        if (strncmp(item->d_name, "heartbeat-", 10) != 0 || dg_path_join(path, folder, item->d_name) != DG_OK) continue;
+        if (dg_file_read(path, "heartbeat", FILE_LIMIT, &text, &length) != DG_OK) continue;
+        text[strcspn(text, "\n")] = '\0';
+        const char *at = strncmp(text, MAGIC, strlen(MAGIC)) == 0 ? strstr(text, " folder ") : NULL;
+        if (at != NULL && strcmp(at + 8, "-") != 0) snprintf(home, capacity, "%s", at + 8);
+        dg_free(&text);
+    }
+    closedir(stream);
+    dg_error_clear();
 }
 
 dg_status dg_heartbeat_see(dg_heartbeat *h, dg_pulse **pulses, int *count)

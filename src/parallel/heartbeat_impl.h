@@ -25,7 +25,7 @@ typedef enum stack_state { STACK_NONE, STACK_WANTED, STACK_READY } stack_state;
 typedef struct pulse_row {
     _Alignas(64) atomic_int pid; /* 0: no rank yet */
     atomic_int rank, phase, peer, stack;
-    atomic_llong step, marks, operations;
+    atomic_llong step, tasks, marks, operations;
     _Atomic double phase_s, mark_s, beat_s, wait_s; /* wait_s 0: does not wait */
     shared_text task, wait;
     char stack_text[STACK_TEXT]; /* complete when `stack` is STACK_READY */
@@ -70,7 +70,7 @@ void *dg_heartbeat_run(void *heartbeat);
 
 /* heartbeat_file.c: writes this host's file to FOLDER, renamed into place. Best effort: a full disk ends no run. */
 void dg_heartbeat_write(dg_heartbeat *heartbeat, const char *folder);
-/* Removes the files of this host: what is left after a run says where it died. */
+/* Removes the file of this host: one that is left after a run says where it died. The extra folder's gets its last state. */
 void dg_heartbeat_remove(dg_heartbeat *heartbeat);
 /* Copies the folder in use, "" where there is none. */
 void dg_heartbeat_get_folder(dg_heartbeat *heartbeat, char folder[DG_PATH_MAX]);
