@@ -60,7 +60,7 @@ cudaError_t dg_cuda_attention_backward(cudaStream_t stream, int heads, const dg_
                                        const dg_tensor *dqkv, float *scratch);
 
 /* loss.cu. The workspace is the caller's: a captured step finds it again. */
-int64_t dg_cuda_loss_workspace(const dg_loss_term *term, const dg_tensor *y); /* bytes */
+int64_t dg_cuda_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape); /* bytes */
 cudaError_t dg_cuda_loss(cudaStream_t stream, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                          void *workspace, double *value, int64_t stride, const dg_tensor *dy, bool accumulate);
 

@@ -94,7 +94,7 @@ static dg_status create_training(network *w)
                                   &w->target));
     target.data = w->target;
     DG_TRY(fill_tensor(w->backend, &target));
-    DG_TRY(dg_loss_create(&loss, w->backend, &target, &w->loss));
+    DG_TRY(dg_loss_create(&loss, w->backend, &(dg_loss_batch){.y = target}, &w->loss));
     if (w->comm == NULL) return w->backend->ops->alloc(w->backend, bytes, "gradients", &w->gradients);
     return dg_reducer_create(w->comm, w->backend, (dg_reduction)w->settings->reduction, w->model->params.total,
                              w->settings->batch, 0, &w->reducer);

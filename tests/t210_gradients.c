@@ -45,6 +45,29 @@ static const test_case CASES[] = {
               .weight_inside = 2,
               .weight_near = 1.5f,
               .weight_else = 0.5f}},
+    {"gradient", TEST_LOSS, .x = {2, 4, 3, 5, 1}, .loss = {.kind = DG_LOSS_GRADIENT}, .mask = true, .pad_x = 1},
+    {"gradient of thin", TEST_LOSS, .x = {1, 1, 2, 7, 1}, .loss = {.kind = DG_LOSS_GRADIENT}},
+    {"goals", TEST_LOSS, .x = {2, 4, 3, 5, 1}, .mask = true,
+     .loss = {.kind = DG_LOSS_DVH,
+              .window = 0.05f,
+              .vx_temperature = 0.25f,
+              .min_voxels = 3,
+              .goals = 4,
+              .goal = {{DG_GOAL_DOSE, 1, 2, 0.9f, 0},
+                       {DG_GOAL_DOSE, 2, 0.5f, 0.5f, 0},
+                       {DG_GOAL_VOLUME, 3, 1.5f, 0.5f, 0.25f},
+                       {DG_GOAL_MEAN, 12, 0.75f, 0, 0}}}},
+    {"goals of the reference tool", TEST_LOSS, .x = {2, 4, 3, 5, 1},
+     .loss = {.kind = DG_LOSS_DVH,
+              .upstream = true,
+              .bins = 24,
+              .d95_temperature = 0.125f,
+              .vx_temperature = 1,
+              .min_voxels = 3,
+              .goals = 3,
+              .goal = {{DG_GOAL_DOSE, 1, 2, 0.95f, 0},
+                       {DG_GOAL_DOSE, 2, 0.5f, 0.95f, 0},
+                       {DG_GOAL_VOLUME, 3, 1.5f, 1, 0.25f}}}},
     {"asymmetric", TEST_LOSS, .x = {2, 2, 3, 4, 1}, .loss = {.kind = DG_LOSS_ASYMMETRIC, .inside = 5, .ratio = 3}},
 };
 
@@ -98,10 +121,7 @@ static void fill_buffers(test_op *op, float value)
 }
 
 /* Has an operation a way to add to the gradient of input i? */
-static bool accumulates(const test_op *op, int i)
-{
-    return i == 0 && op->desc.kind != TEST_ATTENTION;
-}
+static bool accumulates(const test_op *op, int i) { return i == 0 && op->desc.kind != TEST_ATTENTION; }
 
 static void check_case(test_scope *scope, const test_case *desc, uint64_t seed)
 {

@@ -59,7 +59,7 @@ static void check_loss(test_scope *s)
     DG_CHECK_OK(s->ops->upload(s->backend, mask, host, 8));
     for (int k = 0; k < 3; k++) {
         const dg_loss_term term = {.kind = kinds[k]};
-        void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&term, &y) / 4 + 1);
+        void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&term, &batch) / 4 + 1);
         DG_CHECK_OK(s->ops->loss(s->backend, &term, &batch, weight + k, workspace, value + k, 3, &dy, k > 0));
     }
     DG_CHECK_OK(s->ops->download(s->backend, got, value, sizeof got));
@@ -69,7 +69,7 @@ static void check_loss(test_scope *s)
     for (int i = 0; i < 8; i++) DG_CHECK_NEAR(d[i], gradient[i], 1e-5);
     const dg_loss_term mse = {.kind = DG_LOSS_MSE};
     batch.mask = NULL;
-    void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&mse, &y) / 4 + 1);
+    void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&mse, &batch) / 4 + 1);
     DG_CHECK_OK(s->ops->loss(s->backend, &mse, &batch, NULL, workspace, value, 1, NULL, false));
     DG_CHECK_OK(s->ops->download(s->backend, got, value, 2 * sizeof got[0]));
     DG_CHECK_NEAR(got[0], 86.0 / 4, 1e-5);

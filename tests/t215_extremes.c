@@ -85,7 +85,7 @@ static void check_nan(test_scope *s, dg_dtype dtype)
     double *value = (double *)test_buffer(s, NULL, 2), sum;
     for (int k = DG_LOSS_MSE; k <= DG_LOSS_POISSON; k++) {
         const dg_loss_term loss = {.kind = (dg_loss_kind)k, .delta = 1, .eps = 0.5f};
-        void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&loss, &p) / 4 + 1);
+        void *workspace = test_buffer(s, NULL, s->ops->loss_workspace(&loss, &batch) / 4 + 1);
         DG_CHECK_OK(s->ops->loss(s->backend, &loss, &batch, NULL, workspace, value, 1, NULL, false));
         DG_CHECK_OK(s->ops->download(s->backend, &sum, value, sizeof sum));
         DG_CHECK(isnan(sum));

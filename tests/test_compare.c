@@ -34,11 +34,12 @@ test_results test_results_run(test_scope *scope, const test_case *desc, dg_dtype
     if (op.stats_count > 0)
         test_results_keep(&r, "stats", test_buffer_get(scope, op.stats, op.stats_count), op.stats_count, false);
     if (desc->kind == TEST_LOSS) {
-        float *kept = test_floats(desc->x.n);
+        const int64_t values = desc->x.n * dg_loss_term_values(&desc->loss);
+        float *kept = test_floats(values);
         double *value = test_op_values(&op);
-        for (int64_t i = 0; i < desc->x.n; i++) kept[i] = (float)value[i];
+        for (int64_t i = 0; i < values; i++) kept[i] = (float)value[i];
         free(value);
-        test_results_keep(&r, "value", kept, desc->x.n, false);
+        test_results_keep(&r, "value", kept, values, false);
     }
     test_op_backward(&op, false);
     for (int i = 0; i < TEST_INPUTS; i++)

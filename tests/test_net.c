@@ -98,7 +98,7 @@ static double evaluate(test_net *net, const dg_loss_config *config, const float 
     DG_CHECK_OK(net->scope.ops->upload(net->scope.backend, data, target, bytes));
     batch.target = batch.y;
     batch.target.data = data;
-    DG_CHECK_OK(dg_loss_create(config, net->scope.backend, &batch.y, &loss));
+    DG_CHECK_OK(dg_loss_create(config, net->scope.backend, &batch, &loss));
     DG_CHECK_OK(dg_loss_set_weights(loss, config->weight, 1.0 / (double)n));
     DG_CHECK_OK(dg_loss_evaluate(loss, &batch, dy));
     DG_CHECK_OK(dg_loss_read(loss, value));

@@ -89,8 +89,8 @@ static void create_loss(test_op *op, dg_dtype dtype, uint64_t seed)
     add_input(op, 0, dtype, d->x, d->pad_x, true, seed);
     add_input(op, 1, DG_F32, d->x, d->pad_y, false, seed);
     op->weight = test_buffer(op->scope, &weight, 1);
-    op->value = (double *)test_buffer(op->scope, NULL, 2 * d->x.n);
-    const int64_t bytes = op->scope->ops->loss_workspace(&d->loss, &op->x[0]);
+    op->value = (double *)test_buffer(op->scope, NULL, 2 * d->x.n * dg_loss_term_values(&d->loss));
+    const int64_t bytes = op->scope->ops->loss_workspace(&d->loss, &(dg_loss_batch){.y = op->x[0]});
     op->workspace = test_buffer(op->scope, NULL, (bytes + 3) / 4);
     uint8_t *mask = calloc((size_t)count, 1);
     uint32_t *regions = calloc((size_t)count, sizeof *regions);
@@ -109,15 +109,16 @@ static void create_loss(test_op *op, dg_dtype dtype, uint64_t seed)
 static dg_status run_loss(test_op *op, dg_tensor *dx, bool accumulate)
 {
     const dg_loss_batch batch = {.y = op->x[0], .target = op->x[1], .mask = op->mask, .regions = op->regions};
-    return op->scope->ops->loss(op->scope->backend, &op->desc.loss, &batch, op->weight, op->workspace, op->value, 1, dx,
-                                accumulate);
+    return op->scope->ops->loss(op->scope->backend, &op->desc.loss, &batch, op->weight, op->workspace, op->value,
+                                dg_loss_term_values(&op->desc.loss), dx, accumulate);
 }
 
 double *test_op_values(const test_op *op)
 {
-    double *value = calloc((size_t)op->desc.x.n, sizeof *value);
+    const int64_t count = op->desc.x.n * dg_loss_term_values(&op->desc.loss);
+    double *value = calloc((size_t)count, sizeof *value);
     DG_CHECK(value != NULL);
-    DG_CHECK_OK(op->scope->ops->download(op->scope->backend, value, op->value, op->desc.x.n * (int64_t)sizeof *value));
+    DG_CHECK_OK(op->scope->ops->download(op->scope->backend, value, op->value, count * (int64_t)sizeof *value));
     return value;
 }
 
@@ -252,7 +253,7 @@ double test_op_objective(test_op *op)
     test_op_forward(op);
     if (op->desc.kind == TEST_LOSS) {
         double *value = test_op_values(op);
-        for (int64_t n = 0; n < op->desc.x.n; n++) sum += GRAD_SCALE * value[n];
+        for (int64_t n = 0; n < op->desc.x.n; n++) sum += GRAD_SCALE * value[n * dg_loss_term_values(&op->desc.loss)];
         free(value);
         return sum;
     }

@@ -53,7 +53,7 @@ typedef struct test_op {
     dg_conv *conv[2]; /* [accumulate_dx] */
     uint8_t *mask;
     float *weight;     /* loss: 1.5 */
-    double *value;     /* loss: [n], backend memory */
+    double *value;     /* loss: [n][dg_loss_term_values], backend memory */
     void *workspace;   /* loss */
     uint32_t *regions; /* loss: of every voxel */
 } test_op;
@@ -68,7 +68,7 @@ void test_op_forward(test_op *op);
 void test_op_backward(test_op *op, bool accumulate);
 /* Forward, then sum dy * y (loss: 1.5 times the sum of the values). */
 double test_op_objective(test_op *op);
-/* Values of a loss on the host, [n]; free(). */
+/* Values of a loss on the host, [n][dg_loss_term_values]; free(). */
 double *test_op_values(const test_op *op);
 /* "film" is written, other parameter gradients are added to. */
 bool test_op_param_is_set(const test_op *op, int param);

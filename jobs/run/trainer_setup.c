@@ -116,12 +116,13 @@ static dg_status make_network(dg_trainer *t)
 static dg_status make_loss(dg_trainer *t)
 {
     const dg_loss_config config = dg_run_config_loss(&t->config);
-    dg_tensor y = dg_plan_output(t->plan);
-    y.x *= y.c;
-    y.c = y.pitch = 1;
+    dg_loss_batch shape = {.y = dg_plan_output(t->plan)};
+    shape.y.x *= shape.y.c;
+    shape.y.c = shape.y.pitch = 1;
+    memcpy(shape.block, t->size.sub, sizeof shape.block);
     DG_TRY(DG_NEW(&t->value, t->config.train.batch * config.count + 1, "values of the loss"));
     DG_TRY(DG_NEW(&t->pass_value, t->micro * config.count, "values of the loss"));
-    return dg_loss_create(&config, t->backend, &y, &t->loss);
+    return dg_loss_create(&config, t->backend, &shape, &t->loss);
 }
 
 /* Plan and buffers of one pass; the reducer, whose creation is collective, says how many samples it holds. */

@@ -149,6 +149,7 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot,
     dg_loss_batch batch = {.y = as_voxels(t, dg_plan_output(t->plan)), .mask = t->counted};
     batch.target = batch.y;
     batch.target.data = t->target;
+    memcpy(batch.block, t->size.sub, sizeof batch.block);
     DG_TRY(dg_loss_evaluate(t->loss, &batch, &dy));
     range = trainer_begin(t, DG_PHASE_BACKWARD);
     dg_status status =

@@ -182,7 +182,13 @@ dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch
     DG_TRY(check_like("loss", "target", target, y));
     if (dy != NULL) DG_TRY(check_like("loss", "dy", dy, y));
     if (dy != NULL) DG_TRY(check_given("loss", "weight", weight));
-    if (term->kind == DG_LOSS_STRUCTURE || term->kind == DG_LOSS_ASYMMETRIC)
+    if (term->kind == DG_LOSS_STRUCTURE || term->kind == DG_LOSS_ASYMMETRIC || term->kind == DG_LOSS_DVH)
         DG_TRY(check_given("loss", "regions", batch->regions));
+    const dg_loss_grid grid = dg_loss_grid_of(batch);
+    if (grid.z * grid.y * grid.x != dg_tensor_voxels(y))
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "loss: blocks of %" PRId64 " x %" PRId64 " x %" PRId64 " do not make up rows of %" PRId64
+                       " voxels",
+                       grid.block[0], grid.block[1], grid.block[2], y->x);
     return check_given("loss", "value", value);
 }

@@ -62,12 +62,31 @@ typedef struct dg_norm_desc {
 } dg_norm_desc;
 
 /* What a loss compares: one channel each of output and target, and what is known of their voxels. All of it is backend
- * memory; voxel v of sample i is element i * voxels + v of mask and regions. */
+ * memory but `block`; voxel v of sample i is element i * voxels + v of mask and regions. A network that predicts blocks of
+ * voxels has those of a block side by side: `block` is their number per axis, z,y,x, and x counts them all. */
 typedef struct dg_loss_batch {
     dg_tensor y, target;     /* [n,z,y,x,1] */
     const uint8_t *mask;     /* 0: the voxel does not count; NULL: all count */
     const uint32_t *regions; /* the sets a voxel belongs to, one bit each; NULL: none */
+    const float *scale_gy;   /* [n] dose of 1 in Gy, for goals with a level in Gy; NULL: 1 */
+    /* The asymmetric term of the reference tool divides by the voxels of all samples: [1] their mean per sample over the
+     * batch of the step; NULL: each sample has its own. */
+    const float *coupled_count;
+    int64_t block[3]; /* 0 is 1 */
 } dg_loss_batch;
+
+/* Where the voxels of a batch lie in space: its finest grid, and the row of a voxel of sample 0. */
+typedef struct dg_loss_grid {
+    int64_t z, y, x, block[3];
+} dg_loss_grid;
+
+static inline dg_loss_grid dg_loss_grid_of(const dg_loss_batch *batch)
+{
+    const int64_t b0 = batch->block[0] > 0 ? batch->block[0] : 1, b1 = batch->block[1] > 0 ? batch->block[1] : 1,
+                  b2 = batch->block[2] > 0 ? batch->block[2] : 1;
+    const dg_loss_grid grid = {batch->y.z * b0, batch->y.y * b1, batch->y.x / (b0 * b1), {b0, b1, b2}};
+    return grid;
+}
 
 typedef struct dg_adamw_desc {
     double lr, beta1, beta2, eps, weight_decay;
@@ -160,10 +179,11 @@ typedef struct dg_backend_ops {
                                     dg_tensor *dqkv);
 
     /* One term of a loss over a batch, queued: nothing waits for the host. value[i * stride] (f64, backend memory) = the
-     * term of sample i, 0 where no voxel counts. dy (NULL: not wanted) (=|+=) d/dy of *weight * sum_i value_i, and 0 where
-     * the mask is; weight is f32 in backend memory, so that a captured step can change it. workspace: at least
-     * loss_workspace bytes of backend memory, undefined content, one for each term in flight. */
-    int64_t (*loss_workspace)(const dg_loss_term *term, const dg_tensor *y);
+     * term of sample i, 0 where no voxel counts; a DVH term's goals follow it (dg_loss_term_values). dy (NULL: not wanted)
+     * (=|+=) d/dy of *weight * sum_i value_i, and 0 where the mask is; weight is f32 in backend memory, so that a captured
+     * step can change it. workspace: backend memory of at least loss_workspace bytes for a batch of that shape, undefined
+     * content, one for each term in flight. */
+    int64_t (*loss_workspace)(const dg_loss_term *term, const dg_loss_batch *shape);
     dg_status (*loss)(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                       void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 

@@ -4,13 +4,16 @@
 #include "dg_mem.h"
 
 #include <math.h>
+#include <string.h>
 
 struct dg_loss {
     dg_loss_config config;
-    dg_backend *backend; /* borrowed */
-    int64_t samples;
-    double *value; /* backend memory, [samples][count] */
-    float *weight; /* backend memory, [count] */
+    dg_backend *backend;              /* borrowed */
+    int64_t samples, width;           /* width: values of a sample */
+    int64_t first[DG_LOSS_TERMS_MAX]; /* of a term's values in a sample's */
+    double *value;                    /* backend memory, [samples][width] */
+    double *host;                     /* the same on the host */
+    float *weight;                    /* backend memory, [count] */
     void *workspace[DG_LOSS_TERMS_MAX];
 };
 
@@ -22,7 +25,9 @@ const char *dg_loss_kind_name(dg_loss_kind kind)
                                                      [DG_LOSS_POISSON] = "poisson",
                                                      [DG_LOSS_NEGATIVE] = "negative",
                                                      [DG_LOSS_STRUCTURE] = "structure",
-                                                     [DG_LOSS_ASYMMETRIC] = "asymmetric"};
+                                                     [DG_LOSS_ASYMMETRIC] = "asymmetric",
+                                                     [DG_LOSS_GRADIENT] = "gradient",
+                                                     [DG_LOSS_DVH] = "dvh"};
     return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
 }
 
@@ -32,12 +37,24 @@ static dg_status check_above_zero(const dg_loss_term *term, const char *key, dou
     return DG_FAIL(DG_ERR_USAGE, "loss.%s.%s is %g; it must be above 0", dg_loss_kind_name(term->kind), key, value);
 }
 
+static dg_status check_goals(const dg_loss_term *term)
+{
+    if (term->goals < 1 || term->goals > DG_LOSS_GOALS_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "loss.dvh has %d goals; 1 to %d are possible", term->goals, DG_LOSS_GOALS_MAX);
+    if (term->upstream && (term->bins < 2 || term->bins > DG_LOSS_BINS_MAX))
+        return DG_FAIL(DG_ERR_USAGE, "loss.dvh.bins is %d; it must be 2 to %d", term->bins, DG_LOSS_BINS_MAX);
+    DG_TRY(check_above_zero(term, "vx_temperature", (double)term->vx_temperature));
+    return term->upstream ? check_above_zero(term, "d95_temperature", (double)term->d95_temperature)
+                          : check_above_zero(term, "window", (double)term->window);
+}
+
 static dg_status check_term(const dg_loss_term *term)
 {
     switch (term->kind) {
     case DG_LOSS_HUBER: return check_above_zero(term, "delta", term->delta);
     case DG_LOSS_POISSON: return check_above_zero(term, "eps", term->eps);
     case DG_LOSS_ASYMMETRIC: return check_above_zero(term, "ratio", term->ratio);
+    case DG_LOSS_DVH: return check_goals(term);
     default: return DG_OK;
     }
 }
@@ -55,19 +72,25 @@ static dg_status allocate(dg_loss *loss, int64_t bytes, const char *what, void *
     return loss->backend->ops->alloc(loss->backend, bytes, what, out);
 }
 
-static dg_status take_memory(dg_loss *loss, const dg_tensor *y)
+static dg_status take_memory(dg_loss *loss, const dg_loss_batch *shape)
 {
     const int count = loss->config.count;
-    DG_TRY(allocate(loss, y->n * count * (int64_t)sizeof(double), "values of the loss", &loss->value));
+    for (int k = 0; k < count; k++) {
+        loss->first[k] = loss->width;
+        loss->width += dg_loss_term_values(&loss->config.term[k]);
+    }
+    const int64_t values = loss->samples * loss->width;
+    DG_TRY(DG_NEW(&loss->host, values, "values of the loss"));
+    DG_TRY(allocate(loss, values * (int64_t)sizeof(double), "values of the loss", &loss->value));
     DG_TRY(allocate(loss, count * (int64_t)sizeof(float), "weights of the loss", &loss->weight));
     for (int k = 0; k < count; k++) {
-        const int64_t bytes = loss->backend->ops->loss_workspace(&loss->config.term[k], y);
+        const int64_t bytes = loss->backend->ops->loss_workspace(&loss->config.term[k], shape);
         if (bytes > 0) DG_TRY(allocate(loss, bytes, "workspace of the loss", &loss->workspace[k]));
     }
     return dg_loss_set_weights(loss, loss->config.weight, 1.0);
 }
 
-dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, const dg_tensor *y, dg_loss **out)
+dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, const dg_loss_batch *shape, dg_loss **out)
 {
     dg_loss *loss = NULL;
     *out = NULL;
@@ -75,8 +98,8 @@ dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, cons
     DG_TRY(DG_NEW(&loss, 1, "loss"));
     loss->config = *config;
     loss->backend = backend;
-    loss->samples = y->n;
-    dg_status status = take_memory(loss, y);
+    loss->samples = shape->y.n;
+    dg_status status = take_memory(loss, shape);
     if (status != DG_OK)
         dg_loss_destroy(&loss);
     else
@@ -92,6 +115,7 @@ void dg_loss_destroy(dg_loss **loss)
         if ((*loss)->workspace[k] != NULL) backend->ops->free(backend, (*loss)->workspace[k]);
     if ((*loss)->value != NULL) backend->ops->free(backend, (*loss)->value);
     if ((*loss)->weight != NULL) backend->ops->free(backend, (*loss)->weight);
+    dg_free(&(*loss)->host);
     dg_free(loss);
 }
 
@@ -112,18 +136,35 @@ dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor 
         return DG_FAIL(DG_ERR_INTERNAL, "a loss of %lld samples got %lld", (long long)loss->samples,
                        (long long)batch->y.n);
     for (int k = 0; k < count; k++) {
-        dg_status status = loss->backend->ops->loss(loss->backend, &loss->config.term[k], batch, loss->weight + k,
-                                                    loss->workspace[k], loss->value + k, count, dy, k > 0);
+        dg_status status =
+            loss->backend->ops->loss(loss->backend, &loss->config.term[k], batch, loss->weight + k, loss->workspace[k],
+                                     loss->value + loss->first[k], loss->width, dy, k > 0);
         if (status != DG_OK)
             return dg_error_context(status, "loss term %s", dg_loss_kind_name(loss->config.term[k].kind));
     }
     return DG_OK;
 }
 
-dg_status dg_loss_read(dg_loss *loss, double *value)
+static dg_status fetch(dg_loss *loss)
 {
-    return loss->backend->ops->download(loss->backend, value, loss->value,
-                                        loss->samples * loss->config.count * (int64_t)sizeof *value);
+    return loss->backend->ops->download(loss->backend, loss->host, loss->value,
+                                        loss->samples * loss->width * (int64_t)sizeof *loss->host);
 }
 
-const double *dg_loss_values(const dg_loss *loss) { return loss->value; }
+dg_status dg_loss_read(dg_loss *loss, double *value)
+{
+    const int count = loss->config.count;
+    DG_TRY(fetch(loss));
+    for (int64_t i = 0; i < loss->samples; i++)
+        for (int k = 0; k < count; k++) value[i * count + k] = loss->host[i * loss->width + loss->first[k]];
+    return DG_OK;
+}
+
+dg_status dg_loss_read_goals(dg_loss *loss, int k, double *value)
+{
+    const int64_t count = dg_loss_term_values(&loss->config.term[k]) - 1;
+    DG_TRY(fetch(loss));
+    for (int64_t i = 0; i < loss->samples; i++)
+        memcpy(value + i * count, loss->host + i * loss->width + loss->first[k] + 1, (size_t)count * sizeof *value);
+    return DG_OK;
+}

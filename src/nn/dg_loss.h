@@ -19,9 +19,9 @@ const char *dg_loss_kind_name(dg_loss_kind kind);
 
 typedef struct dg_loss dg_loss;
 
-/* `y` gives the shape of every batch, [n,z,y,x,1]; `backend` is borrowed and outlives the loss. All memory is taken here.
- * DG_ERR_USAGE: no term, or a parameter out of range. */
-DG_MUST_USE dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, const dg_tensor *y,
+/* `shape` gives y's shape and the blocks of every batch; `backend` is borrowed and outlives the loss. All memory is taken
+ * here. DG_ERR_USAGE: no term, or a parameter out of range. */
+DG_MUST_USE dg_status dg_loss_create(const dg_loss_config *config, dg_backend *backend, const dg_loss_batch *shape,
                                      dg_loss **out);
 void dg_loss_destroy(dg_loss **loss);
 const dg_loss_config *dg_loss_get_config(const dg_loss *loss);
@@ -33,7 +33,7 @@ DG_MUST_USE dg_status dg_loss_set_weights(dg_loss *loss, const double *weight, d
 DG_MUST_USE dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor *dy);
 /* Waits, and gives the unweighted values of the last evaluation: value[i * count + k] of sample i and term k. */
 DG_MUST_USE dg_status dg_loss_read(dg_loss *loss, double *value);
-/* The same where they lie, [n][count] f64 in backend memory: valid after sync, until the next evaluation. */
-const double *dg_loss_values(const dg_loss *loss);
+/* Waits, and gives the goals of the DVH term k of the last evaluation: value[n][goals][DG_GOAL_VALUES]. */
+DG_MUST_USE dg_status dg_loss_read_goals(dg_loss *loss, int k, double *value);
 
 #endif

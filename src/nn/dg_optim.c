@@ -19,6 +19,8 @@ struct dg_optim {
     float *moment[MOMENTS];      /* backend memory, flat */
     float *average;
     int64_t step; /* updates made */
+    dg_optim_scalars scalars;
+    double scalar_moment[MOMENTS][DG_OPTIM_SCALARS_MAX];
 };
 
 static dg_status check(bool good, const char *key, double value, const char *range)
@@ -130,6 +132,27 @@ static dg_status update(dg_optim *optim, double lr, double grad_scale, float *we
     return DG_OK;
 }
 
+void dg_optim_attach(dg_optim *optim, const dg_optim_scalars *scalars) { optim->scalars = *scalars; }
+
+/* The same updates as of the weights, in double and without decay; `scale` is that of clipping. */
+static void update_scalars(dg_optim *optim, double lr, double scale)
+{
+    const dg_optim_config *c = &optim->config;
+    const double steps = (double)(optim->step + 1);
+    for (int i = 0; i < optim->scalars.count; i++) {
+        const double g = optim->scalars.gradient[i] * scale;
+        double *m = &optim->scalar_moment[0][i], *v = &optim->scalar_moment[1][i], *p = &optim->scalars.value[i];
+        if (c->kind == DG_OPTIM_SGD) {
+            *m = c->momentum * *m + g;
+            *p -= lr * (c->nesterov ? g + c->momentum * *m : *m);
+            continue;
+        }
+        *m = c->beta1 * *m + (1.0 - c->beta1) * g;
+        *v = c->beta2 * *v + (1.0 - c->beta2) * g * g;
+        *p -= lr / (1.0 - pow(c->beta1, steps)) * *m / (sqrt(*v / (1.0 - pow(c->beta2, steps))) + c->eps);
+    }
+}
+
 dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients,
                         double *grad_norm)
 {
@@ -137,13 +160,16 @@ dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *we
     const dg_optim_config *config = &optim->config;
     double squares = 0.0;
     DG_TRY(backend->ops->sum_squares(backend, optim->table->total, gradients, &squares));
-    const double norm = sqrt(squares) * fabs(grad_scale);
+    squares *= grad_scale * grad_scale;
+    for (int i = 0; i < optim->scalars.count; i++) squares += optim->scalars.gradient[i] * optim->scalars.gradient[i];
+    const double norm = sqrt(squares);
     *grad_norm = norm;
     if (!isfinite(norm))
         return DG_FAIL(DG_ERR_NUMERIC, "gradient norm of update %lld is not finite; weights are as before",
                        (long long)optim->step);
-    if (config->clip > 0.0) grad_scale *= fmin(1.0, config->clip / (norm + 1e-6));
-    DG_TRY(update(optim, lr, grad_scale, weights, gradients));
+    const double clip = config->clip > 0.0 ? fmin(1.0, config->clip / (norm + 1e-6)) : 1.0;
+    DG_TRY(update(optim, lr, grad_scale * clip, weights, gradients));
+    update_scalars(optim, lr, clip);
     const int64_t k = optim->step++;
     if (optim->average == NULL) return DG_OK;
     const double decay = k == 0 ? 0.0 : fmin(config->ema, (1.0 + (double)k) / (10.0 + (double)k));
@@ -181,6 +207,7 @@ static dg_status get_prefixed(void *context, const char *name, dg_dtype type, in
 typedef struct optim_copy {
     int64_t step;
     float *flat[MOMENTS + 1]; /* moments and average; NULL where there is none */
+    double scalar[MOMENTS][DG_OPTIM_SCALARS_MAX];
 } optim_copy;
 
 static const float *flat_of(const dg_optim *optim, int k) { return k < MOMENTS ? optim->moment[k] : optim->average; }
@@ -198,6 +225,7 @@ static dg_status take(const void *object, void **copy)
     if (*copy == NULL) DG_TRY(dg_alloc(copy, 1, sizeof(optim_copy), "copy of the optimiser"));
     optim_copy *c = *copy;
     c->step = optim->step;
+    memcpy(c->scalar, optim->scalar_moment, sizeof c->scalar);
     for (int k = 0; k <= MOMENTS; k++) {
         const float *device = flat_of(optim, k);
         if (device == NULL) continue;
@@ -208,11 +236,20 @@ static dg_status take(const void *object, void **copy)
     return DG_OK;
 }
 
+static dg_status save_scalars(const dg_optim *optim, const optim_copy *copy, const dg_state_sink *sink)
+{
+    const int64_t shape[1] = {optim->scalars.count};
+    if (optim->scalars.count == 0) return DG_OK;
+    DG_TRY(sink->put(sink->context, "scalars/m", DG_F64, 1, shape, copy->scalar[0]));
+    return sink->put(sink->context, "scalars/v", DG_F64, 1, shape, copy->scalar[1]);
+}
+
 static dg_status save_copy(const void *object, const void *copy, const dg_state_sink *sink)
 {
     const dg_optim *optim = object;
     const optim_copy *c = copy;
     DG_TRY(dg_state_put_int(sink, "step", c->step));
+    DG_TRY(save_scalars(optim, c, sink));
     for (int k = 0; k <= MOMENTS; k++) {
         prefixed to = {.sink = sink, .prefix = k < MOMENTS ? moment_names(optim)[k] : "ema"};
         const dg_state_sink inner = {.context = &to, .put = put_prefixed};
@@ -229,6 +266,14 @@ static dg_status load_flat(dg_optim *optim, float *device, const char *prefix, f
     memset(host, 0, (size_t)optim->table->total * sizeof *host);
     DG_TRY(dg_params_load(optim->table, host, &inner));
     return optim->backend->ops->upload(optim->backend, device, host, optim->table->total * (int64_t)sizeof *host);
+}
+
+static dg_status load_scalars(dg_optim *optim, const dg_state_source *source)
+{
+    const int64_t shape[1] = {optim->scalars.count};
+    if (optim->scalars.count == 0) return DG_OK;
+    DG_TRY(source->get(source->context, "scalars/m", DG_F64, 1, shape, optim->scalar_moment[0]));
+    return source->get(source->context, "scalars/v", DG_F64, 1, shape, optim->scalar_moment[1]);
 }
 
 static dg_status save(const void *object, const dg_state_sink *sink)
@@ -248,6 +293,7 @@ static dg_status load(void *object, const dg_state_source *source, int version)
     (void)version; /* 1 is the only one so far; the caller has checked the range */
     DG_TRY(dg_state_get_int(source, "step", &optim->step));
     if (optim->step < 0) return DG_FAIL(DG_ERR_FORMAT, "optimizer: step is %lld", (long long)optim->step);
+    DG_TRY(load_scalars(optim, source));
     DG_TRY(DG_NEW(&host, optim->table->total, "optimiser state"));
     for (int i = 0; i < MOMENTS; i++)
         if (optim->moment[i] != NULL)

@@ -42,11 +42,21 @@ void dg_optim_destroy(dg_optim **optim);
  * DG_ERR_NUMERIC, with nothing changed, when the norm is not finite. */
 DG_MUST_USE dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights,
                                     const float *gradients, double *grad_norm);
+/* Numbers that are learned with the weights but lie on the host (widths of the loss): never decayed, never averaged. Their
+ * gradients are those of the mean loss and count in the norm that clips; the caller writes them before every step. */
+enum { DG_OPTIM_SCALARS_MAX = 16 };
+typedef struct dg_optim_scalars {
+    int count;
+    double *value;          /* [count], borrowed; changed by every step */
+    const double *gradient; /* [count], borrowed */
+} dg_optim_scalars;
+/* Before the first step and before a state is loaded. */
+void dg_optim_attach(dg_optim *optim, const dg_optim_scalars *scalars);
 /* The averaged weights (flat, backend memory), or NULL without ema. Early averages are bias-free: update 0 copies the
  * weights, the decay of update k > 0 is min(ema, (1 + k) / (10 + k)). */
 const float *dg_optim_average(const dg_optim *optim);
 /* Its checkpointed state ("optimizer"): step, and m/NAME, v/NAME (adamw), momentum/NAME (sgd), ema/NAME per parameter in
- * PyTorch layout; loads on any backend. The optimiser's kind and whether it averages must be the same. */
+ * PyTorch layout, scalars/m and scalars/v of attached numbers; loads on any backend. The optimiser's kind and whether it averages must be the same. */
 dg_state dg_optim_state(dg_optim *optim);
 
 #endif

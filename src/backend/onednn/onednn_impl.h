@@ -85,7 +85,7 @@ dg_status onednn_gate_forward(dg_backend *backend, const dg_tensor *x, const dg_
 dg_status onednn_gate_backward(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, const dg_tensor *dy,
                                dg_tensor *dx, bool accumulate_dx, dg_tensor *dgate);
 /* onednn_loss.c */
-int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_tensor *y);
+int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 dg_status onednn_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                       void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 

@@ -58,7 +58,7 @@ dg_status ref_linear_backward(dg_backend *backend, const dg_tensor *x, const flo
 dg_status ref_attention_forward(dg_backend *backend, int heads, const dg_tensor *qkv, dg_tensor *y);
 dg_status ref_attention_backward(dg_backend *backend, int heads, const dg_tensor *qkv, const dg_tensor *dy,
                                  dg_tensor *dqkv);
-int64_t ref_loss_workspace(const dg_loss_term *term, const dg_tensor *y);
+int64_t ref_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                    void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
 dg_status ref_fill(dg_backend *backend, float *x, int64_t count, float value);

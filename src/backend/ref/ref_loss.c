@@ -1,5 +1,5 @@
-/* ref_loss.c - loss terms of single voxels. SPDX-License-Identifier: Apache-2.0 */
-#include "ref.h"
+/* ref_loss.c - loss terms of single voxels, and the way to the others. SPDX-License-Identifier: Apache-2.0 */
+#include "ref_loss.h"
 
 #include <math.h>
 
@@ -42,25 +42,33 @@ static point evaluate(const dg_loss_term *term, double y, double t, uint32_t reg
     }
 }
 
-/* Value of one sample; d[voxels] gets the slopes of its value. */
-static double sample_points(const dg_loss_term *term, const double *y, const double *t, const uint8_t *mask,
-                            const uint32_t *regions, int64_t voxels, double *d)
+static double sample_points(const dg_loss_term *term, const ref_sample *s, int64_t voxels, double *d)
 {
     double count = 0, sum = 0;
     for (int64_t i = 0; i < voxels; i++) {
-        const uint32_t here = regions != NULL ? regions[i] : 0;
-        if (mask != NULL && mask[i] == 0) continue;
-        if (term->kind == DG_LOSS_ASYMMETRIC && (here & term->inside) == 0) continue;
-        const point at = evaluate(term, y[i], t[i], here);
+        const uint32_t here = s->regions != NULL ? s->regions[i] : 0;
+        if (!ref_counts(s, i) || (term->kind == DG_LOSS_ASYMMETRIC && (here & term->inside) == 0)) continue;
+        const point at = evaluate(term, s->p[i], s->t[i], here);
         count += 1;
         sum += at.value;
         d[i] = at.slope;
     }
+    if (term->kind == DG_LOSS_ASYMMETRIC && s->coupled_count >= 0) count = s->coupled_count;
     for (int64_t i = 0; i < voxels && count > 0; i++) d[i] /= count;
     return count > 0 ? sum / count : 0;
 }
 
-int64_t ref_loss_workspace(const dg_loss_term *term, const dg_tensor *y) { return 0; }
+static dg_status sample_term(const dg_loss_term *term, const ref_sample *sample, int64_t voxels, double *value,
+                             double *d)
+{
+    switch (term->kind) {
+    case DG_LOSS_GRADIENT: return ref_loss_gradient(sample, value, d);
+    case DG_LOSS_DVH: return ref_loss_dvh(term, sample, value, d);
+    default: *value = sample_points(term, sample, voxels, d); return DG_OK;
+    }
+}
+
+int64_t ref_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape) { return 0; }
 
 dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                    void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate)
@@ -74,9 +82,14 @@ dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_
     DG_TRY_GOTO(status, ref_zeros(&batch->y, &d), done);
     for (int64_t n = 0; n < batch->y.n; n++) {
         const int64_t first = n * voxels;
-        const uint8_t *mask = batch->mask != NULL ? batch->mask + first : NULL;
-        const uint32_t *regions = batch->regions != NULL ? batch->regions + first : NULL;
-        value[n * stride] = sample_points(term, p + first, t + first, mask, regions, voxels, d + first);
+        const ref_sample sample = {.p = p + first,
+                                   .t = t + first,
+                                   .mask = batch->mask != NULL ? batch->mask + first : NULL,
+                                   .regions = batch->regions != NULL ? batch->regions + first : NULL,
+                                   .scale_gy = batch->scale_gy != NULL ? batch->scale_gy[n] : 1,
+                                   .coupled_count = batch->coupled_count != NULL ? *batch->coupled_count : -1,
+                                   .grid = dg_loss_grid_of(batch)};
+        DG_TRY_GOTO(status, sample_term(term, &sample, voxels, value + n * stride, d + first), done);
     }
     if (dy != NULL) {
         for (int64_t i = 0; i < batch->y.n * voxels; i++) d[i] *= (double)*weight;

@@ -76,6 +76,7 @@ void shuffle(const void *mine, void *theirs, size_t bytes, int from);
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __constant__ static
 
 /* Dynamic shared memory is NaN at the start of every block and has an end. */

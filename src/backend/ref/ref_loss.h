@@ -1,0 +1,23 @@
+/* ref_loss.h - the loss terms of the reference backend by file. Each works on one sample: p and t are its doses in the order
+ * of rows, d[voxels] (zeroed) gets the slopes of its value. SPDX-License-Identifier: Apache-2.0 */
+#ifndef REF_LOSS_H
+#define REF_LOSS_H
+
+#include "ref.h"
+
+/* What is known of the sample besides its doses. */
+typedef struct ref_sample {
+    const double *p, *t;
+    const uint8_t *mask;     /* or NULL */
+    const uint32_t *regions; /* or NULL */
+    double scale_gy, coupled_count; /* coupled_count -1: none */
+    dg_loss_grid grid;
+} ref_sample;
+
+static inline bool ref_counts(const ref_sample *s, int64_t i) { return s->mask == NULL || s->mask[i] != 0; }
+
+dg_status ref_loss_gradient(const ref_sample *sample, double *value, double *d);
+/* value[dg_loss_term_values]. */
+dg_status ref_loss_dvh(const dg_loss_term *term, const ref_sample *sample, double *value, double *d);
+
+#endif
