@@ -106,9 +106,15 @@ DG_HD static inline dg_bin_range dg_bins_near(float dose, int bins)
     range.last = bin + DG_HISTOGRAM_REACH < bins - 1 ? bin + DG_HISTOGRAM_REACH : bins - 1;
     return range;
 }
+/* Edges are rounded to f32 as torch.linspace rounds them: from both ends. */
+DG_HD static inline float dg_bin_edge(int edge, int bins)
+{
+    const float step = DG_HISTOGRAM_TOP / (float)bins;
+    return edge < (bins + 1) / 2 ? step * (float)edge : DG_HISTOGRAM_TOP - step * (float)(bins - edge);
+}
 DG_HD static inline float dg_bin_centre(int bin, int bins)
 {
-    return ((float)bin + 0.5f) * (DG_HISTOGRAM_TOP / (float)bins);
+    return 0.5f * (dg_bin_edge(bin, bins) + dg_bin_edge(bin + 1, bins));
 }
 /* The bell of a dose at a bin: exp(-((x - c) / sigma)^2 / 2), sigma half a bin. */
 DG_HD static inline float dg_bin_bell(float dose, int bin, int bins)
@@ -208,7 +214,7 @@ DG_HD static inline void dg_goal_judge(const dg_loss_term *term, const dg_loss_g
         state->loss = dg_above_zero(excess);
         state->coefficient = excess > 0.0 ? goal->weight : 0.0f;
     } else {
-        const double over = state->predicted - (double)goal->limit;
+        const double over = state->predicted - goal->limit;
         state->loss = dg_above_zero(over) + 0.5 * dg_above_zero(excess);
         state->coefficient = goal->weight * ((over > 0.0 ? 1.0f : 0.0f) + (excess > 0.0 ? 0.5f : 0.0f));
     }

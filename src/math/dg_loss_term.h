@@ -32,7 +32,8 @@ typedef enum dg_goal_kind {
 typedef struct dg_loss_goal {
     dg_goal_kind kind;
     uint32_t region;
-    float weight, level, limit;
+    double level, limit;
+    float weight;
 } dg_loss_goal;
 
 enum {
@@ -54,7 +55,8 @@ typedef struct dg_loss_term {
      * reference tool's soft histogram of `bins` bins over [0, 1.5] read at its temperature. */
     bool upstream;
     int goals, bins, min_voxels;
-    float window, vx_temperature, d95_temperature;
+    double window, d95_temperature;
+    float vx_temperature;
     dg_loss_goal goal[DG_LOSS_GOALS_MAX];
 } dg_loss_term;
 

@@ -44,8 +44,8 @@ static dg_status check_goals(const dg_loss_term *term)
     if (term->upstream && (term->bins < 2 || term->bins > DG_LOSS_BINS_MAX))
         return DG_FAIL(DG_ERR_USAGE, "loss.dvh.bins is %d; it must be 2 to %d", term->bins, DG_LOSS_BINS_MAX);
     DG_TRY(check_above_zero(term, "vx_temperature", (double)term->vx_temperature));
-    return term->upstream ? check_above_zero(term, "d95_temperature", (double)term->d95_temperature)
-                          : check_above_zero(term, "window", (double)term->window);
+    return term->upstream ? check_above_zero(term, "d95_temperature", term->d95_temperature)
+                          : check_above_zero(term, "window", term->window);
 }
 
 static dg_status check_term(const dg_loss_term *term)

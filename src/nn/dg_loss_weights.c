@@ -42,6 +42,11 @@ double dg_loss_weights_total(dg_loss_weights *weights, const double *mean)
     return total;
 }
 
+double dg_loss_weights_start(double mean, double least, double most)
+{
+    return 0.5 * log(fmin(fmax(mean, least), most));
+}
+
 static dg_status save(const void *object, const dg_state_sink *sink)
 {
     const dg_loss_weights *weights = object;
@@ -62,8 +67,7 @@ static dg_status load(void *object, const dg_state_source *source, int version)
         snprintf(name, sizeof name, "log_sigma/%s", weights->name[k]);
         if (!weights->learned[k]) continue;
         DG_TRY(dg_state_get_double(source, name, &weights->log_sigma[k]));
-        if (!isfinite(weights->log_sigma[k]))
-            return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's %s is not finite", name);
+        if (!isfinite(weights->log_sigma[k])) return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's %s is not finite", name);
     }
     return DG_OK;
 }

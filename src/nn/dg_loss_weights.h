@@ -27,6 +27,8 @@ double dg_loss_weights_sigma(const dg_loss_weights *weights, int k);
 void dg_loss_weights_now(const dg_loss_weights *weights, double weight[DG_LOSS_TERMS_MAX]);
 /* The loss from the terms' means over the batch; fills `gradient`. */
 double dg_loss_weights_total(dg_loss_weights *weights, const double *mean);
+/* The log sigma at which a term of this mean value counts as much as any other: ln sqrt(value), the value within limits. */
+double dg_loss_weights_start(double mean, double least, double most);
 /* Checkpointed state "loss": log_sigma/NAME of each learned term. */
 dg_state dg_loss_weights_state(dg_loss_weights *weights);
 

@@ -13,15 +13,15 @@ typedef enum dg_schedule_kind { DG_SCHEDULE_CONSTANT, DG_SCHEDULE_COSINE } dg_sc
 typedef struct dg_optim_config {
     dg_optim_kind kind;
     double lr, weight_decay;
-    double beta1, beta2, eps;   /* adamw: 0.9, 0.999, 1e-8 */
-    double momentum;            /* sgd */
+    double beta1, beta2, eps; /* adamw: 0.9, 0.999, 1e-8 */
+    double momentum;          /* sgd */
     bool nesterov;
-    double clip;                /* largest global norm; 0: none */
-    double ema;                 /* decay of the weight average; 0: none */
+    double clip; /* largest global norm; 0: none */
+    double ema;  /* decay of the weight average; 0: none */
     dg_schedule_kind schedule;
-    int64_t warmup;             /* steps of linear warm-up */
+    int64_t warmup; /* steps of linear warm-up */
     double min_lr;
-    int64_t total_steps;        /* of the schedule */
+    int64_t total_steps; /* of the schedule */
 } dg_optim_config;
 
 /* Rate of step s (0-based): linear warm-up to lr, then constant or

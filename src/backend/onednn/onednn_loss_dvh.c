@@ -60,7 +60,7 @@ static dg_rank_end select_rank(const float *dose, int64_t count, int64_t rank)
 static double window_dose(const dg_loss_term *term, double level, const float *dose, int64_t count,
                           dg_window_shares *shares)
 {
-    const dg_rank_window window = dg_rank_window_of(level, (double)term->window, (double)count);
+    const dg_rank_window window = dg_rank_window_of(level, term->window, (double)count);
     const dg_rank_end low = select_rank(dose, count, dg_rank_first(window));
     const dg_rank_end high = select_rank(dose, count, dg_rank_last(window));
     double between = 0;
@@ -81,7 +81,7 @@ static double histogram_dose(const dvh_job *job, double level, const float *dose
         for (int k = range.first; k <= range.last; k++)
             job->mass[k] += dg_bin_share(dg_bin_bell(dose[i], k, term->bins) / norm);
     }
-    return dg_histogram_dose(job->mass, term->bins, (double)count, level, (double)term->d95_temperature, slope);
+    return dg_histogram_dose(job->mass, term->bins, (double)count, level, term->d95_temperature, slope);
 }
 
 static double measure(dvh_job *job, int g, int which, dg_goal_state *state)
@@ -92,10 +92,10 @@ static double measure(dvh_job *job, int g, int which, dg_goal_state *state)
     dg_window_shares unused;
     double sum = 0;
     if (goal->kind == DG_GOAL_DOSE && term->upstream)
-        return histogram_dose(job, (double)goal->level, dose, state->count,
+        return histogram_dose(job, goal->level, dose, state->count,
                               which == 0 ? job->slope + (int64_t)g * term->bins : NULL);
     if (goal->kind == DG_GOAL_DOSE)
-        return window_dose(term, (double)goal->level, dose, state->count, which == 0 ? &state->shares : &unused);
+        return window_dose(term, goal->level, dose, state->count, which == 0 ? &state->shares : &unused);
     for (int64_t i = 0; i < state->count; i++)
         sum += (double)(goal->kind == DG_GOAL_MEAN ? dose[i]
                                                    : dg_volume_share(dose[i], state->threshold, term->vx_temperature));
@@ -133,7 +133,7 @@ static void one_sample(dvh_job *job, int64_t n)
     for (int g = 0; g < term->goals; g++) {
         const dg_loss_goal *goal = &term->goal[g];
         dg_goal_state *state = &job->state[g];
-        *state = (dg_goal_state){.count = gather(job, goal->region), .threshold = goal->level / scale_gy};
+        *state = (dg_goal_state){.count = gather(job, goal->region), .threshold = (float)(goal->level / (double)scale_gy)};
         if (state->count > 0 && state->count >= term->min_voxels) {
             state->predicted = measure(job, g, 0, state);
             state->plan = measure(job, g, 1, state);

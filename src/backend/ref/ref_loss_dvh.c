@@ -56,9 +56,18 @@ static dg_status window_dose(const dg_loss_term *term, double level, doses in, d
     return DG_OK;
 }
 
+/* The tool makes its bins in f32, by torch.linspace, which counts from both ends. */
+static double edge(int k, int bins)
+{
+    const float step = 1.5f / (float)bins;
+    return k < (bins + 1) / 2 ? step * (float)k : 1.5f - step * (float)(bins - k);
+}
+static double centre_of(int bin, int bins) { return (float)(edge(bin, bins) + edge(bin + 1, bins)) / 2; }
+static double sigma_of(int bins) { return edge(1, bins) / 2; }
+
 static double bell(const dg_loss_term *term, double x, int bin)
 {
-    const double width = 1.5 / term->bins, u = (x - (bin + 0.5) * width) / (width / 2);
+    const double u = (x - centre_of(bin, term->bins)) / sigma_of(term->bins);
     return exp(-u * u / 2);
 }
 
@@ -66,7 +75,7 @@ static double bell(const dg_loss_term *term, double x, int bin)
 static dg_status histogram_dose(const dg_loss_term *term, double level, doses in, double *metric, double *slope)
 {
     const int bins = term->bins;
-    const double width = 1.5 / bins, sigma = width / 2, n = (double)in.count, temperature = term->d95_temperature;
+    const double sigma = sigma_of(bins), n = (double)in.count, temperature = term->d95_temperature;
     double *mass = NULL, *by_mass = NULL, weights = 1e-8, moment = 0, above = 0;
     DG_TRY(DG_NEW(&mass, 2 * (int64_t)bins, "soft histogram"));
     by_mass = mass + bins;
@@ -79,7 +88,7 @@ static dg_status histogram_dose(const dg_loss_term *term, double level, doses in
         above = 0;
         for (int k = bins - 1; k >= 0; k--) {
             above += mass[k] / n;
-            const double centre = (k + 0.5) * width, off = (above - level) / temperature, u = exp(-off * off / 2);
+            const double centre = centre_of(k, bins), off = (above - level) / temperature, u = exp(-off * off / 2);
             if (pass == 0) {
                 weights += u;
                 moment += u * centre;
@@ -93,7 +102,7 @@ static dg_status histogram_dose(const dg_loss_term *term, double level, doses in
     for (int64_t i = 0; i < in.count; i++) {
         double sum = 1e-8, sum_slope = 0, by = 0, by_slope = 0;
         for (int k = 0; k < bins; k++) {
-            const double w = bell(term, in.x[i], k), dw = -(in.x[i] - (k + 0.5) * width) / (sigma * sigma) * w;
+            const double w = bell(term, in.x[i], k), dw = -(in.x[i] - centre_of(k, bins)) / (sigma * sigma) * w;
             sum += w;
             sum_slope += dw;
             by += by_mass[k] * w;
