@@ -1,15 +1,15 @@
 /* ctest: libs=golden_io,test_tensor,dg_nn label=unit timeout=300 args=--backend ref; --backend onednn */
 /* golden_losses.c - every loss of the reference study, value and gradient, alone and as its training step weighs them, in the
- * reference tool's own form (compat upstream). Regions are marked here as the tool marks them: from signed distances in units
- * of 50 mm, an absent structure being 0 everywhere and so near a boundary. SPDX-License-Identifier: Apache-2.0 */
+ * reference tool's own form (compat upstream). SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_loss_weights.h"
 #include "golden_io.h"
+#include "golden_regions.h"
 #include "test_tensor.h"
 
 #include <ctype.h>
 
-enum { STRUCTURES_MAX = 15, NEAR_SHIFT = 16, TERM_NAMES = 5 };
+enum { TERM_NAMES = 5 };
 
 typedef struct test {
     golden *file;
@@ -31,25 +31,6 @@ typedef struct group {
     float coupled;     /* voxels in any target, mean over samples */
 } group;
 
-static uint32_t bit_of(const test *t, const char *structure)
-{
-    for (int c = 1; c < t->channels; c++)
-        if (strcmp(t->channel[c], structure) == 0) return UINT32_C(1) << (c - 1);
-    return 0;
-}
-
-static uint32_t bits_of(const test *t, const char *const *structure)
-{
-    uint32_t bits = 0;
-    for (; *structure != NULL; structure++) bits |= bit_of(t, *structure);
-    return bits;
-}
-
-static uint32_t targets_of(const test *t)
-{
-    return bits_of(t, (const char *const[]){"PTV70", "PTV56", "PTV50.4", NULL});
-}
-
 static double setting(test *t, const group *g, const char *loss, const char *name, double fallback)
 {
     char path[GOLDEN_TEXT];
@@ -61,22 +42,26 @@ static double setting(test *t, const group *g, const char *loss, const char *nam
 
 static void mark(test *t, group *g, float near)
 {
-    double inside = 0;
-    for (int64_t n = 0; n < g->n; n++) {
-        for (int64_t v = 0; v < g->voxels; v++) {
-            uint32_t bits = 0;
-            for (int c = 1; c < t->channels; c++) {
-                const float sdf = g->condition.f32[(n * t->channels + c) * g->voxels + v];
-                if (sdf < 0) bits |= UINT32_C(1) << (c - 1);
-                if (fabsf(sdf) < near) bits |= UINT32_C(1) << (c - 1 + NEAR_SHIFT);
-            }
-            g->regions[n * g->voxels + v] = bits;
-            inside += (bits & targets_of(t)) != 0;
-        }
-    }
-    g->coupled = (float)(inside / (double)g->n);
+    g->coupled = golden_mark_regions(g->condition.f32, g->n, GOLDEN_STRUCTURES + 1, g->voxels, near, g->regions);
     DG_CHECK_OK(t->scope.ops->upload(t->scope.backend, (void *)(uintptr_t)g->batch.regions, g->regions,
                                      g->n * g->voxels * (int64_t)sizeof *g->regions));
+}
+
+/* The file's channels in our order; what it lacks is absent: 0. */
+static void order_channels(test *t, group *g)
+{
+    static const char *const NAMES[GOLDEN_STRUCTURES] = {"PTV70",   "PTV56",   "Prostate", "Rectum", "Bladder",
+                                                         "Femur_L", "Femur_R", "Bowel",    "PTV50.4"};
+    golden_want_count(t->file, "in/condition", &g->condition, g->n * g->voxels * t->channels);
+    float *ordered = test_floats(g->n * g->voxels * (GOLDEN_STRUCTURES + 1));
+    for (int64_t n = 0; n < g->n; n++)
+        for (int k = 0; k < GOLDEN_STRUCTURES; k++)
+            for (int c = 1; c < t->channels; c++)
+                if (strcmp(t->channel[c], NAMES[k]) == 0)
+                    memcpy(ordered + (n * (GOLDEN_STRUCTURES + 1) + k + 1) * g->voxels,
+                           g->condition.f32 + (n * t->channels + c) * g->voxels, (size_t)g->voxels * sizeof *ordered);
+    free(g->condition.f32);
+    g->condition.f32 = ordered;
 }
 
 static void upload(test *t, group *g, const float *pred, const float *target)
@@ -106,7 +91,7 @@ static group read_group(test *t, const char *name)
     g.n = g.pred.shape[0];
     g.voxels = g.pred.count / g.n;
     golden_want_count(t->file, "in/target", &g.target, g.pred.count);
-    golden_want_count(t->file, "in/condition", &g.condition, g.n * g.voxels * t->channels);
+    order_channels(t, &g);
     g.regions = calloc((size_t)(g.n * g.voxels), sizeof *g.regions);
     DG_CHECK(g.regions != NULL);
     upload(t, &g, g.pred.f32, g.target.f32);
@@ -123,57 +108,32 @@ static void free_group(group *g)
 
 /* ---- terms --------------------------------------------------------------------------------------------------------- */
 
-static void add_goal(test *t, dg_loss_term *term, dg_goal_kind kind, const char *structure, double weight, double level,
-                     double limit)
-{
-    term->goal[term->goals++] = (dg_loss_goal){
-        .kind = kind, .region = bit_of(t, structure), .weight = (float)weight, .level = level, .limit = limit};
-}
-
 static dg_loss_term dvh_term(test *t, const group *g, const char *loss)
 {
-    const double d95 = setting(t, g, loss, "d95_weight", 10), vx = setting(t, g, loss, "vx_weight", 2),
-                 dmean = setting(t, g, loss, "dmean_weight", 1);
-    dg_loss_term term = {.kind = DG_LOSS_DVH,
-                         .upstream = true,
-                         .bins = (int)setting(t, g, loss, "n_bins", 100),
-                         .min_voxels = (int)setting(t, g, loss, "min_voxels", 100),
-                         .vx_temperature = (float)setting(t, g, loss, "vx_temperature", 1),
-                         .d95_temperature = setting(t, g, loss, "d95_temperature", 0.1)};
-    add_goal(t, &term, DG_GOAL_DOSE, "PTV70", d95, 0.95, 0);
-    add_goal(t, &term, DG_GOAL_DOSE, "PTV56", 0.5 * d95, 0.95, 0);
-    add_goal(t, &term, DG_GOAL_DOSE, "PTV50.4", 0.3 * d95, 0.95, 0);
-    add_goal(t, &term, DG_GOAL_VOLUME, "Rectum", vx, t->rx_gy, 0.15);
-    add_goal(t, &term, DG_GOAL_VOLUME, "Bladder", vx, t->rx_gy, 0.25);
-    add_goal(t, &term, DG_GOAL_MEAN, "Rectum", dmean, 0, 0);
-    add_goal(t, &term, DG_GOAL_MEAN, "Bladder", dmean, 0, 0);
-    add_goal(t, &term, DG_GOAL_MEAN, "Bowel", dmean, 0, 0);
-    return term;
+    const golden_dvh dvh = {.d95_weight = setting(t, g, loss, "d95_weight", 10),
+                            .vx_weight = setting(t, g, loss, "vx_weight", 2),
+                            .dmean_weight = setting(t, g, loss, "dmean_weight", 1),
+                            .vx_temperature = setting(t, g, loss, "vx_temperature", 1),
+                            .d95_temperature = setting(t, g, loss, "d95_temperature", 0.1),
+                            .bins = (int)setting(t, g, loss, "n_bins", 100),
+                            .min_voxels = (int)setting(t, g, loss, "min_voxels", 100)};
+    return golden_dvh_term(&dvh, t->rx_gy);
 }
 
-/* Names of the goals above in the tool's metrics. */
-static const char *const GOAL_NAMES[] = {"ptv70_d95",   "ptv56_d95",    "ptv504_d95",    "rectum_v70",
-                                         "bladder_v70", "rectum_dmean", "bladder_dmean", "bowel_dmean"};
+/* Names of the goals in the tool's metrics. */
+static const char *const GOAL_NAMES[GOLDEN_GOALS] = {"ptv70_d95",   "ptv56_d95",    "ptv504_d95",    "rectum_v70",
+                                                     "bladder_v70", "rectum_dmean", "bladder_dmean", "bowel_dmean"};
 
 static dg_loss_term structure_term(test *t, const group *g, const char *loss)
 {
-    const uint32_t organs = bits_of(t, (const char *const[]){"Rectum", "Bladder", "Bowel", "Femur_L", "Femur_R", NULL});
-    return (dg_loss_term){.kind = DG_LOSS_STRUCTURE,
-                          .upstream = true,
-                          .inside = targets_of(t),
-                          .near = organs << NEAR_SHIFT,
-                          .weight_inside = (float)setting(t, g, loss, "ptv_weight", 2),
-                          .weight_near = (float)setting(t, g, loss, "oar_boundary_weight", 1.5),
-                          .weight_else = (float)setting(t, g, loss, "background_weight", 0.5)};
+    return golden_structure_term(setting(t, g, loss, "ptv_weight", 2), setting(t, g, loss, "oar_boundary_weight", 1.5),
+                                 setting(t, g, loss, "background_weight", 0.5));
 }
 
 static dg_loss_term asymmetric_term(test *t, const group *g, const char *loss)
 {
-    return (dg_loss_term){
-        .kind = DG_LOSS_ASYMMETRIC,
-        .upstream = true,
-        .inside = targets_of(t),
-        .ratio = (float)(setting(t, g, loss, "underdose_weight", 3) / setting(t, g, loss, "overdose_weight", 1))};
+    return golden_asymmetric_term(setting(t, g, loss, "underdose_weight", 3) /
+                                  setting(t, g, loss, "overdose_weight", 1));
 }
 
 /* The five parts in the tool's order, and the penalty of negative doses. */
@@ -334,11 +294,11 @@ static void check_sigma_gradient(test *t, const group *g, const char *loss, cons
 }
 
 /* Single terms and learned parts as the tool's log has them. */
-static void check_logged(test *t, const group *g, const char *loss, const dg_loss_weights *weights, const double *mean)
+static void check_logged(test *t, const group *g, const char *loss, const dg_loss_term *kind,
+                         const dg_loss_weights *weights, const double *mean)
 {
     static const char *const LOGGED[TERM_NAMES] = {"train.mse_loss", "train.grad_loss", "train.dvh_loss",
                                                    "train.struct_weighted_loss", "train.asym_ptv_loss"};
-    static const char *const PART[TERM_NAMES] = {"base", "gradient", "dvh", "structure", "asymmetric"};
     char path[GOLDEN_TEXT], name[GOLDEN_TEXT];
     double weight[DG_LOSS_TERMS_MAX];
     (void)snprintf(path, sizeof path, "%s/out/%s/logged", g->name, loss);
@@ -347,9 +307,9 @@ static void check_logged(test *t, const group *g, const char *loss, const dg_los
     for (int k = 0; k < weights->count - 1; k++) {
         check_attribute(t, path, LOGGED[k], mean[k], 1e-5);
         if (!weights->learned[k]) continue;
-        (void)snprintf(name, sizeof name, "train.sigma_%s", PART[k]);
+        (void)snprintf(name, sizeof name, "train.sigma_%s", golden_part_name(kind[k].kind));
         check_attribute(t, path, name, dg_loss_weights_sigma(weights, k), 1e-5);
-        (void)snprintf(name, sizeof name, "train.weighted_%s", PART[k]);
+        (void)snprintf(name, sizeof name, "train.weighted_%s", golden_part_name(kind[k].kind));
         check_attribute(t, path, name, weight[k] * mean[k] + weights->log_sigma[k], 1e-5);
     }
 }
@@ -411,7 +371,7 @@ static void check_loss(test *t, group *g, const char *name)
     }
     if (starts(name, "step_")) {
         check_sigma_gradient(t, g, name, &weights);
-        check_logged(t, g, name, &weights, mean);
+        check_logged(t, g, name, config.term, &weights, mean);
         (void)snprintf(path, sizeof path, "%s/out/%s/logged", g->name, name);
         check_attribute(t, path, "train.loss", total, 1e-5);
         if (config.count > 2) check_goals(t, g, path, "train.", loss, 2);
@@ -422,11 +382,10 @@ static void check_loss(test *t, group *g, const char *name)
 /* Mean absolute errors of the validation step: the masked mean absolute error is that of a region. */
 static void check_validation(test *t, group *g)
 {
-    const char *const organs[] = {"Rectum", "Bladder", "Femur_L", "Femur_R", "Bowel", NULL};
     const struct {
         const char *name;
         uint32_t region;
-    } mae[] = {{"val.mae_gy", 0}, {"val.mae_gy_ptv70", bit_of(t, "PTV70")}, {"val.mae_gy_oar", bits_of(t, organs)}};
+    } mae[] = {{"val.mae_gy", 0}, {"val.mae_gy_ptv70", 1u << GOLDEN_PTV70}, {"val.mae_gy_oar", GOLDEN_ORGANS}};
     char path[GOLDEN_TEXT];
     (void)snprintf(path, sizeof path, "%s/out/validation", g->name);
     if (!golden_has(t->file, path)) (void)snprintf(path, sizeof path, "%s/validation", g->name);
@@ -484,7 +443,7 @@ static void check_calibration(test *t)
                    .n = 1};
         g.voxels = g.pred.count;
         golden_want_count(t->file, "calibration/in/target*", &g.target, g.voxels);
-        golden_want_count(t->file, "calibration/in/condition*", &g.condition, g.voxels * t->channels);
+        order_channels(t, &g);
         g.regions = calloc((size_t)g.voxels, sizeof *g.regions);
         DG_CHECK(g.regions != NULL);
         for (int64_t i = 0; i < g.voxels; i++) g.pred.f32[i] = g.target.f32[i] + (float)noise_scale * g.pred.f32[i];
@@ -516,13 +475,13 @@ static void check_uniform(test *t)
     float *got = test_floats(dose.count);
     for (int64_t i = 0; i < dose.count; i++) {
         group g = {.name = "uniform_d95", .pred = shape, .n = 1, .voxels = shape.count};
-        g.condition.f32 = calloc((size_t)(t->channels * g.voxels), sizeof(float));
+        g.condition.f32 = calloc((size_t)((GOLDEN_STRUCTURES + 1) * g.voxels), sizeof(float));
         g.regions = calloc((size_t)g.voxels, sizeof *g.regions);
         g.pred.f32 = test_floats(g.voxels);
         DG_CHECK(g.condition.f32 != NULL && g.regions != NULL);
         for (int64_t v = 0; v < g.voxels; v++) {
             g.pred.f32[v] = dose.f32[i];
-            for (int c = 1; c < t->channels; c++) g.condition.f32[c * g.voxels + v] = -1;
+            for (int c = 1; c <= GOLDEN_STRUCTURES; c++) g.condition.f32[c * g.voxels + v] = -1;
         }
         upload(t, &g, g.pred.f32, g.pred.f32);
         dg_loss_config config = {.count = 1, .term = {dvh_term(t, &g, "dvh")}, .weight = {1}};
@@ -550,8 +509,7 @@ int main(int argc, char **argv)
     t.scope = test_scope_open(t.args.backend, 2);
     t.rx_gy = golden_attr_or(t.file, "", "rx_dose_gy", 70);
     t.channels = golden_attr_strings(t.file, "", "channels", &t.channel);
-    if (t.channels < 2 || t.channels > STRUCTURES_MAX)
-        golden_reject(t.file, "", "channels does not list CT and structures");
+    if (t.channels < 2) golden_reject(t.file, "", "channels does not list CT and structures");
     char **names = NULL;
     const int count = golden_children(t.file, "", &names);
     for (int i = 0; i < count; i++) {

@@ -88,7 +88,8 @@ void test_net_input(test_net *net, const float *x, const float *constraints)
 /* Loss of the present output, dy (NULL: not wanted), terms. */
 static double evaluate(test_net *net, const dg_loss_config *config, const float *target, dg_tensor *dy, double *terms)
 {
-    dg_loss_batch batch = {.y = dg_plan_output(net->plan)};
+    dg_loss_batch batch = net->known;
+    batch.y = dg_plan_output(net->plan);
     dg_loss *loss = NULL;
     void *data = NULL;
     const int64_t n = batch.y.n, bytes = n * dg_tensor_voxels(&batch.y) * batch.y.c * (int64_t)sizeof *target;

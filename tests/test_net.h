@@ -12,6 +12,7 @@ typedef struct test_net {
     dg_model *model;
     dg_plan *plan;
     float *weights, *gradients; /* flat, backend memory, lent by the scope */
+    dg_loss_batch known; /* regions, scales and the like, as the loss gets them; nothing unless the test sets it */
     int64_t total;
 } test_net;
 
