@@ -4,14 +4,9 @@
 
 #include "dg_batch.h"
 #include "dg_cluster.h"
+#include "dg_command.h"
 
 #include <stdio.h>
-
-/* Runs a command (looked up in PATH, standard input empty) and keeps the first capacity - 1 bytes of its two outputs.
- * SLURM_TIME_FORMAT=%s is set, so that Slurm prints Unix times. *exit_code: 128 + n where signal n ended it. DG_ERR_IO:
- * it cannot be started, or does not end within the time and is killed. */
-DG_MUST_USE dg_status dg_command_run(const char *const *argv, double timeout_s, char *output, size_t capacity,
-                                     int *exit_code);
 
 /* The scheduler adapter of Slurm for the job whose id stands in SLURM_JOB_ID. */
 DG_MUST_USE dg_status dg_sched_slurm_create(dg_sched **out);

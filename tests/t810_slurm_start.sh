@@ -49,7 +49,7 @@ nobody_left 5
 
 # The cluster goes without a trace, also when its owner is killed.
 bash -c '"$1/cluster/testbed/start.sh" "$2" --owner $$ >owned.log 2>&1 && kill -9 $$' _ "$source_root" "$bed.b"
-for i in $(seq 50); do [ ! -e "$bed.b" ] && break; sleep .2; done
+for i in $(seq 200); do [ ! -e "$bed.b" ] && break; sleep .2; done
 [ ! -e "$bed.b" ] || fail "the cluster of a killed owner is still there: $(cat owned.log)"
 processes() { grep -lsz "SLURM_CONF=$1/" /proc/[0-9]*/environ; }
 [ -z "$(processes "$bed.b")" ] || fail "processes of a stopped cluster: $(processes "$bed.b")"
