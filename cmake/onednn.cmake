@@ -33,6 +33,7 @@ function(dg_onednn_kernels target)
     list(APPEND dg_kernel_flags -O3)
   endif()
   set_source_files_properties(${folder}/kernels/kernels.c PROPERTIES COMPILE_OPTIONS "${dg_kernel_flags}")
-  set_source_files_properties(${folder}/wgrad_amx.c ${folder}/conv_amx.c ${folder}/conv_deep_amx.c TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS
+  set_source_files_properties(${folder}/wgrad_amx.c ${folder}/conv_amx.c ${folder}/conv_deep_amx.c
+    ${folder}/product_amx.c TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS
     "-march=skylake-avx512;-mavx512bf16;-mamx-tile;-mamx-bf16;-mprefer-vector-width=512;-Wno-psabi")
 endfunction()

@@ -61,6 +61,17 @@ typedef struct dg_norm_desc {
     double negative_slope; /* of DG_ACT_LEAKY_RELU */
 } dg_norm_desc;
 
+/* What runs in the same pass over memory as a norm of an inference plan; each may be left out. Values are bit for bit
+ * those of the separate operations. */
+enum { DG_FUSED_OUTPUTS = 4 };
+typedef struct dg_norm_fusion {
+    dg_conv *residual_conv;      /* one that residual_fuses: its result takes the residual's place */
+    const dg_tensor *residual_x; /* what it reads */
+    dg_tensor *pooled;           /* pool_forward of y; not together with head */
+    dg_conv *head;               /* 1x1x1 of y with at most DG_FUSED_OUTPUTS channels; y itself is then left undefined */
+    dg_tensor *head_y;
+} dg_norm_fusion;
+
 /* What a loss compares: one channel each of output and target, and what is known of their voxels. All of it is backend
  * memory but `block`; voxel v of sample i is element i * voxels + v of mask and regions. A network that predicts blocks of
  * voxels has those of a block side by side: `block` is their number per axis, z,y,x, and x counts them all. */
@@ -142,6 +153,12 @@ typedef struct dg_backend_ops {
     dg_status (*norm_backward)(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
                                const float *beta, const float *film, const float *stats, const dg_tensor *dy,
                                dg_tensor *dx, bool accumulate, float *dgamma, float *dbeta, float *dfilm);
+    /* norm_forward with its neighbours, and whether a convolution can be the residual of one. Optional: NULL, both, where
+     * they would gain nothing; plans then run the neighbours by themselves. */
+    bool (*residual_fuses)(const dg_backend *backend, const dg_conv_desc *desc);
+    dg_status (*norm_forward_fused)(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x,
+                                    const float *gamma, const float *beta, const float *film,
+                                    const dg_tensor *residual, float *stats, dg_tensor *y, const dg_norm_fusion *with);
     /* Layer norm over the channels of each voxel; gamma, beta [c]. stats f32 [n*voxels][2]. */
     dg_status (*layer_norm_forward)(dg_backend *backend, double eps, const dg_tensor *x, const float *gamma,
                                     const float *beta, float *stats, dg_tensor *y);

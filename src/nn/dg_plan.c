@@ -48,21 +48,8 @@ static float *statistics(const dg_plan *plan, int o)
 
 static dg_status create_conv(dg_plan *plan, int o)
 {
-    const dg_program *program = &plan->program;
-    const dg_graph_op *op = &program->model->graph.op[o];
-    const dg_tensor x = dg_program_shape(program, op->x, &program->value[0][op->x]);
-    const dg_tensor y = dg_program_shape(program, op->y, &program->value[0][op->y]);
-    const dg_conv_desc desc = {.kind = op->conv,
-                               .kernel = op->kernel,
-                               .n = x.n,
-                               .z = x.z,
-                               .y = x.y,
-                               .x = x.x,
-                               .cin = x.c,
-                               .cout = y.c,
-                               .dtype = x.dtype,
-                               .training = program->config.training,
-                               .accumulate_dx = program->accumulate_dx[o]};
+    const dg_graph_op *op = &plan->program.model->graph.op[o];
+    const dg_conv_desc desc = dg_program_conv(&plan->program, o);
     dg_status status = plan->backend->ops->conv_create(plan->backend, &desc, &plan->conv[o]);
     return status == DG_OK ? DG_OK : dg_error_context(status, "convolution '%s'", op->name);
 }
@@ -85,7 +72,7 @@ dg_status dg_plan_create(const dg_model *model, dg_backend *backend, const dg_pl
     dg_status status = DG_OK;
     DG_TRY(DG_NEW(&plan, 1, "plan"));
     plan->backend = backend;
-    DG_TRY_GOTO(status, dg_program_compile(model, config, &plan->program), failed);
+    DG_TRY_GOTO(status, dg_program_compile(model, config, backend, &plan->program), failed);
     DG_TRY_GOTO(status, instantiate(plan), failed);
     *out = plan;
     return DG_OK;
@@ -173,6 +160,36 @@ dg_plan_memory dg_plan_get_memory(const dg_plan *plan)
                             .parameter_bytes = plan->program.model->params.total * (int64_t)sizeof(float)};
 }
 
+/* A norm and what runs in its pass. */
+static dg_status run_fused(dg_plan *plan, int o)
+{
+    const dg_program *program = &plan->program;
+    const dg_graph_op *ops = program->model->graph.op, *op = &ops[o];
+    const dg_slot *value = program->value[0];
+    const dg_fused_ops *fused = &program->fused[o];
+    const bool pools = fused->reader >= 0 && ops[fused->reader].kind == DG_OP_POOL;
+    dg_tensor x = view(plan, op->x, value), y = view(plan, op->y, value), film, residual, made_from, read_by;
+    dg_norm_fusion with = {.pooled = NULL};
+    if (op->film >= 0) film = view(plan, op->film, value);
+    if (fused->residual >= 0) {
+        made_from = view(plan, ops[fused->residual].x, value);
+        with.residual_conv = plan->conv[fused->residual];
+        with.residual_x = &made_from;
+    } else if (op->residual >= 0) {
+        residual = view(plan, op->residual, value);
+    }
+    if (fused->reader >= 0) {
+        read_by = view(plan, ops[fused->reader].y, value);
+        with.pooled = pools ? &read_by : NULL;
+        with.head = plan->conv[fused->reader];
+        with.head_y = pools ? NULL : &read_by;
+    }
+    return plan->backend->ops->norm_forward_fused(plan->backend, &op->norm, &x, parameter(plan, op->weight),
+                                                  parameter(plan, op->bias), op->film >= 0 ? film.data : NULL,
+                                                  op->residual >= 0 && fused->residual < 0 ? &residual : NULL,
+                                                  statistics(plan, o), &y, &with);
+}
+
 static dg_status run_forward(dg_plan *plan, const dg_step *step)
 {
     const dg_graph_op *op = &plan->program.model->graph.op[step->op];
@@ -180,6 +197,8 @@ static dg_status run_forward(dg_plan *plan, const dg_step *step)
     dg_backend *backend = plan->backend;
     const dg_backend_ops *ops = backend->ops;
     dg_tensor x = view(plan, op->x, value), y = view(plan, op->y, value), film, residual, gate;
+    if (plan->program.fused[step->op].residual >= 0 || plan->program.fused[step->op].reader >= 0)
+        return run_fused(plan, step->op);
     if (op->film >= 0) film = view(plan, op->film, value);
     if (op->residual >= 0) residual = view(plan, op->residual, value);
     switch (op->kind) {

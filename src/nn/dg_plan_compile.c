@@ -30,6 +30,24 @@ dg_tensor dg_program_shape(const dg_program *program, int t, const dg_slot *slot
     return shape;
 }
 
+dg_conv_desc dg_program_conv(const dg_program *program, int o)
+{
+    const dg_graph_op *op = &program->model->graph.op[o];
+    const dg_tensor x = dg_program_shape(program, op->x, &program->value[0][op->x]);
+    const dg_tensor y = dg_program_shape(program, op->y, &program->value[0][op->y]);
+    return (dg_conv_desc){.kind = op->conv,
+                          .kernel = op->kernel,
+                          .n = x.n,
+                          .z = x.z,
+                          .y = x.y,
+                          .x = x.x,
+                          .cin = x.c,
+                          .cout = y.c,
+                          .dtype = x.dtype,
+                          .training = program->config.training,
+                          .accumulate_dx = program->accumulate_dx[o]};
+}
+
 static dg_status push_block(dg_program *program, const char *name, int64_t bytes, int *index)
 {
     if (program->blocks == program->block_capacity) {
@@ -70,7 +88,8 @@ static int touch_slot(const dg_slot *slots, int t, int touched[DG_STEP_BLOCKS], 
 
 int dg_program_touched(const dg_program *program, const dg_step *step, int touched[DG_STEP_BLOCKS])
 {
-    const dg_graph_op *op = &program->model->graph.op[step->op];
+    const dg_graph *graph = &program->model->graph;
+    const dg_graph_op *op = &graph->op[step->op];
     const dg_slot *value = program->value[step->late ? 1 : 0], *gradient = program->gradient;
     const bool forward = step->kind == DG_STEP_FORWARD;
     const bool backward = step->kind == DG_STEP_BACKWARD;
@@ -83,7 +102,10 @@ int dg_program_touched(const dg_program *program, const dg_step *step, int touch
         if (program->stats[step->op] >= 0) touched[count++] = program->stats[step->op];
     }
     if (forward) {
-        count = touch_slot(value, op->residual, touched, count);
+        const dg_fused_ops *fused = &program->fused[step->op];
+        if (fused->residual >= 0) count = touch_slot(value, graph->op[fused->residual].x, touched, count);
+        if (fused->residual < 0) count = touch_slot(value, op->residual, touched, count);
+        if (fused->reader >= 0) count = touch_slot(value, graph->op[fused->reader].y, touched, count);
         return touch_slot(value, op->y, touched, count);
     }
     count = touch_slot(gradient, op->y, touched, count);
@@ -120,12 +142,15 @@ dg_status dg_program_add_step(dg_program *program, dg_step_kind kind, int op, bo
 }
 
 /* The last operation that reads tensor t or a slice of the same root; -1: none. */
-static int last_reader(const dg_graph *graph, int t)
+static int last_reader(const dg_program *program, int t)
 {
+    const dg_graph *graph = &program->model->graph;
     const int root = graph->tensor[t].root;
     for (int o = graph->ops - 1; o >= 0; o--) {
-        const int read[] = {graph->op[o].x, graph->op[o].film, graph->op[o].residual, graph->op[o].gate};
-        for (int i = 0; i < 4; i++)
+        const int maker = program->fused[o].residual;
+        const int read[] = {graph->op[o].x, graph->op[o].film, graph->op[o].residual, graph->op[o].gate,
+                            maker >= 0 ? graph->op[maker].x : -1};
+        for (int i = 0; i < 5; i++)
             if (read[i] >= 0 && graph->tensor[read[i]].root == root) return o;
     }
     return -1;
@@ -149,17 +174,77 @@ static bool in_place(const dg_program *program, int o)
     if (graph->tensor[op->x].root != op->x || graph->tensor[op->y].root != op->y) return false;
     if (dg_graph_has_slices(graph, op->x) || dg_graph_has_slices(graph, op->y)) return false;
     if (is_fixed(graph, op->x) || is_fixed(graph, op->y) || op->residual == op->x) return false;
-    return last_reader(graph, op->x) == o && graph->tensor[op->y].f32 == graph->tensor[op->x].f32;
+    return last_reader(program, op->x) == o && graph->tensor[op->y].f32 == graph->tensor[op->x].f32;
 }
 
 /* A copy between dtypes that are the same: y becomes another name of x. */
-static bool is_elided(const dg_program *program, int o)
+static bool is_renamed(const dg_program *program, int o)
 {
     const dg_graph *graph = &program->model->graph;
     const dg_graph_op *op = &graph->op[o];
     if (op->kind != DG_OP_COPY || op->y != graph->output || op->x == graph->input) return false;
     return dtype_of(program, &graph->tensor[op->x]) == dtype_of(program, &graph->tensor[op->y]) &&
            graph->tensor[op->x].root == op->x;
+}
+
+static bool is_small_product(const dg_graph_op *op)
+{
+    return op->kind == DG_OP_CONV && op->conv == DG_CONV_SAME && op->kernel == 1;
+}
+
+static int readers_of(const dg_graph *graph, int t)
+{
+    int count = t == graph->output ? 1 : 0;
+    for (int o = 0; o < graph->ops; o++)
+        count +=
+            (graph->op[o].x == t) + (graph->op[o].film == t) + (graph->op[o].residual == t) + (graph->op[o].gate == t);
+    return count;
+}
+
+/* Whether tensor t is of its own and read once. */
+static bool is_passing(const dg_graph *graph, int t)
+{
+    return graph->tensor[t].root == t && !dg_graph_has_slices(graph, t) && readers_of(graph, t) == 1;
+}
+
+/* The convolution that makes the residual of norm o and nothing else, and that its pass can take along. */
+static int residual_maker(const dg_program *program, const dg_backend *backend, int o)
+{
+    const dg_graph *graph = &program->model->graph;
+    const int r = graph->op[o].residual;
+    for (int i = 0; i < o && r >= 0; i++) {
+        if (graph->op[i].y != r) continue;
+        const dg_conv_desc desc = dg_program_conv(program, i);
+        const bool takes = is_small_product(&graph->op[i]) && is_passing(graph, r);
+        return takes && backend->ops->residual_fuses(backend, &desc) ? i : -1;
+    }
+    return -1;
+}
+
+/* The operation behind norm o, if it pools its result or is the only one that reads it, for few outputs. */
+static int immediate_reader(const dg_graph *graph, int o)
+{
+    const dg_graph_op *next = o + 1 < graph->ops ? &graph->op[o + 1] : NULL;
+    if (next == NULL || next->x != graph->op[o].y) return -1;
+    if (next->kind == DG_OP_POOL) return o + 1;
+    return is_small_product(next) && is_passing(graph, next->x) && graph->tensor[next->y].c <= DG_FUSED_OUTPUTS ? o + 1
+                                                                                                                : -1;
+}
+
+/* Inference plans let norms take their neighbours along where the backend can. */
+static void find_fusions(dg_program *program, const dg_backend *backend)
+{
+    const dg_graph *graph = &program->model->graph;
+    for (int o = 0; o < graph->ops; o++) program->fused[o] = (dg_fused_ops){-1, -1};
+    if (backend == NULL || backend->ops->norm_forward_fused == NULL) return;
+    if (program->config.training || program->config.keep_all) return;
+    for (int o = 0; o < graph->ops; o++) {
+        if (graph->op[o].kind != DG_OP_NORM) continue;
+        const dg_fused_ops found = {residual_maker(program, backend, o), immediate_reader(graph, o)};
+        program->fused[o] = found;
+        if (found.residual >= 0) program->elided[found.residual] = true;
+        if (found.reader >= 0) program->elided[found.reader] = true;
+    }
 }
 
 /* Gives tensor t its slot at its first use as an output. */
@@ -196,11 +281,16 @@ static dg_status add_forward(dg_program *program)
     if (graph->constraints >= 0) DG_TRY(place_value(program, graph->constraints));
     for (int o = 0; o < graph->ops; o++) {
         const dg_graph_op *op = &graph->op[o];
-        program->elided[o] = is_elided(program, o);
-        if (program->elided[o] || in_place(program, o)) program->value[0][op->y] = program->value[0][op->x];
+        const int reader = program->fused[o].reader;
+        if (program->elided[o]) continue;
+        if (is_renamed(program, o) || in_place(program, o)) program->value[0][op->y] = program->value[0][op->x];
         DG_TRY(place_value(program, op->y));
+        if (reader >= 0) DG_TRY(place_value(program, graph->op[reader].y));
         DG_TRY(add_stats(program, o));
-        if (!program->elided[o]) DG_TRY(dg_program_add_step(program, DG_STEP_FORWARD, o, false, false));
+        if (is_renamed(program, o))
+            program->elided[o] = true;
+        else
+            DG_TRY(dg_program_add_step(program, DG_STEP_FORWARD, o, false, false));
     }
     program->forward_steps = program->steps;
     return DG_OK;
@@ -248,18 +338,21 @@ static dg_status allocate(dg_program *program)
     DG_TRY(DG_NEW(&program->gradient, graph->tensors, "plan slots"));
     DG_TRY(DG_NEW(&program->stats, graph->ops, "plan statistics"));
     DG_TRY(DG_NEW(&program->elided, graph->ops, "plan flags"));
+    DG_TRY(DG_NEW(&program->fused, graph->ops, "plan fusions"));
     DG_TRY(DG_NEW(&program->accumulate_dx, graph->ops, "plan flags"));
     for (int t = 0; t < graph->tensors; t++) program->value[0][t].block = program->gradient[t].block = DG_BLOCK_NONE;
     for (int o = 0; o < graph->ops; o++) program->stats[o] = DG_BLOCK_NONE;
     return DG_OK;
 }
 
-dg_status dg_program_compile(const dg_model *model, const dg_plan_config *config, dg_program *out)
+dg_status dg_program_compile(const dg_model *model, const dg_plan_config *config, const dg_backend *backend,
+                             dg_program *out)
 {
     dg_program program = {.model = model, .config = *config};
     dg_status status = DG_OK;
     DG_TRY(check_config(model, config));
     DG_TRY_GOTO(status, allocate(&program), failed);
+    find_fusions(&program, backend);
     DG_TRY_GOTO(status, add_forward(&program), failed);
     memcpy(program.value[1], program.value[0], (size_t)model->graph.tensors * sizeof(dg_slot));
     if (config->training) {
@@ -281,6 +374,7 @@ void dg_program_release(dg_program *program)
     dg_free(&program->gradient);
     dg_free(&program->stats);
     dg_free(&program->elided);
+    dg_free(&program->fused);
     dg_free(&program->accumulate_dx);
     dg_free(&program->step);
     dg_free(&program->block);

@@ -30,7 +30,7 @@ dg_status dg_plan_estimate(const dg_model *model, const dg_plan_config *config, 
                            double *forward_flops)
 {
     dg_program program;
-    DG_TRY(dg_program_compile(model, config, &program));
+    DG_TRY(dg_program_compile(model, config, NULL, &program));
     *memory = (dg_plan_memory){.arena_bytes = program.arena_bytes,
                                .packed_bytes = packed_bytes(&program),
                                .parameter_bytes = model->params.total * (int64_t)sizeof(float)};

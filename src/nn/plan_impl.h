@@ -36,6 +36,11 @@ typedef struct dg_step {
     int64_t ready;   /* gradients at offsets >= ready are final after it; -1: nothing new */
 } dg_step;
 
+/* What runs in the same pass as a norm of an inference plan (dg_norm_fusion): operations, or -1. */
+typedef struct dg_fused_ops {
+    int residual, reader; /* the convolution that makes the residual; what reads y: a pooling or the head */
+} dg_fused_ops;
+
 /* A model compiled for shapes, without a backend. */
 typedef struct dg_program {
     const dg_model *model; /* borrowed */
@@ -43,7 +48,8 @@ typedef struct dg_program {
     dg_slot *value[2];   /* [tensors]: in forward, in backward */
     dg_slot *gradient;   /* [tensors] */
     int *stats;          /* [ops]: block of a norm's statistics, or DG_BLOCK_NONE */
-    bool *elided;        /* [ops]: y is x, no step */
+    bool *elided;        /* [ops]: no step: y is x, or it runs in the pass of a norm */
+    dg_fused_ops *fused; /* [ops]: of norms */
     bool *accumulate_dx; /* [ops]: of convolutions */
     dg_step *step;
     int steps, forward_steps, step_capacity;
@@ -52,13 +58,17 @@ typedef struct dg_program {
     int64_t arena_bytes;
 } dg_program;
 
-DG_MUST_USE dg_status dg_program_compile(const dg_model *model, const dg_plan_config *config, dg_program *out);
+/* `backend`: whose fused operations are used; NULL: none. */
+DG_MUST_USE dg_status dg_program_compile(const dg_model *model, const dg_plan_config *config, const dg_backend *backend,
+                                         dg_program *out);
+/* Convolution o as a backend is asked for it. */
+dg_conv_desc dg_program_conv(const dg_program *program, int o);
 void dg_program_release(dg_program *program);
 
 /* Shape of tensor t at a slot, data NULL. */
 dg_tensor dg_program_shape(const dg_program *program, int t, const dg_slot *slot);
 /* The blocks a step touches; returns how many (at most DG_STEP_BLOCKS). */
-enum { DG_STEP_BLOCKS = 12 };
+enum { DG_STEP_BLOCKS = 16 };
 int dg_program_touched(const dg_program *program, const dg_step *step, int touched[DG_STEP_BLOCKS]);
 
 /* Gives every block an offset (multiples of 64) so that blocks alive at the same time do not overlap: largest first,

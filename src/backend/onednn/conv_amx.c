@@ -346,6 +346,23 @@ static void run_item(walker *w, int64_t item)
     store_rest(w);
 }
 
+/* Zeros at both ends of all lines stay; behind them, rows of the last step look at voxels that a plane still to be fed
+ * does not have: whatever meets weights of zero must be a number. */
+static void clear_ring(const walker *w)
+{
+    const dg_conv_amx_plan *p = w->plan;
+    const size_t voxel = (size_t)p->cin * 2;
+    for (int64_t plane = 0; plane < PLANES; plane++) {
+        uint16_t *at = w->ring + plane * p->plane_elements;
+        memset(at, 0, (size_t)smaller(p->line_elements, 2 * p->cin + STEP) * 2);
+        for (int64_t row = 0; row < p->lines + 2; row++, at += p->line_elements) {
+            memset(at, 0, voxel);
+            memset(at + p->line_elements - p->cin, 0, voxel);
+        }
+    }
+    memset(w->ring + PLANES * p->plane_elements, 0, (size_t)(TILE * p->cin + STEP * p->steps) * 2);
+}
+
 void dg_conv_amx_run(const dg_conv_amx_plan *p, const uint16_t *x, const uint16_t *weights, const float *bias,
                      uint16_t *y, char *scratch)
 {
@@ -353,11 +370,12 @@ void dg_conv_amx_run(const dg_conv_amx_plan *p, const uint16_t *x, const uint16_
 #pragma omp parallel num_threads(p->threads)
     {
         char *mine = scratch + omp_get_thread_num() * p->slab_bytes;
-        memset(mine, 0, (size_t)p->slab_bytes); /* the voxels at both ends of the lines stay zero */
+        memset(mine, 0, sizeof(desk) + (size_t)(p->blocks * BLOCK) * sizeof(float));
         walker w = {.plan = p, .x = x, .weights = weights, .y = y, .desk = (desk *)mine};
         w.bias = (float *)(mine + sizeof(desk));
         w.ring = (uint16_t *)(w.bias + p->blocks * BLOCK);
         w.rate = ceil_div(2 * TILE, TAPS * p->steps);
+        clear_ring(&w);
         if (bias != NULL) memcpy(w.bias, bias, (size_t)p->cout * sizeof(float));
         tiles_configure();
 #pragma omp for schedule(dynamic)

@@ -24,7 +24,7 @@ enum {
     MOST_STEPS = 12, /* of a chunk: 324 KiB of weights */
     SUMS = 2 * TILE * BLOCK,
     LINE = 32,          /* bf16 of a cache line */
-    MOST_COPY = 1 << 20 /* bytes of a copy: it shares the second-level cache with two chunks of weights */
+    MOST_COPY = 1 << 20 /* bytes of a copy's chunk: it shares the second-level cache with two chunks of weights */
 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -55,8 +55,8 @@ void dg_conv_deep_plan_make(int64_t n, int64_t z, int64_t y, int64_t x, int64_t 
 
 bool dg_conv_deep_suits(const dg_conv_deep_plan *p)
 {
-    return p->cin % STEP == 0 && 4 * p->y * p->x >= 3 * TILE * p->tiles && 2 * p->copy_elements <= MOST_COPY &&
-           p->copy_bytes <= p->weight_bytes;
+    return p->cin % STEP == 0 && 4 * p->y * p->x >= 3 * TILE * p->tiles &&
+           2 * p->copy_elements <= p->chunks * MOST_COPY && p->copy_bytes <= p->weight_bytes;
 }
 
 /* Elements of a chunk's weights for one x tap: they are read from first to last. */
@@ -92,13 +92,20 @@ static uint16_t *copy_plane(const walker *w, int64_t tap_x, int64_t plane)
     return w->copies + tap_x * w->plan->copy_elements + w->plan->cin + plane * w->plan->plane_elements;
 }
 
-/* Plane `plane` into the copy for an x tap, which reads one voxel before (0), at (1) or one behind (2) its own. */
+/* Plane `plane`, the last one of zeros, into the copy for an x tap, which reads one voxel before (0), at (1) or one behind
+ * (2) its own; with the lines of zeros around it. */
 static void copy_in(const walker *w, const uint16_t *x, int64_t tap_x, int64_t plane)
 {
     const dg_conv_deep_plan *p = w->plan;
     const int64_t line = p->x * p->cin;
     const size_t voxel_bytes = (size_t)p->cin * 2;
-    uint16_t *to = copy_plane(w, tap_x, plane) + line;
+    uint16_t *to = copy_plane(w, tap_x, plane) + line, *end = w->copies + (tap_x + 1) * p->copy_elements;
+    memset(to - line - p->cin, 0, (size_t)(line + p->cin) * 2); /* with the last voxel of the plane before */
+    if (plane == p->n * p->z) {
+        memset(to, 0, (size_t)(end - to) * 2);
+        return;
+    }
+    memset(to + p->y * line, 0, (size_t)(line - p->cin) * 2);
     memcpy(to, x + plane * p->y * line, (size_t)(p->y * line) * 2);
     for (int64_t y = 0; y < p->y && tap_x == 0; y++) memset(to + (y + 1) * line - p->cin, 0, voxel_bytes);
     for (int64_t y = 0; y < p->y && tap_x == 2; y++) memset(to + y * line, 0, voxel_bytes);
@@ -215,8 +222,7 @@ static void run_item(const walker *w, int64_t item)
 void dg_conv_deep_run(const dg_conv_deep_plan *p, const uint16_t *x, const uint16_t *weights, const float *bias,
                       uint16_t *y, char *scratch)
 {
-    const int64_t planes = p->n * p->z;
-    memset(scratch, 0, (size_t)p->copy_bytes);
+    const int64_t planes = p->n * p->z + 1;
 #pragma omp parallel num_threads(p->threads)
     {
         walker w = {.plan = p, .weights = weights, .bias = bias, .y = y, .copies = (uint16_t *)scratch};

@@ -8,6 +8,7 @@
 #include "conv_amx.h"
 #include "conv_deep_amx.h"
 #include "onednn_impl.h"
+#include "product_amx.h"
 #include "wgrad_amx.h"
 
 /* A oneDNN primitive with its memory objects; handles of tensors are set for each call. */
@@ -46,10 +47,12 @@ struct dg_conv {
     dg_conv_desc desc;
     int64_t planes, rows, columns; /* of the weights as the engine holds them: taps, cin, cout */
     int64_t outputs;               /* columns of the matrix product: cout, or 8 cout when transposed */
-    bool thin;                     /* 1x1x1 with few outputs: own loops */
+    bool thin, narrow;             /* 1x1x1 with few outputs, few inputs: own loops */
+    bool own_product;              /* 1x1x1, forward pass: product_amx.h */
     onednn_packed forward, data;   /* packed weights */
     float *bias;                   /* [outputs], zero without one */
     float *thin_weights;           /* [cout][cin] */
+    float *narrow_weights;         /* [cin][cout]; thin goes first */
     onednn_op conv_forward, conv_data, conv_weights;
     onednn_op product_forward, product_data; /* dense */
     onednn_product product_weights[ONEDNN_PITCHES];
@@ -79,6 +82,7 @@ void onednn_unpack_add(onednn_backend *backend, const dg_conv *conv, const float
 void onednn_own_plan(const onednn_backend *backend, const dg_conv_desc *desc, bool data, onednn_own *own);
 DG_MUST_USE dg_status onednn_own_create(onednn_backend *backend, const onednn_own *own, bool data,
                                         onednn_packed *packed);
+DG_MUST_USE dg_status onednn_own_product_create(onednn_backend *backend, const dg_conv *conv, onednn_packed *packed);
 DG_MUST_USE dg_status onednn_own_run(onednn_backend *backend, const onednn_own *own, const dg_tensor *x,
                                      const onednn_packed *packed, const float *bias, dg_tensor *y);
 
@@ -91,6 +95,9 @@ DG_MUST_USE dg_status onednn_product_data(onednn_backend *backend, dg_conv *conv
 /* dw [cin][outputs] += x^T dy. */
 DG_MUST_USE dg_status onednn_product_weights(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch,
                                              const void *dy, int64_t dy_pitch, float *dw);
+
+/* y = conv for `count` voxels, by the calling thread; of `narrow` and `own_product` convolutions. */
+void onednn_conv_rows(const onednn_backend *backend, const dg_conv *conv, dg_rows x, dg_rows y, int64_t count);
 
 /* Makes the primitive and the memory objects of `op` from a descriptor, which it releases. */
 DG_MUST_USE dg_status onednn_op_create(onednn_backend *backend, dnnl_primitive_desc_t desc,

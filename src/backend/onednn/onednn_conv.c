@@ -186,6 +186,19 @@ static dg_status create_weights(onednn_backend *backend, dg_conv *conv)
     return DG_OK;
 }
 
+static bool is_narrow(const dg_conv_desc *d) { return d->kernel == 1 && d->cin <= DG_NARROW && d->cout > DG_THIN; }
+
+static bool uses_own_product(const onednn_backend *backend, const dg_conv_desc *d)
+{
+    return backend->amx && d->dtype == DG_BF16 && d->kernel == 1 && d->cout > DG_THIN && !is_narrow(d) &&
+           dg_product_amx_suits(d->cin, d->cout);
+}
+
+bool onednn_residual_fuses(const dg_backend *backend, const dg_conv_desc *desc)
+{
+    return is_narrow(desc) || uses_own_product((const onednn_backend *)backend, desc);
+}
+
 /* Offset tables of a layout: taps are its dimensions 2 to 4, of a product there is one plane (or 8, as columns). */
 static dg_status make_tables(const dg_conv *conv, const_dnnl_memory_desc_t layout, int row_dimension,
                              int column_dimension, int64_t **plane, int64_t **row, int64_t **column)
@@ -258,7 +271,14 @@ static dg_status create_parts(onednn_backend *backend, dg_conv *conv)
     } else {
         DG_TRY(onednn_product_create(backend, conv));
     }
-    DG_TRY(create_packed(backend, conv, false, &conv->own_forward, &conv->forward));
+    if (conv->narrow) {
+        DG_TRY(onednn_alloc(&backend->head, d->cin * d->cout * (int64_t)sizeof(float), "weights", &block));
+        conv->narrow_weights = block;
+    } else if (conv->own_product) {
+        DG_TRY(onednn_own_product_create(backend, conv, &conv->forward));
+    } else {
+        DG_TRY(create_packed(backend, conv, false, &conv->own_forward, &conv->forward));
+    }
     if (d->training) DG_TRY(create_packed(backend, conv, true, &conv->own_data, &conv->data));
     if (d->kind == DG_CONV_TRANSPOSE2) {
         const int64_t voxels = d->n * d->z * d->y * d->x;
@@ -286,6 +306,8 @@ dg_status onednn_conv_create(dg_backend *head, const dg_conv_desc *desc, dg_conv
     conv->columns = desc->cout;
     conv->outputs = desc->kind == DG_CONV_TRANSPOSE2 ? 8 * desc->cout : desc->cout;
     conv->thin = desc->kernel == 1 && desc->cout <= DG_THIN;
+    conv->narrow = is_narrow(desc);
+    conv->own_product = uses_own_product(onednn_of(head), desc);
     onednn_use_threads(backend);
     dg_status status = create_parts(backend, conv);
     if (status != DG_OK) {
@@ -312,6 +334,7 @@ void onednn_conv_destroy(dg_backend *head, dg_conv *conv)
     destroy_packed(head, &conv->data);
     onednn_free(head, conv->bias);
     onednn_free(head, conv->thin_weights);
+    onednn_free(head, conv->narrow_weights);
     onednn_free(head, conv->gathered);
     onednn_free(head, conv->weight_result);
     onednn_free(head, conv->padded_x);
@@ -339,7 +362,10 @@ dg_status onednn_conv_pack(dg_backend *head, dg_conv *conv, const float *w, cons
                 conv->thin_weights[o * conv->rows + i] = w[i * conv->columns + o];
         return DG_OK;
     }
-    onednn_pack(backend, conv, &conv->forward, false, w);
+    if (conv->narrow)
+        memcpy(conv->narrow_weights, w, (size_t)(conv->rows * conv->columns) * sizeof *w);
+    else
+        onednn_pack(backend, conv, &conv->forward, false, w);
     if (conv->desc.training) onednn_pack(backend, conv, &conv->data, conv->desc.kernel == 3, w);
     return DG_OK;
 }
@@ -361,6 +387,24 @@ static void run_thin(void *context, int64_t item)
     job->backend->kernels->thin(dg_rows_at(job->x, v), job->conv->thin_weights, job->conv->bias,
                                 (int)job->conv->columns, dg_rows_at(job->y, v), onednn_split_size(&job->split, item),
                                 job->conv->rows);
+}
+
+void onednn_conv_rows(const onednn_backend *backend, const dg_conv *conv, dg_rows x, dg_rows y, int64_t count)
+{
+    if (conv->narrow) {
+        backend->kernels->narrow(x, conv->narrow_weights, conv->bias, y, count, conv->rows, conv->columns);
+        return;
+    }
+    const dg_product_rows from = {x.data, x.pitch, conv->rows}, to = {y.data, y.pitch, conv->columns};
+    dg_product_amx_run(from, conv->forward.data, conv->bias, to, count);
+}
+
+static void run_rows(void *context, int64_t item)
+{
+    const voxel_job *job = context;
+    const int64_t v = item * job->split.part;
+    onednn_conv_rows(job->backend, job->conv, dg_rows_at(job->x, v), dg_rows_at(job->y, v),
+                     onednn_split_size(&job->split, item));
 }
 
 static void run_thin_back(void *context, int64_t item)
@@ -436,13 +480,13 @@ static int64_t small_lines(const dg_conv *conv) { return conv->desc.n * conv->de
 
 static dg_status forward(onednn_backend *backend, dg_conv *conv, const dg_tensor *x, dg_tensor *y)
 {
-    if (conv->thin) {
+    if (conv->thin || conv->narrow || conv->own_product) {
         voxel_job job = {.backend = backend,
                          .conv = conv,
                          .x = x,
                          .y = y,
                          .split = onednn_split_of(x->n * dg_tensor_voxels(x), 512)};
-        onednn_parallel(backend, job.split.parts, run_thin, &job);
+        onednn_parallel(backend, job.split.parts, conv->thin ? run_thin : run_rows, &job);
         return DG_OK;
     }
     if (conv->own_forward.kind != ONEDNN_OWN_NONE)

@@ -68,6 +68,10 @@ dg_status onednn_conv_backward_weights(dg_backend *backend, dg_conv *conv, const
 dg_status onednn_norm_forward(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
                               const float *beta, const float *film, const dg_tensor *residual, float *stats,
                               dg_tensor *y);
+bool onednn_residual_fuses(const dg_backend *backend, const dg_conv_desc *desc);
+dg_status onednn_norm_forward_fused(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x,
+                                    const float *gamma, const float *beta, const float *film,
+                                    const dg_tensor *residual, float *stats, dg_tensor *y, const dg_norm_fusion *with);
 dg_status onednn_norm_backward(dg_backend *backend, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
                                const float *beta, const float *film, const float *stats, const dg_tensor *dy,
                                dg_tensor *dx, bool accumulate, float *dgamma, float *dbeta, float *dfilm);

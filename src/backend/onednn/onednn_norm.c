@@ -1,7 +1,7 @@
 /* onednn_norm.c - fused normalisation, FiLM, activation and residual: two passes over memory each way. Partial sums are
  * taken over voxel ranges that do not depend on the thread count and combined in order.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "onednn_impl.h"
+#include "conv_impl.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,18 +19,21 @@ typedef struct norm_job {
     int64_t sums;       /* doubles per part */
     double *partial;    /* [n][parts][sums] */
     float *coefficient; /* [n][COEFFICIENTS][c] */
+    char *buffer;
     bool film;
 } norm_job;
 
 enum { A, B, SCALE, SHIFT, P, Q, ORIGIN, COEFFICIENTS };
+
+static int64_t align(int64_t bytes) { return (bytes + DG_MEM_ALIGNMENT - 1) / DG_MEM_ALIGNMENT * DG_MEM_ALIGNMENT; }
 
 static float *coefficient(const norm_job *job, int64_t sample, int which)
 {
     return job->coefficient + (sample * COEFFICIENTS + which) * job->x->c;
 }
 
-/* Lays out scratch for partial sums of `columns` doubles per channel and the coefficients. */
-static dg_status norm_prepare(onednn_backend *backend, norm_job *job, int columns)
+/* Lays out scratch for partial sums of `columns` doubles per channel, the coefficients, and what a fused pass needs. */
+static dg_status norm_prepare(onednn_backend *backend, norm_job *job, int columns, int64_t buffer_bytes)
 {
     const int64_t n = job->x->n, c = job->x->c;
     job->kernels = backend->kernels;
@@ -38,10 +41,12 @@ static dg_status norm_prepare(onednn_backend *backend, norm_job *job, int column
     job->sums = columns * c;
     const int64_t partial = n * job->split.parts * job->sums * (int64_t)sizeof(double);
     char *block;
-    DG_TRY(onednn_scratch(backend, partial + n * COEFFICIENTS * c * (int64_t)sizeof(float), &block));
+    const int64_t coefficients = align(n * COEFFICIENTS * c * (int64_t)sizeof(float));
+    DG_TRY(onednn_scratch(backend, align(partial) + coefficients + buffer_bytes, &block));
     memset(block, 0, (size_t)partial);
     job->partial = (double *)block;
-    job->coefficient = (float *)(block + partial);
+    job->coefficient = (float *)(block + align(partial));
+    job->buffer = block + align(partial) + coefficients;
     return DG_OK;
 }
 
@@ -140,6 +145,22 @@ static void set_origin(const norm_job *job, int64_t sample)
         if (!isfinite(origin[k])) origin[k] = 0.0f;
 }
 
+/* Statistics of x, and the coefficients that follow from them. */
+static void norm_measure(const onednn_backend *backend, norm_job *job, const float *gamma, const float *beta,
+                         const float *film, float *stats)
+{
+    const int64_t n = job->x->n, groups = job->desc->groups;
+    if (groups > 0) {
+        for (int64_t i = 0; i < n; i++) set_origin(job, i);
+        onednn_parallel(backend, n * job->split.parts, run_moments, job);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float *sample_stats = stats + i * 2 * groups;
+        if (groups > 0) group_stats(job, combine(job, i), coefficient(job, i, ORIGIN), sample_stats);
+        set_coefficients(job, i, gamma, beta, film, sample_stats);
+    }
+}
+
 dg_status onednn_norm_forward(dg_backend *head, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
                               const float *beta, const float *film, const dg_tensor *residual, float *stats,
                               dg_tensor *y)
@@ -147,18 +168,106 @@ dg_status onednn_norm_forward(dg_backend *head, const dg_norm_desc *desc, const 
     DG_TRY(dg_arguments_norm(desc, x, gamma, beta, residual, stats, y));
     onednn_backend *backend = onednn_of(head);
     norm_job job = {.desc = desc, .x = x, .residual = residual, .y = y, .film = film != NULL};
-    DG_TRY(norm_prepare(backend, &job, 2));
-    const int64_t items = x->n * job.split.parts;
-    if (desc->groups > 0) {
-        for (int64_t i = 0; i < x->n; i++) set_origin(&job, i);
-        onednn_parallel(backend, items, run_moments, &job);
+    DG_TRY(norm_prepare(backend, &job, 2, 0));
+    norm_measure(backend, &job, gamma, beta, film, stats);
+    onednn_parallel(backend, x->n * job.split.parts, run_apply, &job);
+    return DG_OK;
+}
+
+/* A norm with its neighbours goes from run to run: what one makes and the next reads is still in the cache. */
+enum { RUN = 128 };
+typedef struct fused_job {
+    norm_job norm;
+    const onednn_backend *backend;
+    const dg_norm_fusion *with;
+    int64_t slots, slot_bytes; /* threads; the residual and the result of a run */
+} fused_job;
+
+static void fused_run(const fused_job *job, char *buffer, int64_t sample, int64_t voxel, int64_t count)
+{
+    const norm_job *norm = &job->norm;
+    const dg_norm_fusion *with = job->with;
+    const int64_t c = norm->x->c;
+    const dg_norm_coefficients constants = constants_of(norm, sample);
+    const dg_rows made = {buffer, norm->x->dtype, c}, result = {buffer + job->slot_bytes / 2, norm->y->dtype, c};
+    dg_rows residual = made;
+    if (with->residual_conv != NULL)
+        onednn_conv_rows(job->backend, with->residual_conv, dg_rows_at(with->residual_x, voxel), made, count);
+    else if (norm->residual != NULL)
+        residual = dg_rows_at(norm->residual, voxel);
+    const bool adds = with->residual_conv != NULL || norm->residual != NULL;
+    const dg_rows y = with->head != NULL ? result : dg_rows_at(norm->y, voxel);
+    norm->kernels->norm_apply(&constants, dg_rows_at(norm->x, voxel), adds ? &residual : NULL, y, count, c);
+    if (with->head != NULL)
+        norm->kernels->thin(y, with->head->thin_weights, with->head->bias, (int)with->head_y->c,
+                            dg_rows_at(with->head_y, voxel), count, c);
+}
+
+static void fused_voxels(const fused_job *job, int64_t slot, int64_t sample, int64_t voxel, int64_t count)
+{
+    for (int64_t v = 0; v < count; v += RUN)
+        fused_run(job, job->norm.buffer + slot * job->slot_bytes, sample, voxel + v, count - v < RUN ? count - v : RUN);
+}
+
+static void run_fused(void *context, int64_t slot)
+{
+    const fused_job *job = context;
+    const onednn_split *split = &job->norm.split;
+    const int64_t all = job->norm.x->n * split->parts;
+    for (int64_t i = all * slot / job->slots; i < all * (slot + 1) / job->slots; i++)
+        fused_voxels(job, slot, i / split->parts, first_voxel(&job->norm, i),
+                     onednn_split_size(split, i % split->parts));
+}
+
+/* Pairs of lines of pairs of planes, then the pooled line they make. */
+static void run_fused_pool(void *context, int64_t slot)
+{
+    const fused_job *job = context;
+    const dg_tensor *x = job->norm.x, *y = job->norm.y;
+    const int64_t planes = (x->z + 1) / 2, lines = (x->y + 1) / 2, all = x->n * planes * lines;
+    for (int64_t i = all * slot / job->slots; i < all * (slot + 1) / job->slots; i++) {
+        const int64_t n = i / lines / planes, z = i / lines % planes * 2, line = i % lines * 2;
+        const int64_t first = ((n * x->z + z) * x->y + line) * x->x;
+        for (int64_t k = 0; k < 4; k++)
+            if (z + k / 2 < x->z && line + k % 2 < x->y)
+                fused_voxels(job, slot, n, first + (k / 2 * x->y + k % 2) * x->x, x->x);
+        if (z + 1 >= x->z || line + 1 >= x->y) continue;
+        dg_tensor *pooled = job->with->pooled;
+        job->norm.kernels->pool(dg_rows_at(y, first), x->x, x->x * x->y,
+                                dg_rows_at(pooled, ((n * pooled->z + z / 2) * pooled->y + line / 2) * pooled->x),
+                                pooled->x, x->c);
     }
-    for (int64_t i = 0; i < x->n; i++) {
-        float *sample_stats = stats + i * 2 * desc->groups;
-        if (desc->groups > 0) group_stats(&job, combine(&job, i), coefficient(&job, i, ORIGIN), sample_stats);
-        set_coefficients(&job, i, gamma, beta, film, sample_stats);
-    }
-    onednn_parallel(backend, items, run_apply, &job);
+}
+
+static dg_status check_fusion(const dg_norm_fusion *with, const dg_tensor *residual, const dg_tensor *y)
+{
+    if (with->pooled != NULL && with->head != NULL)
+        return DG_FAIL(DG_ERR_INTERNAL, "fused norm: pooling and a head at once");
+    if (with->residual_conv != NULL &&
+        (residual != NULL || !(with->residual_conv->narrow || with->residual_conv->own_product)))
+        return DG_FAIL(DG_ERR_INTERNAL, "fused norm: two residuals, or a convolution that does not fuse");
+    if (with->head != NULL && !with->head->thin)
+        return DG_FAIL(DG_ERR_INTERNAL, "fused norm: a head of too many channels");
+    if (with->residual_conv != NULL) DG_TRY(dg_arguments_conv(&with->residual_conv->desc, with->residual_x, y));
+    if (with->head != NULL) DG_TRY(dg_arguments_conv(&with->head->desc, y, with->head_y));
+    return with->pooled != NULL ? dg_arguments_pool(y, with->pooled) : DG_OK;
+}
+
+dg_status onednn_norm_forward_fused(dg_backend *head, const dg_norm_desc *desc, const dg_tensor *x, const float *gamma,
+                                    const float *beta, const float *film, const dg_tensor *residual, float *stats,
+                                    dg_tensor *y, const dg_norm_fusion *with)
+{
+    DG_TRY(dg_arguments_norm(desc, x, gamma, beta, residual, stats, y));
+    DG_TRY(check_fusion(with, residual, y));
+    onednn_backend *backend = onednn_of(head);
+    fused_job job = {.norm = {.desc = desc, .x = x, .residual = residual, .y = y, .film = film != NULL},
+                     .backend = backend,
+                     .with = with,
+                     .slots = head->options.threads};
+    job.slot_bytes = 2 * align(RUN * x->c * (int64_t)sizeof(float));
+    DG_TRY(norm_prepare(backend, &job.norm, 2, job.slots * job.slot_bytes));
+    norm_measure(backend, &job.norm, gamma, beta, film, stats);
+    onednn_parallel(backend, job.slots, with->pooled != NULL ? run_fused_pool : run_fused, &job);
     return DG_OK;
 }
 
@@ -218,7 +327,7 @@ dg_status onednn_norm_backward(dg_backend *head, const dg_norm_desc *desc, const
     DG_TRY(dg_arguments_norm_backward(desc, x, gamma, beta, film, stats, dy, dx, accumulate, dfilm));
     onednn_backend *backend = onednn_of(head);
     norm_job job = {.desc = desc, .x = x, .dy = dy, .y = dx, .accumulate = accumulate, .film = film != NULL};
-    DG_TRY(norm_prepare(backend, &job, film != NULL ? 4 : 2));
+    DG_TRY(norm_prepare(backend, &job, film != NULL ? 4 : 2, 0));
     const int64_t items = x->n * job.split.parts, c = x->c;
     for (int64_t i = 0; i < x->n; i++) {
         const float *sample_stats = desc->groups > 0 ? stats + i * 2 * desc->groups : NULL;

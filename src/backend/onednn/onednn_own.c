@@ -53,6 +53,18 @@ dg_status onednn_own_create(onednn_backend *backend, const onednn_own *own, bool
                         &packed->data);
 }
 
+dg_status onednn_own_product_create(onednn_backend *backend, const dg_conv *conv, onednn_packed *packed)
+{
+    const int64_t cin = conv->desc.cin, cout = conv->desc.cout;
+    DG_TRY(dg_alloc(&packed->plane, 1, sizeof *packed->plane, "weight layout"));
+    DG_TRY(dg_alloc(&packed->row, (size_t)cin, sizeof *packed->row, "weight layout"));
+    DG_TRY(dg_alloc(&packed->column, (size_t)cout, sizeof *packed->column, "weight layout"));
+    packed->plane[0] = 0;
+    for (int64_t i = 0; i < cin; i++) packed->row[i] = dg_product_amx_input(i);
+    for (int64_t o = 0; o < cout; o++) packed->column[o] = dg_product_amx_output(cin, o);
+    return onednn_alloc(&backend->head, dg_product_amx_bytes(cin, cout), "packed weights", &packed->data);
+}
+
 dg_status onednn_own_run(onednn_backend *backend, const onednn_own *own, const dg_tensor *x,
                          const onednn_packed *packed, const float *bias, dg_tensor *y)
 {

@@ -120,7 +120,7 @@ static dg_status weights_product(onednn_backend *backend, dg_conv *conv, int64_t
 dg_status onednn_product_create(onednn_backend *backend, dg_conv *conv)
 {
     onednn_op *op;
-    DG_TRY(create_forward(backend, conv));
+    if (!conv->narrow && !conv->own_product) DG_TRY(create_forward(backend, conv));
     if (!conv->desc.training) return DG_OK;
     DG_TRY(create_data(backend, conv));
     if (conv->own_weights) return DG_OK;

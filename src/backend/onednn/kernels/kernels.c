@@ -28,6 +28,7 @@ const dg_kernels DG_KERNELS = {
     .pool_back = pool_back,
     .resize = resize,
     .resize_back = resize_back,
+    .narrow = narrow,
     .thin = thin,
     .thin_back = thin_back,
     .thin_weights = thin_weights,

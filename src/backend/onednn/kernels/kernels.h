@@ -76,6 +76,8 @@ typedef struct dg_kernels {
     void (*resize_back)(const dg_rows *source, const float *weight, int sources, const dg_axis *x_axis, float *buffer,
                         dg_rows dx, bool accumulate, int64_t c);
 
+    /* 1x1x1 convolutions with few inputs (cin <= DG_NARROW). w is [cin][cout] f32. */
+    void (*narrow)(dg_rows x, const float *w, const float *bias, dg_rows y, int64_t count, int64_t cin, int64_t cout);
     /* 1x1x1 convolutions with few outputs (cout <= DG_THIN). w is [c][cout] f32. */
     void (*thin)(dg_rows x, const float *w, const float *bias, int cout, dg_rows y, int64_t count, int64_t c);
     void (*thin_back)(dg_rows dy, const float *w, int cout, dg_rows dx, bool accumulate, int64_t count, int64_t c);
@@ -95,7 +97,7 @@ typedef struct dg_kernels {
                  dg_dtype dtype, void *packed);
 } dg_kernels;
 
-enum { DG_THIN = 4 };
+enum { DG_THIN = DG_FUSED_OUTPUTS, DG_NARROW = 16 };
 
 extern const dg_kernels dg_kernels_base, dg_kernels_avx2, dg_kernels_avx512;
 

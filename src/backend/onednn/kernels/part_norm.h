@@ -119,13 +119,13 @@ static void moments(dg_rows x, int64_t count, int64_t c, const float *origin, do
     }
 }
 
-DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation act, dg_rows x, dg_dtype tx,
-                                 const dg_rows *residual, dg_dtype tr, dg_rows y, dg_dtype ty, int64_t v0, int64_t v1,
-                                 int64_t c, int64_t k, const int lanes)
+DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation act, const bool film, dg_rows x,
+                                 dg_dtype tx, const dg_rows *residual, dg_dtype tr, dg_rows y, dg_dtype ty, int64_t v0,
+                                 int64_t v1, int64_t c, int64_t k, const int lanes)
 {
     const vf a = vload(f->a, DG_F32, k, lanes), b = vload(f->b, DG_F32, k, lanes);
-    const vf scale = f->scale != NULL ? vload(f->scale, DG_F32, k, lanes) : vset(1.0f);
-    const vf shift = f->scale != NULL ? vload(f->shift, DG_F32, k, lanes) : vset(0.0f);
+    const vf scale = film ? vload(f->scale, DG_F32, k, lanes) : vset(1.0f);
+    const vf shift = film ? vload(f->shift, DG_F32, k, lanes) : vset(0.0f);
     if (residual != NULL) {
         const dg_rows r = *residual;
         for (int64_t v = v0; v < v1; v++) {
@@ -133,7 +133,8 @@ DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation ac
             ahead(r.data, tr, v * r.pitch + k, (v1 - v0) * r.pitch);
             ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
             vf h = act_of(act, ty, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
-            h = h * scale + shift + vload(r.data, tr, v * r.pitch + k, lanes);
+            if (film) h = h * scale + shift;
+            h += vload(r.data, tr, v * r.pitch + k, lanes);
             vstore(y.data, ty, v * y.pitch + k, lanes, h);
         }
     } else
@@ -141,7 +142,7 @@ DG_INLINE void apply_block_lanes(const dg_norm_coefficients *f, dg_activation ac
             ahead(x.data, tx, v * x.pitch + k, (v1 - v0) * x.pitch);
             ahead_to_write(y.data, ty, v * y.pitch + k, (v1 - v0) * y.pitch);
             vf h = act_of(act, ty, a * vload(x.data, tx, v * x.pitch + k, lanes) + b, f->slope);
-            vstore(y.data, ty, v * y.pitch + k, lanes, h * scale + shift);
+            vstore(y.data, ty, v * y.pitch + k, lanes, film ? h * scale + shift : h);
         }
 }
 
@@ -150,8 +151,11 @@ DG_INLINE void apply_block(const dg_norm_coefficients *f, dg_activation act, dg_
                            int64_t c)
 {
     int64_t k = 0;
-    for (; k + VL <= c; k += VL) apply_block_lanes(f, act, x, tx, residual, tr, y, ty, v0, v1, c, k, VL);
-    if (k < c) apply_block_lanes(f, act, x, tx, residual, tr, y, ty, v0, v1, c, k, lanes_at(k, c));
+    if (f->scale != NULL)
+        for (; k + VL <= c; k += VL) apply_block_lanes(f, act, true, x, tx, residual, tr, y, ty, v0, v1, c, k, VL);
+    else
+        for (; k + VL <= c; k += VL) apply_block_lanes(f, act, false, x, tx, residual, tr, y, ty, v0, v1, c, k, VL);
+    if (k < c) apply_block_lanes(f, act, f->scale != NULL, x, tx, residual, tr, y, ty, v0, v1, c, k, lanes_at(k, c));
 }
 
 static void norm_apply(const dg_norm_coefficients *f, dg_rows x, const dg_rows *residual, dg_rows y, int64_t count,
