@@ -13,7 +13,7 @@ broken() { # DG_FAULT, seconds it may take, then a run: broken rank1:step3:kill 
 }
 nobody_left() { # no process of this test's program and folder lives on
     local pid left=
-    for _ in $(seq 50); do
+    for _ in $(seq 100); do # ten seconds
         left=
         for pid in $(pgrep -f "^$dosegrid "); do
             [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$work" ] && left="$left $pid"
