@@ -41,6 +41,7 @@ static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
+static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
@@ -127,6 +128,8 @@ static const dg_option rows[] = {
     WHOLE("train.max_restarts", train.max_restarts, 0, BIG, "3", "starts", "starts by the scheduler in a row that may find the run at the same step; 0: any number"),
     WHOLE("train.keep", train.keep, 1, 10000, "3", "files", "newest step-*.h5 that are kept"),
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
+    WORD("train.on_degradation", train.on_degradation, degradation_names, "ignore", "what a loss does that climbs, averaged over 50 steps, far above its lowest: nothing, abort, or roll back to the last good checkpoint's weights"),
+    REAL("train.degradation_factor", train.degradation_factor, 1.01, 1e9, "10", "", "how many times its lowest the mean loss may be"),
     REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),
 
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),

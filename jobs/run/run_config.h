@@ -13,6 +13,12 @@
 typedef enum dg_loss_mask { DG_MASK_NONE, DG_MASK_BODY, DG_MASK_POSSIBLE_DOSE } dg_loss_mask;
 /* What to do with a step whose loss or gradient is not finite. */
 typedef enum dg_nan_policy { DG_NAN_SKIP, DG_NAN_ABORT, DG_NAN_ROLLBACK } dg_nan_policy;
+/* What to do when the mean loss climbs far above its lowest. */
+typedef enum dg_degradation_policy {
+    DG_DEGRADATION_IGNORE,
+    DG_DEGRADATION_ABORT,
+    DG_DEGRADATION_ROLLBACK
+} dg_degradation_policy;
 /* What picks best.h5. */
 typedef enum dg_monitor { DG_MONITOR_AUTO, DG_MONITOR_DOSE_SCORE, DG_MONITOR_MAE, DG_MONITOR_MAE_PTV } dg_monitor;
 /* Activation type as the options spell it; see dg_run_dtype. */
@@ -63,8 +69,10 @@ typedef struct dg_train_config {
     int64_t max_restarts;               /* by the scheduler at one step; 0: any number */
     double mtbi_h;                      /* mean time between interruptions, for auto */
     int64_t keep;                       /* step-*.h5 files */
-    int on_nan;               /* dg_nan_policy */
-    double comm_timeout_s;    /* of a wait for other ranks, and of reading or writing a file */
+    int on_nan;                         /* dg_nan_policy */
+    int on_degradation;                 /* dg_degradation_policy */
+    double degradation_factor;
+    double comm_timeout_s; /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
 
 /* How an evaluation measures; jobs/run/evaluation.h resolves it. `evaluate` has the same keys as flags. */

@@ -51,13 +51,10 @@ static dg_status agree_control(dg_trainer *t, bool fault, step_control *out)
 static dg_status record(dg_trainer *t, const trainer_step *result, double seconds)
 {
     if (t->comm->rank != 0) return DG_OK;
-    const dg_loss_config *loss = dg_loss_get_config(t->loss);
-    double weighted = 0;
-    for (int k = 0; k < loss->count; k++) weighted += loss->weight[k] * result->term[k];
     dg_metrics_row row = {.step = t->progress.step,
                           .seconds = trainer_elapsed_s(t),
                           .lr = result->lr,
-                          .loss = weighted,
+                          .loss = result->loss,
                           .part = result->term,
                           .grad_norm = result->grad_norm,
                           .samples_per_s = (double)t->sampler.batch / seconds,

@@ -30,6 +30,13 @@ typedef struct trainer_progress {
     char cases_sha256[DG_HASH_HEX]; /* of ids and contents of the training and validation cases */
 } trainer_progress;
 
+/* The running mean of the loss, for train.on_degradation. */
+enum { TRAINER_GUARD_STEPS = 50 };
+typedef struct trainer_guard {
+    double mean, best; /* best: the lowest mean; INFINITY before the first */
+    int64_t seen;      /* steps in the mean, since the start */
+} trainer_guard;
+
 struct dg_trainer {
     dg_comm *comm;
     dg_log *log;     /* owned: the run's own */
@@ -64,11 +71,12 @@ struct dg_trainer {
     int64_t first, mine, micro; /* slots of this rank; samples of a pass */
     int64_t total_steps;
     trainer_progress progress;
+    trainer_guard guard;
     dg_state_registry registry;
     double started_s; /* when this process began to train */
     int bad_in_a_row;
     dg_state_registry learned; /* weights and optimiser: what a rollback brings back */
-    dg_state_frozen *kept;     /* of them, at the last checkpoint; NULL unless train.on_nan is rollback */
+    dg_state_frozen *kept;     /* of them, at the last good checkpoint; NULL where nothing rolls back */
     int rolled;                /* rollbacks to it */
     bool *val_lost;            /* [validation cases] could not be read: left out from then on */
     int64_t val_lost_count;
@@ -89,6 +97,7 @@ double trainer_elapsed_s(const dg_trainer *t);
 
 /* What a step did. */
 typedef struct trainer_step {
+    double loss;                    /* weighted */
     double term[DG_LOSS_TERMS_MAX]; /* means over the global batch */
     double lr, grad_norm;
     bool updated;
@@ -97,6 +106,8 @@ typedef struct trainer_step {
 /* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
  * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */
 DG_MUST_USE dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out);
+/* False while the mean loss is on its way up: such weights are none to roll back to. */
+bool trainer_healthy(const dg_trainer *t);
 /* The status of a rank that failed where the others can't be told, because they wait in a reduction. */
 dg_status trainer_alone(const dg_trainer *t, dg_status status);
 /* A step that gave no usable gradient: left out, or the end of the run; `mine`: this rank's words or ""; `computed`: the
@@ -108,7 +119,7 @@ DG_MUST_USE dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool
 DG_MUST_USE dg_status trainer_register(dg_trainer *t);
 /* Loads the newest checkpoint; leaves everything at the start where there is none. @collective yes. */
 DG_MUST_USE dg_status trainer_resume(dg_trainer *t);
-/* Keeps weights and optimiser in memory, where train.on_nan is rollback. @collective yes. */
+/* Keeps weights and optimiser in memory, where train.on_nan or on_degradation is rollback. @collective yes. */
 DG_MUST_USE dg_status trainer_remember(dg_trainer *t);
 /* Brings back what was kept; the step counter, and with it the samples drawn, goes on. @collective: every rank does the
  * same. */

@@ -288,6 +288,7 @@ dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg
         t->comm = comm;
         t->options = request->options;
         t->config = *request->config;
+        t->guard.best = INFINITY;
         t->progress = (trainer_progress){.seed = request->config->run.seed, .best = INFINITY};
         t->validated_step = t->saved_step = -1;
         if (request->trace[0] != '\0' && comm->rank > 0)

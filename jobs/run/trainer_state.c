@@ -65,10 +65,25 @@ static dg_status save_progress(const void *object, const dg_state_sink *sink)
     DG_TRY(dg_state_put_double(sink, "best", p->best));
     DG_TRY(dg_state_put_int(sink, "best_step", p->best_step));
     DG_TRY(sink->put_text(sink->context, "cases_sha256", p->cases_sha256));
+    DG_TRY(dg_state_put_double(sink, "guard_mean", t->guard.mean));
+    DG_TRY(dg_state_put_double(sink, "guard_best", t->guard.best));
+    DG_TRY(dg_state_put_int(sink, "guard_seen", t->guard.seen));
+    DG_TRY(dg_state_put_int(sink, "bad_in_a_row", t->bad_in_a_row));
     return dg_state_put_int(sink, "stale", p->stale);
 }
 
-/* Version 1 knew no rollbacks. */
+static dg_status load_guards(dg_trainer *t, const dg_state_source *source)
+{
+    int64_t bad = 0;
+    DG_TRY(dg_state_get_double(source, "guard_mean", &t->guard.mean));
+    DG_TRY(dg_state_get_double(source, "guard_best", &t->guard.best));
+    DG_TRY(dg_state_get_int(source, "guard_seen", &t->guard.seen));
+    DG_TRY(dg_state_get_int(source, "bad_in_a_row", &bad));
+    t->bad_in_a_row = (int)bad;
+    return DG_OK;
+}
+
+/* Version 1 knew no rollbacks, version 2 no guards. */
 static dg_status load_progress(void *object, const dg_state_source *source, int version)
 {
     dg_trainer *t = object;
@@ -100,7 +115,7 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
     }
     p.threads = t->progress.threads;
     t->progress = p;
-    return DG_OK;
+    return version >= 3 ? load_guards(t, source) : DG_OK;
 }
 
 static dg_state weights_state(dg_trainer *t)
@@ -123,13 +138,15 @@ dg_status trainer_register(dg_trainer *t)
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(
         &t->registry,
-        (dg_state){.name = "run", .version = 2, .object = t, .save = save_progress, .load = load_progress});
+        (dg_state){.name = "run", .version = 3, .object = t, .save = save_progress, .load = load_progress});
 }
 
 dg_status trainer_remember(dg_trainer *t)
 {
     dg_status status = DG_OK;
-    if (t->config.train.on_nan != DG_NAN_ROLLBACK) return DG_OK;
+    const dg_train_config *train = &t->config.train;
+    if (train->on_nan != DG_NAN_ROLLBACK && train->on_degradation != DG_DEGRADATION_ROLLBACK) return DG_OK;
+    if (t->kept != NULL && !trainer_healthy(t)) return DG_OK; /* the same on every rank */
     if (t->kept == NULL) status = dg_state_frozen_create(&t->learned, &t->kept);
     if (status == DG_OK) status = dg_state_frozen_take(t->kept);
     t->rolled = 0;
@@ -199,7 +216,9 @@ static bool may_change(const char *key)
                                             "train.checkpoint_every",
                                             "train.comm_timeout_s",
                                             "train.mtbi_h",
-                                            "train.max_restarts"};
+                                            "train.max_restarts",
+                                            "train.on_degradation",
+                                            "train.degradation_factor"};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }

@@ -56,7 +56,8 @@ static dg_status roll_back(dg_trainer *t, const char *all)
                        ROLLBACKS_MAX, (long long)t->progress.step, all);
     }
     DG_TRY(trainer_roll_back(t));
-    dg_log_write(t->log, DG_LOG_WARNING, "step %lld is left out, the weights are those of the last checkpoint again",
+    dg_log_write(t->log, DG_LOG_WARNING,
+                 "step %lld is left out, the weights are those of the last good checkpoint again",
                  (long long)t->progress.step);
     return DG_OK;
 }
@@ -135,8 +136,8 @@ static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t sl
     return DG_OK;
 }
 
-/* Forward, loss and backward of up to `micro` samples from `slot` of the batch on. */
-static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, bool last, char *fault)
+/* Forward, loss and backward of up to `micro` samples; the gradient is added to the reducer's buffer. */
+static dg_status compute_pass(dg_trainer *t, const dg_sample *samples, int64_t count, bool last)
 {
     int64_t range = trainer_begin(t, DG_PHASE_DATA);
     for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
@@ -155,32 +156,62 @@ static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot,
     dg_status status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
     dg_range_end(t->trace, range);
-    DG_TRY(status);
-    DG_TRY(break_gradient(t));
+    return status == DG_OK ? break_gradient(t) : status;
+}
+
+/* One pass of a step, with the samples from `slot` of the batch on. */
+static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, bool last, char *fault)
+{
+    DG_TRY(compute_pass(t, samples, count, last));
     DG_TRY(read_values(t, samples, slot, count, fault));
     return dg_reducer_pass_done(t->reducer, count);
 }
 
-/* Name of the first parameter whose summed gradient is not finite. */
-static void describe_gradient(dg_trainer *t, const float *sum, char *text, size_t capacity)
+/* Name of the first parameter whose summed gradient is not finite, in host memory of the table's length; NULL: none, it
+ * is the norm that overflows. */
+static const char *bad_parameter(const dg_param_table *table, const float *sum)
+{
+    for (int p = 0; p < table->count; p++)
+        for (int64_t i = 0; i < table->item[p].count; i++)
+            if (!isfinite(sum[table->item[p].offset + i])) return table->item[p].name;
+    return NULL;
+}
+
+/* Computes this rank's samples once more, one by one: "" in `text` where the gradient of each is finite. */
+static dg_status find_bad_sample(dg_trainer *t, const dg_sample *samples, const char *what, char *text)
+{
+    DG_TRY(dg_reducer_begin(t->reducer));
+    for (int64_t i = 0; i < t->mine && text[0] == '\0'; i++) {
+        double squares = 0;
+        DG_TRY(compute_pass(t, samples + i, 1, false));
+        DG_TRY(
+            t->backend->ops->sum_squares(t->backend, t->model->params.total, dg_reducer_buffer(t->reducer), &squares));
+        if (!isfinite(squares)) describe_sample(t, &samples[i], what, text, FAULT_TEXT);
+    }
+    return DG_OK;
+}
+
+/* Whose gradient it is that is not finite: the parameter, and on the rank that made it the case and the patch. The sum is
+ * the same everywhere, so every rank comes here. @collective */
+static dg_status blame_gradient(dg_trainer *t, const dg_sample *samples, const float *sum, char *text)
 {
     const dg_param_table *table = &t->model->params;
+    char what[DG_PARAM_NAME + 32];
     float *host = NULL;
-    snprintf(text, capacity, "the gradient is not finite");
-    if (DG_NEW(&host, table->total, "gradients") != DG_OK ||
-        t->backend->ops->download(t->backend, host, sum, table->total * (int64_t)sizeof *host) != DG_OK) {
-        dg_free(&host);
-        return;
-    }
-    for (int p = 0; p < table->count; p++) {
-        for (int64_t i = 0; i < table->item[p].count; i++) {
-            if (isfinite(host[table->item[p].offset + i])) continue;
-            snprintf(text, capacity, "the gradient of %s is not finite", table->item[p].name);
-            dg_free(&host);
-            return;
-        }
-    }
+    int64_t found = 0;
+    dg_status status = DG_NEW(&host, table->total, "gradients");
+    if (status == DG_OK)
+        status = t->backend->ops->download(t->backend, host, sum, table->total * (int64_t)sizeof *host);
+    const char *name = status == DG_OK ? bad_parameter(table, host) : NULL;
+    snprintf(what, sizeof what, "%s%s", name != NULL ? "the gradient of " : "the norm of the gradient",
+             name != NULL ? name : "");
     dg_free(&host);
+    if (status == DG_OK) status = find_bad_sample(t, samples, what, text);
+    DG_TRY(trainer_alone(t, status));
+    DG_TRY(dg_comm_any(t->comm, text[0] != '\0', &found));
+    if (found == 0 && t->comm->rank == 0)
+        snprintf(text, FAULT_TEXT, "%s is not finite, though those of all samples are", what);
+    return DG_OK;
 }
 
 /* All passes of this rank and the sum over ranks. A failure here leaves the others inside a reduction: no agreement. */
@@ -221,6 +252,36 @@ static dg_status share_values(dg_trainer *t, bool mine_finite, double mean[DG_LO
     return DG_OK;
 }
 
+/* A run whose loss climbs far above what it has been is on its way out, though all its numbers are finite. The means are
+ * the same on every rank, and so is the verdict. @collective */
+static dg_status guard_loss(dg_trainer *t, double loss)
+{
+    char text[FAULT_TEXT];
+    trainer_guard *g = &t->guard;
+    const double factor = t->config.train.degradation_factor;
+    if (t->config.train.on_degradation == DG_DEGRADATION_IGNORE) return DG_OK;
+    g->seen++;
+    g->mean += (loss - g->mean) / (double)(g->seen < TRAINER_GUARD_STEPS ? g->seen : TRAINER_GUARD_STEPS);
+    if (g->seen < TRAINER_GUARD_STEPS) return DG_OK;
+    g->best = fmin(g->best, g->mean);
+    if (!(g->best > 0 && g->mean > factor * g->best)) return DG_OK;
+    snprintf(text, sizeof text, "the loss, averaged over %d steps, is %.4g: more than %g times the lowest, %.4g",
+             TRAINER_GUARD_STEPS, g->mean, factor, g->best);
+    if (t->config.train.on_degradation == DG_DEGRADATION_ABORT)
+        return DG_FAIL(DG_ERR_NUMERIC, "step %lld: %s (train.on_degradation is abort)", (long long)t->progress.step,
+                       text);
+    dg_log_write(t->log, DG_LOG_WARNING, "step %lld: %s", (long long)t->progress.step, text);
+    g->mean = g->best;
+    return roll_back(t, text);
+}
+
+bool trainer_healthy(const dg_trainer *t)
+{
+    const trainer_guard *g = &t->guard;
+    return g->seen < TRAINER_GUARD_STEPS || !(g->best > 0) ||
+           g->mean <= sqrt(t->config.train.degradation_factor) * g->best;
+}
+
 dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out)
 {
     char fault[FAULT_TEXT] = "";
@@ -237,13 +298,16 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
         dg_optim_step(t->optim, out->lr, 1.0 / (double)t->sampler.batch, t->weights, gradients, &out->grad_norm);
     if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
     dg_range_end(t->trace, range);
-    if (status == DG_ERR_NUMERIC) { /* the sum is the same everywhere: every rank comes here */
-        describe_gradient(t, gradients, fault, sizeof fault);
+    if (status == DG_ERR_NUMERIC) {
         dg_error_clear();
-        return trainer_handle_fault(t, t->comm->rank == 0 ? fault : "", true);
+        DG_TRY(blame_gradient(t, samples, gradients, fault));
+        return trainer_handle_fault(t, fault, true);
     }
     DG_TRY(status);
     out->updated = true;
     t->bad_in_a_row = 0;
-    return DG_OK;
+    out->loss = 0;
+    const dg_loss_config *loss = dg_loss_get_config(t->loss);
+    for (int k = 0; k < loss->count; k++) out->loss += loss->weight[k] * out->term[k];
+    return guard_loss(t, out->loss);
 }

@@ -9,7 +9,7 @@
  *   kill stop term usr1 int segv abort   the signal, to this process      launcher  SIGKILL to the parent process
  *   exit[=CODE]   _exit, 9 by default    hang      sleeps for ever
  *   slow=SECONDS  sleeps                 fail      an error of the operating system (EIO)
- *   enospc        a full disk            nan       4 bytes of the point's values become 0xff: NaN as f32 and as bf16
+ *   enospc        a full disk            nan       8 bytes of the point's values become 0xff: NaN as f64, f32 and bf16
  *   bitflip[=BYTE]  inverts a bit of that byte of the values, by default of the one in their middle
  * What is done is told on standard error first ("fault: rank 1, step 7, save-fsync: kill"), so that a test can assert
  * that its fault happened. SPDX-License-Identifier: Apache-2.0 */
@@ -193,7 +193,7 @@ static dg_status damage(const fault *f, unsigned char *values, int64_t bytes)
                        f->action->name, this_rank, points[f->point].name);
     }
     if (f->action->kind == MAKE_NAN) {
-        memset(values, 0xff, 4);
+        memset(values, 0xff, bytes < 8 ? (size_t)bytes : 8);
         return DG_OK;
     }
     int64_t at = f->value < 0 ? bytes / 2 : (int64_t)f->value;
