@@ -24,6 +24,7 @@ typedef struct dg_gamma_params {
                                reference without dose, of which nothing is evaluated */
     double interp_fraction; /* PYMEDPHYS: samples are distance_mm / interp_fraction apart */
     bool local;
+    struct dg_backend *backend; /* borrowed: one with a device (dg_device.h) searches there; NULL: the host's threads */
 } dg_gamma_params;
 
 /* A dose on 1..3 axes, slowest first; borrowed. */
@@ -37,7 +38,7 @@ typedef struct dg_gamma_dose {
 /* The map: gamma[reference voxel], NaN where not evaluated: below the cutoff, outside `where` (u8 mask of the reference;
  * NULL: everywhere), under local criteria where the reference dose is 0, and, under PYMEDPHYS only, where no sample of the evaluated dose is within reach (pymedphys's rule).
  * Under CONTINUOUS such a voxel gets max_gamma: it was asked for and failed (the denominator does not depend on the criterion); with max_gamma INFINITY
- * the search goes on until a point is found. `threads` OpenMP threads; bits do not depend on them, nor on how a
+ * the search goes on until a point is found. `threads` OpenMP threads; bits do not depend on them, nor on a device, nor on how a
  * reference is cut into parts, as long as each part's evaluated dose holds max_gamma * distance_mm around it (or all there is).
  * Not collective. DG_ERR_NUMERIC: a NaN or infinite dose (names dose and voxel); DG_ERR_DATA: an axis that is not
  * strictly monotonic (names dose, axis, index), no axis, differing dimensions; DG_ERR_USAGE: a parameter out of range. */

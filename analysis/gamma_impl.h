@@ -3,28 +3,22 @@
 #ifndef DG_GAMMA_IMPL_H
 #define DG_GAMMA_IMPL_H
 
+#include "dg_device.h"
 #include "dg_gamma.h"
 #include "dg_gamma_search.h"
-
-#include <float.h>
 
 /* The doses on three axes (those missing are put in front, with one plane at 0), the evaluated one rising; and for each
  * reference plane its evaluated cell. */
 typedef struct dg_gamma_setup {
     const dg_gamma_params *params;
-    const float *reference_gy;
-    const uint8_t *where;
-    int axes;         /* of the doses, 1 to 3 */
-    int64_t shape[3]; /* of the reference */
+    dg_gamma_problem problem; /* borrows from the doses and from what follows */
+    int axes;                 /* of the doses, 1 to 3 */
     int64_t voxels;
-    const double *axis_mm[3]; /* of the reference */
-    int64_t *cell[3];         /* [shape[a]], owned */
-    dg_gamma_field field;
+    int64_t *cell[3];               /* owned */
     float *risen_gy;                /* the evaluated dose where an axis was falling, owned, else NULL */
     double *risen_mm[3];            /* owned */
     float *range_gy, *row_range_gy; /* of the field, owned */
     double zero_mm[1];              /* the axis of one plane */
-    double cutoff_gy, per_mm;
     int threads;
 } dg_gamma_setup;
 
@@ -38,22 +32,10 @@ DG_MUST_USE dg_status dg_gamma_setup_ranges(dg_gamma_setup *setup, bool *any);
 /* The cell that holds mm, or the nearest: the largest i with axis[i] <= mm, within the cells of a rising axis. */
 int64_t dg_gamma_cell_of(const double *axis, int64_t cells, double mm);
 
-/* Is this voxel asked for? Under local criteria one without dose is not: its criterion is nothing. */
-static inline bool dg_gamma_is_wanted(const dg_gamma_setup *s, int64_t voxel)
+/* Is it searched on a device, and not by threads of the host? */
+static inline bool dg_gamma_on_device(const dg_gamma_setup *s)
 {
-    const float dose = s->reference_gy[voxel];
-    return (double)dose >= s->cutoff_gy && (s->where == NULL || s->where[voxel] != 0) &&
-           !(s->params->local && dose == 0.0f);
-}
-
-/* The point of reference voxel (z, y, x). */
-dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3]);
-
-/* A gamma just above 1 fails as a float too. */
-static inline float dg_gamma_to_float(double gamma)
-{
-    const float rounded = (float)gamma;
-    return gamma > 1.0 && rounded == 1.0f ? 1.0f + FLT_EPSILON : rounded;
+    return s->params->backend != NULL && s->params->backend->ops->device != NULL;
 }
 
 /* gamma[voxels] after the rules of pymedphys. */

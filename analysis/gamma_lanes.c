@@ -8,8 +8,6 @@
 #define DG_GAMMA_LANES dg_gamma_lanes_base
 #endif
 
-enum { RELAX_STEPS = 6, DESCENTS = 5 };
-
 INLINE vd clamp(vd x, vd lo, vd hi) { return most(lo, least(hi, x)); }
 INLINE vd goal2_of(vd best2) { return best2 * (1.0 - 2e-8) - 1e-16; }
 INLINE vd inverse(vd x) { return pick(x > 0.0, 1.0 / x, set(0.0)); }
@@ -29,7 +27,7 @@ typedef struct cells {
 
 INLINE vd load(const double *values) { return *(const vd *)values; }
 
-/* dg_gamma_clip */
+/* dg_gamma_trim */
 INLINE void make_boxes(const cells *c, boxes *b)
 {
     const vd best = root(load(c->best2)), reference = load(c->reference), per_dose = load(c->per_dose);
@@ -103,7 +101,7 @@ INLINE vd relax(const boxes *box, vd a, const vd b_in[3], vd rho, vd t[3])
     a = sign * a - rho;
     const vd least_change = 1e-15 * above;
     vd v = a / (1.0 + b[0] * b[0] + b[1] * b[1] + b[2] * b[2]);
-    for (int step = 0; step < RELAX_STEPS && any(active); step++) {
+    for (int step = 0; step < DG_GAMMA_RELAX_FIRST && any(active); step++) {
         v = pick((v >= below) & (v <= above), v, 0.5 * (below + above));
         vd linear = a, square = set(0.0), slope = set(1.0);
 #pragma GCC unroll 3
@@ -133,7 +131,7 @@ INLINE vl descend(const boxes *box, const forms *f, vl active, vd t[3], vd *best
     const vd h0 = (absolute(f->p[0]) + q) * f->inv[1] * f->inv[2], h1 = (absolute(f->p[1]) + q) * f->inv[0] * f->inv[2],
              h2 = (absolute(f->p[2]) + q) * f->inv[0] * f->inv[1];
     const vd bend = h0 + h1 + h2 - least(h0, least(h1, h2));
-    for (int step = 0; step < DESCENTS && any(active); step++) {
+    for (int step = 0; step < DG_GAMMA_DESCENDS_FIRST && any(active); step++) {
         vd g[3], rest = set(0.0);
         const vd u = form_at(f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
         const vd convexity = 1.0 - absolute(u) * bend;
@@ -146,7 +144,7 @@ INLINE vl descend(const boxes *box, const forms *f, vl active, vd t[3], vd *best
             rest += d * (2.0 * slope + convexity * d);
         }
         active &= ~((convexity > DG_GAMMA_CONVEX) & (square + rest >= goal2_of(*best2)));
-        if (step + 1 == DESCENTS || !any(active)) break;
+        if (step + 1 == DG_GAMMA_DESCENDS_FIRST || !any(active)) break;
         vd next[3];
         (void)relax(box, u - g[0] * t[0] - g[1] * t[1] - g[2] * t[2], g, set(0.0), next);
 #pragma GCC unroll 3
@@ -155,7 +153,7 @@ INLINE vl descend(const boxes *box, const forms *f, vl active, vd t[3], vd *best
     return active;
 }
 
-/* dg_gamma_settle of the first box of each cell: lowers best2 and returns the lanes that it leaves open. */
+/* dg_gamma_first_try: lowers best2 and returns the lanes that it leaves open. */
 static vl settle(cells *c)
 {
     boxes b;
@@ -193,6 +191,7 @@ typedef struct feed {
     const dg_gamma_setup *setup;
     int64_t next, end;
     float *gamma;
+    dg_gamma_box *stack; /* [DG_GAMMA_DEPTH] of a cell that is searched alone */
 } feed;
 
 static void load_cell(const dg_gamma_field *f, lane *l, int k, cells *c)
@@ -218,23 +217,24 @@ static void load_cell(const dg_gamma_field *f, lane *l, int k, cells *c)
 static void start_voxel(feed *in, lane *l, int k, cells *c)
 {
     const dg_gamma_setup *s = in->setup;
-    const double limit2 = s->params->max_gamma * s->params->max_gamma;
+    const double limit2 = s->problem.max_gamma * s->problem.max_gamma;
     l->voxel = -1;
     for (; in->next < in->end; in->next++) {
-        const int64_t voxel = in->next, row = voxel / s->shape[2];
-        const int64_t index[3] = {row / s->shape[1], row % s->shape[1], voxel % s->shape[2]};
-        if (!dg_gamma_is_wanted(s, voxel)) {
+        const int64_t voxel = in->next, row = voxel / s->problem.shape[2];
+        const int64_t index[3] = {row / s->problem.shape[1], row % s->problem.shape[1], voxel % s->problem.shape[2]};
+        if (!dg_gamma_is_wanted(&s->problem, voxel)) {
             in->gamma[voxel] = NAN;
             continue;
         }
         double u;
-        l->point = dg_gamma_point_of(s, index);
-        const double here2 = dg_gamma_at_nearest(&s->field, &l->point, &u), best2 = here2 < limit2 ? here2 : limit2;
-        dg_gamma_search_start(&l->search, &s->field, &l->point, u);
-        if (dg_gamma_search_next(&l->search, &s->field, &l->point, dg_gamma_goal2(best2), l->cell)) {
+        l->point = dg_gamma_point_of(&s->problem, index);
+        const double here2 = dg_gamma_at_nearest(&s->problem.field, &l->point, &u),
+                     best2 = here2 < limit2 ? here2 : limit2;
+        dg_gamma_search_start(&l->search, &s->problem.field, &l->point, u);
+        if (dg_gamma_search_next(&l->search, &s->problem.field, &l->point, dg_gamma_goal2(best2), l->cell)) {
             l->voxel = voxel;
             c->best2[k] = best2;
-            load_cell(&s->field, l, k, c);
+            load_cell(&s->problem.field, l, k, c);
             in->next++;
             return;
         }
@@ -245,15 +245,15 @@ static void start_voxel(feed *in, lane *l, int k, cells *c)
 /* After a lane's cell: its next cell, or its next voxel. */
 static void go_on(feed *in, lane *l, int k, bool open, cells *c)
 {
-    const dg_gamma_field *f = &in->setup->field;
+    const dg_gamma_field *f = &in->setup->problem.field;
     if (l->voxel < 0) return;
-    if (open && c->best2[k] < 0.8 * l->entered2) { /* a smaller box may be settled at once */
+    if (open && c->best2[k] < DG_GAMMA_AGAIN * l->entered2) {
         l->entered2 = c->best2[k];
         return;
     }
     if (open) {
         const dg_gamma_box box = dg_gamma_box_of(f, &l->point, l->cell);
-        c->best2[k] = dg_gamma_cell(&box, c->best2[k]);
+        c->best2[k] = dg_gamma_cell(&box, c->best2[k], in->stack);
     }
     if (dg_gamma_search_next(&l->search, f, &l->point, dg_gamma_goal2(c->best2[k]), l->cell)) {
         load_cell(f, l, k, c);
@@ -265,7 +265,12 @@ static void go_on(feed *in, lane *l, int k, bool open, cells *c)
 
 void DG_GAMMA_LANES(const dg_gamma_setup *s, int64_t first, int64_t end, float *gamma)
 {
-    feed in = {.setup = s, .next = first * s->shape[2], .end = end * s->shape[2], .gamma = gamma};
+    dg_gamma_box stack[DG_GAMMA_DEPTH];
+    feed in = {.setup = s,
+               .stack = stack,
+               .next = first * s->problem.shape[2],
+               .end = end * s->problem.shape[2],
+               .gamma = gamma};
     cells c = {.best2 = {0}};
     lane lanes[LANES];
     for (int k = 0; k < LANES; k++) start_voxel(&in, &lanes[k], k, &c);

@@ -5,21 +5,13 @@
 #ifndef DG_GAMMA_LATTICE_H
 #define DG_GAMMA_LATTICE_H
 
-#include <stdint.h>
-
-enum { DG_GAMMA_GROUP = 8 }; /* samples of a group come in multiples of this: a vector */
-
-/* The samples of one sphere in one cell. */
-typedef struct dg_gamma_group {
-    int64_t dose_offset, range_offset; /* of the cell from the voxel's */
-    int64_t first, count;              /* samples; count is padded to vectors with copies */
-    int slot;                          /* of the cell among all there are */
-} dg_gamma_group;
+#include "dg_gamma_samples.h"
 
 typedef struct dg_gamma_lattice {
     dg_gamma_group *group; /* owned */
     int64_t *shell_end;    /* [shells]: where the groups of a sphere end, owned */
     double *share[3];      /* place of each sample in its cell on axes 0, 1, 2, in one block owned by share[0] */
+    int64_t shares;        /* of all groups, with their padding */
     int64_t shells;        /* the first of them; 0: voxels do not lie alike */
     int slots;
     double width_mm[3], place[3]; /* of cells, and of every voxel in its cell */
@@ -32,18 +24,10 @@ typedef struct dg_gamma_cell_cache {
     double (*terms)[8]; /* [slots] */
 } dg_gamma_cell_cache;
 
-/* One voxel: doses and ranges from its cell on, and the steps to the upper corners. */
-typedef struct dg_gamma_lattice_voxel {
-    int64_t voxel;
-    const float *dose_gy, *range_gy;
-    int64_t step[3];
-    double reference_gy;
-} dg_gamma_lattice_voxel;
-
 /* Smallest |D_eval - D_ref| over the samples of groups [first, end); cells where it cannot be below limit_gy may be left
  * out. INFINITY when all were. */
 typedef double dg_gamma_lattice_least(const dg_gamma_lattice *lattice, int64_t first, int64_t end,
-                                      const dg_gamma_lattice_voxel *voxel, double limit_gy, dg_gamma_cell_cache *cache);
+                                      const dg_gamma_beside *voxel, double limit_gy, dg_gamma_cell_cache *cache);
 dg_gamma_lattice_least dg_gamma_lattice_base, dg_gamma_lattice_avx2, dg_gamma_lattice_avx512;
 
 #endif

@@ -23,8 +23,8 @@ static bool is_uniform(const double *axis, int64_t n, double width)
 /* The width of the cells of one axis and the place of every voxel in its own; false where they differ. */
 static bool measure_axis(const dg_gamma_setup *s, int axis, dg_gamma_lattice *out)
 {
-    const dg_gamma_field *f = &s->field;
-    const double *e = f->axis_mm[axis], *r = s->axis_mm[axis];
+    const dg_gamma_field *f = &s->problem.field;
+    const double *e = f->axis_mm[axis], *r = s->problem.axis_mm[axis];
     const int64_t n = f->shape[axis];
     out->width_mm[axis] = 1.0;
     out->place[axis] = 0.0;
@@ -34,7 +34,7 @@ static bool measure_axis(const dg_gamma_setup *s, int axis, dg_gamma_lattice *ou
     if (!(out->width_mm[axis] > 0.0) || !is_uniform(e, n, out->width_mm[axis])) return false;
     const double first = (r[0] - e[0]) / out->width_mm[axis];
     out->place[axis] = rounded(first - floor(first + 1e-8));
-    for (int64_t i = 0; i < s->shape[axis]; i++) {
+    for (int64_t i = 0; i < s->problem.shape[axis]; i++) {
         const double cell = (r[i] - e[0]) / out->width_mm[axis] - out->place[axis];
         if (!(fabs(cell - rint(cell)) <= 1e-8)) return false;
         out->cell[axis][i] = (int64_t)rint(cell);
@@ -84,7 +84,7 @@ static int64_t append_shell(const dg_gamma_setup *s, const dg_gamma_shell *shell
                             const int64_t cells[3], int64_t *first_of, int64_t samples, int64_t *groups,
                             dg_gamma_lattice *l)
 {
-    const dg_gamma_field *f = &s->field;
+    const dg_gamma_field *f = &s->problem.field;
     double share[3];
     memset(first_of, 0, (size_t)l->slots * sizeof *first_of);
     for (int64_t i = 0; i < shell->count; i++) first_of[slot_of(l, shell, i, low, cells, share)]++;
@@ -139,6 +139,7 @@ static dg_status group_samples(const dg_gamma_setup *s, const dg_gamma_shells *a
         fill_up(l, from, groups, first_of);
         l->shell_end[k] = groups;
     }
+    l->shares = samples;
 cleanup:
     dg_free(&first_of);
     return status;
@@ -150,7 +151,7 @@ dg_status dg_gamma_lattice_create(const dg_gamma_setup *s, const dg_gamma_shells
     bool alike = true;
     dg_status status = DG_OK;
     memset(out, 0, sizeof *out);
-    for (int a = 0; a < 3 && status == DG_OK; a++) status = DG_NEW(&out->cell[a], s->shape[a], "cells");
+    for (int a = 0; a < 3 && status == DG_OK; a++) status = DG_NEW(&out->cell[a], s->problem.shape[a], "cells");
     for (int a = 0; a < 3 && status == DG_OK; a++) alike = alike && measure_axis(s, a, out);
     if (status == DG_OK && alike) {
         choose_shells(s, shells, out, low, cells);

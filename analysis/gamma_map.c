@@ -18,12 +18,18 @@ dg_gamma_isa_kind dg_gamma_isa(void)
 static dg_status map_continuous(dg_gamma_setup *s, float *gamma)
 {
     enum { ROWS = 4 }; /* of one task */
-    const int64_t rows = s->shape[0] * s->shape[1];
+    const int64_t rows = s->problem.shape[0] * s->problem.shape[1];
     static dg_gamma_lanes *const lanes[DG_GAMMA_ISAS] = {dg_gamma_lanes_base, dg_gamma_lanes_avx2,
                                                          dg_gamma_lanes_avx512};
     dg_gamma_lanes *const map_rows = lanes[dg_gamma_isa()];
     bool any;
     DG_TRY(dg_gamma_setup_ranges(s, &any));
+    if (!any) {
+        for (int64_t i = 0; i < s->voxels; i++) gamma[i] = NAN;
+        return DG_OK;
+    }
+    if (dg_gamma_on_device(s))
+        return s->params->backend->ops->device->gamma(s->params->backend, &s->problem, NULL, gamma);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (int64_t row = 0; row < rows; row += ROWS) map_rows(s, row, row + ROWS < rows ? row + ROWS : rows, gamma);
     return DG_OK;

@@ -7,15 +7,15 @@
 /* The planes of one axis that hold wanted voxels. */
 static void wanted_planes(const dg_gamma_setup *s, int64_t low[3], int64_t high[3])
 {
-    int64_t z0 = s->shape[0], z1 = -1, y0 = s->shape[1], y1 = -1, x0 = s->shape[2], x1 = -1;
+    int64_t z0 = s->problem.shape[0], z1 = -1, y0 = s->problem.shape[1], y1 = -1, x0 = s->problem.shape[2], x1 = -1;
 #pragma omp parallel for num_threads(s->threads) reduction(min : z0, y0, x0) reduction(max : z1, y1, x1)
-    for (int64_t row = 0; row < s->shape[0] * s->shape[1]; row++) {
-        int64_t first = 0, last = s->shape[2] - 1;
-        const int64_t at = row * s->shape[2];
-        while (first <= last && !dg_gamma_is_wanted(s, at + first)) first++;
+    for (int64_t row = 0; row < s->problem.shape[0] * s->problem.shape[1]; row++) {
+        int64_t first = 0, last = s->problem.shape[2] - 1;
+        const int64_t at = row * s->problem.shape[2];
+        while (first <= last && !dg_gamma_is_wanted(&s->problem, at + first)) first++;
         if (first > last) continue;
-        while (!dg_gamma_is_wanted(s, at + last)) last--;
-        const int64_t z = row / s->shape[1], y = row % s->shape[1];
+        while (!dg_gamma_is_wanted(&s->problem, at + last)) last--;
+        const int64_t z = row / s->problem.shape[1], y = row % s->problem.shape[1];
         z0 = z < z0 ? z : z0;
         z1 = z > z1 ? z : z1;
         y0 = y < y0 ? y : y0;
@@ -32,11 +32,11 @@ static bool find_box(dg_gamma_setup *s)
 {
     int64_t low[3], high[3];
     const double reach_mm = s->params->max_gamma * s->params->distance_mm;
-    dg_gamma_field *f = &s->field;
+    dg_gamma_field *f = &s->problem.field;
     wanted_planes(s, low, high);
     if (high[0] < 0) return false;
     for (int a = 0; a < 3; a++) {
-        const double from = s->axis_mm[a][low[a]], to = s->axis_mm[a][high[a]];
+        const double from = s->problem.axis_mm[a][low[a]], to = s->problem.axis_mm[a][high[a]];
         int64_t first = dg_gamma_cell_of(f->axis_mm[a], f->cells[a], fmin(from, to) - reach_mm) - 1;
         int64_t last = dg_gamma_cell_of(f->axis_mm[a], f->cells[a], fmax(from, to) + reach_mm) + 1;
         first = first < 0 ? 0 : first;
@@ -71,7 +71,7 @@ static void range_row(const float *const corner[4], int64_t count, int64_t last,
 
 static void fill_ranges(const dg_gamma_setup *s, float *scratch, int64_t row)
 {
-    const dg_gamma_field *f = &s->field;
+    const dg_gamma_field *f = &s->problem.field;
     const int64_t count = f->ranged[2], z = f->first[0] + row / f->ranged[1], y = f->first[1] + row % f->ranged[1];
     const int64_t last = f->first[2] + count < f->shape[2] ? count : count - 1; /* last corner */
     const float *corner[4];
@@ -86,7 +86,7 @@ static void fill_ranges(const dg_gamma_setup *s, float *scratch, int64_t row)
 
 dg_status dg_gamma_setup_ranges(dg_gamma_setup *s, bool *any)
 {
-    dg_gamma_field *f = &s->field;
+    dg_gamma_field *f = &s->problem.field;
     float *scratch = NULL;
     dg_status status;
     *any = find_box(s);

@@ -88,7 +88,7 @@ static dg_status check_dose(const dg_gamma_dose *dose, const char *name)
 /* Turns the falling axes of the evaluated dose over. */
 static dg_status make_rising(dg_gamma_setup *s)
 {
-    dg_gamma_field *f = &s->field;
+    dg_gamma_field *f = &s->problem.field;
     bool falling[3], any = false;
     for (int a = 0; a < 3; a++) {
         const int64_t n = f->shape[a];
@@ -127,10 +127,12 @@ int64_t dg_gamma_cell_of(const double *axis, int64_t cells, double mm)
 
 static dg_status find_cells(dg_gamma_setup *s)
 {
+    dg_gamma_problem *p = &s->problem;
     for (int a = 0; a < 3; a++) {
-        DG_TRY(DG_NEW(&s->cell[a], s->shape[a], "cells"));
-        for (int64_t i = 0; i < s->shape[a]; i++)
-            s->cell[a][i] = dg_gamma_cell_of(s->field.axis_mm[a], s->field.cells[a], s->axis_mm[a][i]);
+        DG_TRY(DG_NEW(&s->cell[a], p->shape[a], "cells"));
+        for (int64_t i = 0; i < p->shape[a]; i++)
+            s->cell[a][i] = dg_gamma_cell_of(p->field.axis_mm[a], p->field.cells[a], p->axis_mm[a][i]);
+        p->cell[a] = s->cell[a];
     }
     return DG_OK;
 }
@@ -148,21 +150,28 @@ dg_status dg_gamma_setup_create(const dg_gamma_params *params, const dg_gamma_do
                        evaluated->axes);
     s->params = params;
     s->axes = reference->axes;
-    s->reference_gy = reference->dose_gy;
-    s->where = where;
+    s->problem = (dg_gamma_problem){.reference_gy = reference->dose_gy,
+                                    .where = where,
+                                    .dose_percent = params->dose_percent,
+                                    .norm_gy = params->norm_gy,
+                                    .distance_mm = params->distance_mm,
+                                    .max_gamma = params->max_gamma,
+                                    .cutoff_gy = params->cutoff_percent / 100.0 * params->norm_gy,
+                                    .per_mm = 1.0 / params->distance_mm,
+                                    .local = params->local};
     s->voxels = 1;
     s->threads = threads > 0 ? threads : 1;
-    s->field.dose_gy = evaluated->dose_gy;
-    s->cutoff_gy = params->cutoff_percent / 100.0 * params->norm_gy;
-    s->per_mm = 1.0 / params->distance_mm;
+    dg_gamma_problem *p = &s->problem;
+    dg_gamma_field *f = &p->field;
+    f->dose_gy = evaluated->dose_gy;
     for (int a = 0; a < 3; a++) {
         const int from = a - (3 - reference->axes);
-        s->shape[a] = from < 0 ? 1 : reference->shape[from];
-        s->axis_mm[a] = from < 0 ? s->zero_mm : reference->axis_mm[from];
-        s->field.shape[a] = from < 0 ? 1 : evaluated->shape[from];
-        s->field.axis_mm[a] = from < 0 ? s->zero_mm : evaluated->axis_mm[from];
-        s->field.cells[a] = s->field.shape[a] > 1 ? s->field.shape[a] - 1 : 1;
-        s->voxels *= s->shape[a];
+        p->shape[a] = from < 0 ? 1 : reference->shape[from];
+        p->axis_mm[a] = from < 0 ? s->zero_mm : reference->axis_mm[from];
+        f->shape[a] = from < 0 ? 1 : evaluated->shape[from];
+        f->axis_mm[a] = from < 0 ? s->zero_mm : evaluated->axis_mm[from];
+        f->cells[a] = f->shape[a] > 1 ? f->shape[a] - 1 : 1;
+        s->voxels *= p->shape[a];
     }
     dg_status status = make_rising(s);
     if (status == DG_OK) status = find_cells(s);
@@ -179,17 +188,4 @@ void dg_gamma_setup_release(dg_gamma_setup *s)
     dg_free(&s->risen_gy);
     dg_free(&s->range_gy);
     dg_free(&s->row_range_gy);
-}
-
-dg_gamma_point dg_gamma_point_of(const dg_gamma_setup *s, const int64_t index[3])
-{
-    dg_gamma_point p;
-    for (int a = 0; a < 3; a++) {
-        p.at_mm[a] = s->axis_mm[a][index[a]];
-        p.cell[a] = s->cell[a][index[a]];
-    }
-    p.dose_gy = (double)s->reference_gy[(index[0] * s->shape[1] + index[1]) * s->shape[2] + index[2]];
-    p.per_dose = 1.0 / (s->params->dose_percent / 100.0 * (s->params->local ? p.dose_gy : s->params->norm_gy));
-    p.per_mm = s->per_mm;
-    return p;
 }

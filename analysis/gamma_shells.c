@@ -72,8 +72,8 @@ static double farthest_mm(const dg_gamma_setup *s)
 {
     double sum = 0.0;
     for (int a = 0; a < 3; a++) {
-        const double *r = s->axis_mm[a], *e = s->field.axis_mm[a];
-        const double r0 = r[0], r1 = r[s->shape[a] - 1], e0 = e[0], e1 = e[s->field.shape[a] - 1];
+        const double *r = s->problem.axis_mm[a], *e = s->problem.field.axis_mm[a];
+        const double r0 = r[0], r1 = r[s->problem.shape[a] - 1], e0 = e[0], e1 = e[s->problem.field.shape[a] - 1];
         const double most = fmax(fmax(r0, r1), e1) - fmin(fmin(r0, r1), e0);
         sum += most * most;
     }

@@ -36,13 +36,14 @@ struct dg_comm_counter {
 typedef struct nccl_comm {
     dg_comm base;
     dg_comm *parent;
+    cuda_backend *backend;        /* borrowed */
     cudaStream_t compute, stream; /* the backend's, and NCCL's own */
     cudaEvent_t ready;            /* of the compute stream, when an operation is called */
     ncclComm_t handle;            /* NULL: one rank, or aborted */
     int64_t operations;
     dg_comm_request *idle, *all;
     struct abort_job *abort; /* made at the start: a fault may be one of memory */
-    bool failed, stuck;      /* stuck: even the abort hangs, so that the stream is never free */
+    bool failed;
 } nccl_comm;
 
 static nccl_comm *of(dg_comm *comm) { return (nccl_comm *)comm; }
@@ -88,17 +89,32 @@ static void abort_handle(nccl_comm *c)
     pthread_t thread;
     c->failed = true;
     if (c->handle == NULL) return;
-    c->stuck = true;
     job->handle = c->handle;
     c->handle = NULL;
     atomic_init(&job->left, 2);
-    if (pthread_create(&thread, NULL, run_abort, job) != 0) return;
+    if (pthread_create(&thread, NULL, run_abort, job) != 0) {
+        c->backend->lost = true;
+        return;
+    }
     c->abort = NULL;
     (void)pthread_detach(thread);
     const double deadline = seconds_now() + ABORT_SECONDS;
     for (int polls = 0; !atomic_load(&job->finished) && seconds_now() < deadline; polls++) pause_poll(polls);
-    c->stuck = !atomic_load(&job->finished);
+    if (!atomic_load(&job->finished)) c->backend->lost = true; /* freeing memory would wait for NCCL's kernels */
     leave_job(job);
+}
+
+/* Time is over: NCCL may wait for other ranks, or for this rank's own work that came before. */
+static dg_status fail_late(nccl_comm *c, dg_status late)
+{
+    if (cudaEventQuery(c->ready) == cudaErrorNotReady) {
+        c->backend->lost = true;
+        late =
+            dg_error_context(late, "the GPU of rank %d on %s has not come to the end of its own work: a kernel hangs",
+                             c->base.rank, c->base.host);
+    }
+    abort_handle(c);
+    return late;
 }
 
 /* What an operation is, in words. */
@@ -160,8 +176,8 @@ static dg_status settle(nccl_comm *c, const dg_comm_request *r, ncclResult_t res
         if (asked != ncclSuccess) result = asked;
     }
     dg_wait_end(&wait);
-    if (status != DG_OK) abort_handle(c);
-    return status != DG_OK || result == ncclSuccess ? status : fail_nccl(c, r, result);
+    if (status != DG_OK) return fail_late(c, status);
+    return result == ncclSuccess ? DG_OK : fail_nccl(c, r, result);
 }
 
 static dg_status take_request(nccl_comm *c, const char *what, int64_t bytes, int peer, dg_comm_request **out)
@@ -245,7 +261,7 @@ static dg_status complete(nccl_comm *c, dg_comm_request **request)
         status = look(c, *request, &done);
         if (status != DG_OK || done) break;
         status = dg_wait_poll(&wait);
-        if (status != DG_OK) abort_handle(c);
+        if (status != DG_OK) status = fail_late(c, status);
     }
     dg_wait_end(&wait);
     retire(c, request);
@@ -433,7 +449,7 @@ static void nccl_destroy(dg_comm *comm)
         dg_free(&r);
     }
     if (c->ready != NULL) (void)cudaEventDestroy(c->ready);
-    if (c->stream != NULL && !c->stuck) (void)cudaStreamDestroy(c->stream); /* a stuck one ends with the process */
+    if (c->stream != NULL && !c->backend->lost) (void)cudaStreamDestroy(c->stream); /* else it ends with the process */
     dg_free(&c->abort);
     dg_free(&c);
 }
@@ -502,7 +518,8 @@ dg_status dg_comm_nccl_create(dg_comm *parent, dg_backend *backend, dg_comm **ou
     c->base = *parent; /* its rank, size, host, heartbeat and timeout */
     c->base.ops = &nccl_ops;
     c->parent = parent;
-    c->compute = cuda_of(backend)->stream;
+    c->backend = cuda_of(backend);
+    c->compute = c->backend->stream;
     *out = &c->base;
     if (parent->size > 1) status = join(c, cuda_of(backend));
     if (status != DG_OK) dg_comm_destroy(out);

@@ -6,8 +6,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-enum { BLOCKS_FIRST = 256 };
+enum { BLOCKS_FIRST = 256, SPINS = 2000, PAUSE_NANOSECONDS = 20000 };
 
 dg_status dg_cuda_check(cudaError_t error, const char *call)
 {
@@ -75,7 +76,8 @@ void cuda_free(dg_backend *head, void *data)
         backend->blocks[i] = backend->blocks[--backend->block_count];
         break;
     }
-    (void)cudaFree(data); /* waits for queued work that may use it; its errors show at the next call */
+    if (!backend->lost)
+        (void)cudaFree(data); /* waits for queued work that may use it; its errors show at the next call */
 }
 
 dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out)
@@ -93,9 +95,39 @@ dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out)
     return DG_OK;
 }
 
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static dg_status fail_late(cuda_backend *backend, const char *what)
+{
+    backend->lost = true;
+    return DG_FAIL(DG_ERR_BACKEND,
+                   "CUDA: device %d does not come to the end of %s after %g s: a kernel hangs, or the GPU is gone (see "
+                   "nvidia-smi and the kernel's log for Xid)",
+                   backend->device, what, backend->head.options.timeout_s);
+}
+
+/* cudaStreamSynchronize would wait for ever. It polls as well, so this costs no more of the host. */
+dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what)
+{
+    const double limit = backend->head.options.timeout_s, begin = seconds_now();
+    if (backend->lost) return DG_FAIL(DG_ERR_BACKEND, "CUDA: device %d was lost before", backend->device);
+    for (int polls = 0;; polls++) {
+        const cudaError_t error = cudaStreamQuery(stream);
+        if (error != cudaErrorNotReady) return dg_cuda_check(error, what);
+        (void)cudaGetLastError(); /* "not ready" is no error of the next kernel */
+        if (limit > 0 && seconds_now() - begin > limit) return fail_late(backend, what);
+        if (polls >= SPINS) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NANOSECONDS}, NULL);
+    }
+}
+
 static dg_status sync_stream(dg_backend *backend)
 {
-    return dg_cuda_check(cudaStreamSynchronize(cuda_of(backend)->stream), "cudaStreamSynchronize");
+    return cuda_wait(cuda_of(backend), cuda_of(backend)->stream, "the queued operations");
 }
 
 static dg_status upload(dg_backend *head, void *device, const void *host, int64_t bytes)
@@ -147,10 +179,11 @@ static void destroy(dg_backend *head)
     cuda_backend *backend = cuda_of(head);
     cuda_free(head, backend->scratch);
     cuda_free(head, backend->sums);
+    if (!backend->lost) cuda_ahead_close(&backend->ahead);
+    if (backend->cudnn != NULL && !backend->lost) (void)cudnnDestroy(backend->cudnn);
+    if (backend->staging != NULL && !backend->lost) (void)cudaFreeHost(backend->staging);
+    if (backend->stream != NULL && !backend->lost) (void)cudaStreamDestroy(backend->stream);
     plan_cache_destroy(&backend->plans);
-    if (backend->cudnn != NULL) (void)cudnnDestroy(backend->cudnn);
-    if (backend->staging != NULL) (void)cudaFreeHost(backend->staging);
-    if (backend->stream != NULL) (void)cudaStreamDestroy(backend->stream);
     dg_free(&backend->blocks);
     dg_free(&backend);
 }
@@ -414,6 +447,7 @@ const dg_backend_ops dg_backend_cuda = {
     .upload = upload,
     .download = download,
     .sync = sync_stream,
+    .upload_ahead = cuda_upload_ahead,
     .conv_create = cuda_conv_create,
     .conv_destroy = cuda_conv_destroy,
     .conv_pack = cuda_conv_pack,
@@ -439,6 +473,10 @@ const dg_backend_ops dg_backend_cuda = {
     .attention_backward = attention_backward,
     .loss_workspace = dg_cuda_loss_workspace,
     .loss = loss,
+    .window_gather = cuda_window_gather,
+    .window_blend = cuda_window_blend,
+    .window_finish = cuda_window_finish,
+    .find_nonfinite = cuda_find_nonfinite,
     .fill = fill,
     .axpy = axpy,
     .sum_squares = sum_squares,

@@ -14,6 +14,14 @@ typedef struct cuda_block {
     int64_t bytes;
 } cuda_block;
 
+/* Uploads on a stream of their own, made at the first. */
+typedef struct cuda_ahead {
+    cudaStream_t stream;
+    void *staging[2]; /* pinned; one is filled while the other is copied */
+    cudaEvent_t copied[2];
+    int slot; /* the last one used */
+} cuda_ahead;
+
 typedef struct cuda_backend {
     dg_backend head;
     int device;
@@ -27,7 +35,9 @@ typedef struct cuda_backend {
     cuda_block *blocks; /* [block_room] what was allocated, so that free knows its size */
     int64_t block_count, block_room;
     double *sums;  /* device: the result of a sum on its way to the host */
+    bool lost;     /* the device hangs: nothing more is asked of it, what it holds ends with the process */
     void *staging; /* pinned host memory of CUDA_STAGING_BYTES: pageable memory passes through it */
+    cuda_ahead ahead;
 } cuda_backend;
 
 enum { CUDA_STAGING_BYTES = 16 << 20 };
@@ -51,6 +61,8 @@ DG_MUST_USE dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *o
 dg_status cuda_alloc(dg_backend *backend, int64_t bytes, const char *what, void **out);
 void cuda_free(dg_backend *backend, void *data);
 
+/* Waits for the stream as long as the options allow; beyond that the device counts as lost. */
+DG_MUST_USE dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what);
 /* device.c */
 extern const struct dg_device_ops dg_device_cuda;
 
@@ -62,5 +74,22 @@ dg_status cuda_conv_forward(dg_backend *backend, dg_conv *conv, const dg_tensor 
 dg_status cuda_conv_backward_data(dg_backend *backend, dg_conv *conv, const dg_tensor *dy, dg_tensor *dx);
 dg_status cuda_conv_backward_weights(dg_backend *backend, dg_conv *conv, const dg_tensor *x, const dg_tensor *dy,
                                      float *dw, float *db);
+
+/* window.c */
+dg_status cuda_window_gather(dg_backend *backend, const dg_ring *volume, const dg_window_channels *channels,
+                             const dg_windows *windows, dg_tensor *x);
+dg_status cuda_window_blend(dg_backend *backend, const dg_tensor *y, const int64_t sub[3], const dg_windows *windows,
+                            const float *const weight[3], float factor, dg_ring *sum);
+dg_status cuda_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
+                             const float *const weight[3], float low, float high, float *out);
+dg_status cuda_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
+dg_status cuda_upload_ahead(dg_backend *backend, void *device, const void *host, int64_t bytes);
+void cuda_ahead_close(cuda_ahead *ahead);
+
+/* gamma.c */
+struct dg_gamma_problem;
+struct dg_gamma_samples;
+dg_status dg_cuda_gamma(dg_backend *backend, const struct dg_gamma_problem *problem,
+                        const struct dg_gamma_samples *samples, float *gamma);
 
 #endif

@@ -75,6 +75,16 @@ cudaError_t dg_cuda_sgd(cudaStream_t stream, const dg_sgd_constants *k, int64_t 
                         float *momentum);
 cudaError_t dg_cuda_ema(cudaStream_t stream, float one_minus_decay, int64_t count, const float *p, float *average);
 
+/* window.cu. Weights are device memory. */
+cudaError_t dg_cuda_window_gather(cudaStream_t stream, const dg_ring *volume, const dg_window_channels *channels,
+                                  const dg_windows *windows, const dg_tensor *x);
+cudaError_t dg_cuda_window_blend(cudaStream_t stream, const dg_tensor *y, const int64_t sub[3],
+                                 const dg_windows *windows, const float *const weight[3], float factor,
+                                 const dg_ring *sum);
+cudaError_t dg_cuda_window_finish(cudaStream_t stream, const dg_ring *sum, int64_t first, int64_t count,
+                                  const float *const weight[3], float low, float high, float *out);
+cudaError_t dg_cuda_find_nonfinite(cudaStream_t stream, const dg_tensor *x, int32_t *found);
+
 /* y[.., c] += bias[c] (elementwise.cu). */
 cudaError_t dg_cuda_add_bias(cudaStream_t stream, const dg_tensor *y, const float *bias);
 

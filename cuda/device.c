@@ -38,6 +38,7 @@ static void describe(int device, char *text, size_t capacity)
 
 const dg_device_ops dg_device_cuda = {.place = place,
                                       .comm_create = dg_comm_nccl_create,
+                                      .gamma = dg_cuda_gamma,
                                       .share_choices = dg_cuda_share_plans,
                                       .ask_site = ask_site,
                                       .describe = describe};

@@ -2,6 +2,7 @@
 #include "gamma_pair.h"
 
 #include "dg_mem.h"
+#include "dg_nifti.h"
 #include "dg_npy.h"
 
 #include <math.h>
@@ -38,7 +39,7 @@ static const dg_option settings_rows[GAMMA_ROWS] = {
      .max = 1000, .fallback = "10", .unit = "", .help = "method pymedphys: samples per distance criterion"},
     {.key = "gamma.spacing", .flag = "spacing", .type = DG_OPT_DOUBLE_LIST, AT(spacing_mm), .min = 1e-6, .max = 1e6,
      .list_min = 1, .list_max = 3, .names = word_file, .fallback = "file", .unit = "mm",
-     .help = "voxel spacing of .npy doses, slowest axis first; HDF5 files carry their own"},
+     .help = "voxel spacing of .npy doses, slowest axis first; other files carry their own"},
     {.key = "gamma.offset", .flag = "offset", .type = DG_OPT_DOUBLE_LIST, AT(offset_mm), .min = -1e6, .max = 1e6,
      .list_min = 1, .list_max = 3, .names = word_file, .fallback = "file", .unit = "mm",
      .help = "first voxel of a .npy EVAL minus that of REF, slowest axis first; needed where their shapes differ"},
@@ -52,20 +53,42 @@ int gamma_rows(size_t base, dg_option rows[GAMMA_ROWS])
     return GAMMA_ROWS;
 }
 
-static bool is_npy(const char *name)
+static bool ends_in(const char *name, const char *ending)
 {
-    const size_t length = strlen(name);
-    return length > 4 && strcmp(name + length - 4, ".npy") == 0;
+    const size_t length = strlen(name), tail = strlen(ending);
+    return length > tail && strcmp(name + length - tail, ending) == 0;
 }
+
+static bool is_npy(const char *name) { return ends_in(name, ".npy"); }
 
 static dg_status read_h5(const char *name, const char *role, dg_dose_file *out)
 {
     char path[4096];
     const char *colon = strstr(name, ":/");
     if (colon == NULL || colon == name || colon[2] == '\0' || colon - name >= (long)sizeof path)
-        return DG_FAIL(DG_ERR_USAGE, "%s '%.200s': FILE.h5:/path of its dataset, or FILE.npy is wanted", role, name);
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s '%.200s': FILE.h5:/path of its dataset, FILE.nii, FILE.nii.gz or FILE.npy is wanted", role,
+                       name);
     snprintf(path, sizeof path, "%.*s", (int)(colon - name), name);
     return dg_dose_file_read(path, colon + 1, role, out);
+}
+
+static dg_status read_nifti(const char *name, const char *role, dg_dose_file *out)
+{
+    dg_grid grid;
+    DG_TRY(dg_nifti_read(name, role, &grid, &out->dose_gy));
+    out->axes = 3;
+    memcpy(out->shape, grid.shape, sizeof out->shape);
+    memcpy(out->spacing_mm, grid.spacing_mm, sizeof out->spacing_mm);
+    memcpy(out->origin_mm, grid.origin_mm, sizeof out->origin_mm);
+    memcpy(out->direction, grid.direction, sizeof out->direction);
+    return DG_OK;
+}
+
+static dg_status read_placed(const char *name, const char *role, dg_dose_file *out)
+{
+    const bool nifti = ends_in(name, ".nii") || ends_in(name, ".nii.gz");
+    return nifti ? read_nifti(name, role, out) : read_h5(name, role, out);
 }
 
 static dg_status read_npy(const gamma_settings *s, const char *name, int which, dg_dose_file *out)
@@ -91,8 +114,9 @@ static dg_status read_doses(const gamma_settings *s, const char *const name[2], 
         return DG_FAIL(DG_ERR_USAGE, "one dose is .npy, the other is not: a .npy file does not say where it lies");
     if (!is_npy(name[0])) {
         if (s->spacing_mm.count > 0 || s->offset_mm.count > 0)
-            return DG_FAIL(DG_ERR_USAGE, "--spacing and --offset are for .npy doses; HDF5 files carry their own grid");
-        for (int i = 0; i < 2; i++) DG_TRY(read_h5(name[i], roles[i], &pair->file[i]));
+            return DG_FAIL(DG_ERR_USAGE,
+                           "--spacing and --offset are for .npy doses; HDF5 and NIfTI files carry their own grid");
+        for (int i = 0; i < 2; i++) DG_TRY(read_placed(name[i], roles[i], &pair->file[i]));
         return DG_OK;
     }
     if (s->spacing_mm.count == 0)

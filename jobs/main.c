@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* In the order of --help, one a line. */
@@ -193,11 +194,13 @@ _Noreturn static void leave(void *context, const char *why)
     _exit(DG_EXIT_FAILED);
 }
 
-/* MPI ends the other ranks, if it still can: if not, each has its own deadline. */
+/* MPI ends the other ranks, if it still can: if not, each has its own deadline. A launcher cuts short at an abort what
+ * ranks have just said, so their words are given a second to get out. */
 _Noreturn static void abort_ranks(void)
 {
     signal(SIGALRM, SIG_DFL);
     alarm(LEAVE_SECONDS);
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     dg_mpi_abort(DG_EXIT_FAILED);
 }
 

@@ -2,9 +2,14 @@
 #ifndef GAMMA_CASE_H
 #define GAMMA_CASE_H
 
+#include "dg_backend.h"
 #include "dg_check.h"
 #include "dg_gamma.h"
 #include "dg_rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { GAMMA_SIDE = 112, GAMMA_VOXELS = 32768 };
 
@@ -53,6 +58,19 @@ static inline void gamma_fill_waves(gamma_dose *d, double phase, double noise_gy
     }
 }
 
+/* Where gamma is searched for; NULL: threads of the host. */
+static dg_backend *gamma_device;
+
+/* --backend NAME (cpu unless given): a device that cannot run here ends the test with 77. */
+static inline void gamma_open(int argc, char **argv)
+{
+    const dg_backend_options options = {.threads = 1, .deterministic = true};
+    if (argc != 3 || strcmp(argv[1], "--backend") != 0 || strcmp(argv[2], "cpu") == 0) return;
+    if (dg_backend_create(argv[2], &options, &gamma_device) == DG_OK) return;
+    printf("skipped: %s\n", dg_error_last()->text);
+    exit(77);
+}
+
 static inline dg_gamma_params gamma_params(double percent, double mm)
 {
     return (dg_gamma_params){.method = DG_GAMMA_CONTINUOUS,
@@ -61,7 +79,8 @@ static inline dg_gamma_params gamma_params(double percent, double mm)
                              .cutoff_percent = 10,
                              .max_gamma = 2,
                              .norm_gy = 50,
-                             .interp_fraction = 10};
+                             .interp_fraction = 10,
+                             .backend = gamma_device};
 }
 
 #endif

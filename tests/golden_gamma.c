@@ -1,15 +1,20 @@
-/* ctest: libs=golden_io,dg_analysis,dg_grid label=unit timeout=200 */
+/* ctest: libs=golden_io,dg_analysis,dg_backend,dg_grid label=unit timeout=200 */
 /* golden_gamma.c - gamma maps against pymedphys, and the reference's region summaries (golden README section 6).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "dg_backend.h"
 #include "dg_check.h"
 #include "dg_gamma.h"
 #include "dg_mem.h"
 #include "dg_regions.h"
 #include "golden_io.h"
 
+#include <string.h>
 #include <unistd.h>
 
 enum { THREADS = 2 };
+
+/* --backend cuda searches on a GPU; every other backend, on the host's threads. */
+static dg_backend *device;
 
 /* A dose of a file with its axes. */
 typedef struct dose {
@@ -62,7 +67,7 @@ static double largest(const float *values, int64_t count)
 
 static dg_gamma_params read_params(golden *file, const char *name, const dose *reference)
 {
-    dg_gamma_params p = {.method = DG_GAMMA_PYMEDPHYS};
+    dg_gamma_params p = {.method = DG_GAMMA_PYMEDPHYS, .backend = device};
     p.dose_percent = golden_attr_or(file, name, "dose_percent_threshold", NAN);
     p.distance_mm = golden_attr_or(file, name, "distance_mm_threshold", NAN);
     p.cutoff_percent = golden_attr_or(file, name, "lower_percent_dose_cutoff", 20);
@@ -261,7 +266,8 @@ static void check_result(golden *file, golden_tally *tally, const char *path, co
                                .cutoff_percent = 10,
                                .max_gamma = 2,
                                .norm_gy = largest(t.target, t.voxels),
-                               .interp_fraction = 10};
+                               .interp_fraction = 10,
+                               .backend = device};
     for (int i = 0; i < 2; i++)
         doses[i] = (dg_gamma_dose){.axes = 3,
                                    .shape = {t.shape[0], t.shape[1], t.shape[2]},
@@ -371,7 +377,10 @@ int main(int argc, char **argv)
 {
     golden_args args = golden_parse(argc, argv, "gamma.h5");
     golden_tally tally = {0, 0};
+    const dg_backend_options options = {.threads = THREADS, .deterministic = true};
+    if (strcmp(args.backend, "cuda") == 0) DG_CHECK_OK(dg_backend_create(args.backend, &options, &device));
     check_file(args.path, NULL, &tally);
     check_real(args.path, &tally);
+    dg_backend_destroy(&device);
     return golden_finish(&tally);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ctest: label=unit timeout=60
-# Kernels of the CUDA backend, as ptxas compiled them for this build: none spills or has a stack, and each takes the registers
+# Kernels of the CUDA backend, as ptxas compiled them for this build: none spills, and each takes the registers and stack
 # and has the occupancy that its comment says. Kernels that spill, and comments that are wrong, are planted and must be found.
 # SPDX-License-Identifier: Apache-2.0
 set -u
@@ -31,7 +31,8 @@ kernel '' '' > "$work/plain.cu"
 kernel '' '__launch_bounds__(1024, 2) ' > "$work/forced.cu"
 compile plain && compile forced || { cat "$work"/*.resources; exit 1; }
 note='128 registers, 25 % (128 threads); many bytes.'
-judge 0 '^1 kernels: no stack' plain "$note"
+judge 0 '^1 kernels: no spills' plain "$note"
+judge 1 'planted: 0 bytes of stack, its comment says 64' plain '128 registers, 25 % (128 threads), 64 bytes of stack.'
 judge 1 'planted on sm_80: [0-9]+ bytes stack frame, [1-9][0-9]* bytes spill stores' forced "$note"
 judge 1 'planted: [0-9]+ registers, its comment says 40' plain '40 registers, 75 % (128 threads).'
 judge 1 'planted: [0-9]+ registers, its comment says 248' plain '248 registers, 12 % (128 threads).'

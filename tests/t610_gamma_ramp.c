@@ -1,4 +1,4 @@
-/* ctest: libs=dg_analysis,dg_grid label=unit timeout=120 */
+/* ctest: libs=dg_analysis,dg_backend,dg_grid label=unit timeout=120 */
 /* t610_gamma_ramp.c - two parallel ramps have one gamma everywhere: |d| / sqrt(dD^2 + g^2 DTA^2) for slope g and
  * difference d. Slopes, spacings and doses are sums of powers of two, so that the doses are exact in float.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -57,13 +57,14 @@ static double ramp(int axes, const double slope[3], const double ref_mm[3], cons
     return check_ramp(axes, slope, difference, &p);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const double slopes[][3] = {{0.5, 0, 0},      {0, -0.75, 0},        {0, 0, 1},     {0.5, 0.25, -0.75},
                                        {-1.5, 0.125, 2}, {0.0625, 0.03125, 0}, {4, -3, 0.25}, {0, 0, 0}};
     static const double same[3] = {2, 2.5, 3}, other[3] = {1.5, 2.75, 2.25}, fine[3] = {1, 1, 1.25};
     static const double differences[] = {0.25, -1, 2.5, 8};
     double worst = 0;
+    gamma_open(argc, argv);
     for (int axes = 1; axes <= 3; axes++)
         for (size_t k = 0; k < sizeof slopes / sizeof slopes[0]; k++)
             for (size_t j = 0; j < sizeof differences / sizeof differences[0]; j++) {
@@ -74,5 +75,6 @@ int main(void)
     printf("largest deviation from the analytic gamma of %lld voxels: %.3g\n", (long long)total, worst);
     DG_CHECK(total > 20000);
     DG_CHECK(worst <= 2e-7);
+    dg_backend_destroy(&gamma_device);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* ctest: libs=dg_analysis,dg_grid label=unit timeout=200 */
+/* ctest: libs=dg_analysis,dg_backend,dg_grid label=unit timeout=200 */
 /* t611_gamma_properties.c - what any gamma map must obey, in both methods: identical doses, turned axes, criteria, parts,
  * threads, and a search by brute force. SPDX-License-Identifier: Apache-2.0 */
 #include "gamma_case.h"
@@ -225,8 +225,9 @@ static void test_brute_force(double noise_gy)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    gamma_open(argc, argv);
     for (int method = 0; method < DG_GAMMA_METHODS; method++) {
         test_identical((dg_gamma_method)method);
         test_turned((dg_gamma_method)method);
@@ -238,5 +239,6 @@ int main(void)
     test_below_sampled(true);
     test_brute_force(2);
     test_brute_force(20);
+    dg_backend_destroy(&gamma_device);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* ctest: libs=dg_analysis,dg_grid label=unit timeout=60 */
+/* ctest: libs=dg_analysis,dg_backend,dg_grid label=unit timeout=60 */
 /* t612_gamma_refusals.c - doses, axes and criteria that no gamma exists for are refused by name; reaches, masks, single
  * planes and summaries at their edges. SPDX-License-Identifier: Apache-2.0 */
 #include "gamma_case.h"

@@ -281,6 +281,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg_trainer **out)
 {
     dg_trainer *t = NULL;
+    char where[DG_WHERE_TEXT];
     dg_stop_install(); /* a signal while the data is opened counts too: it is acted on before the first step */
     dg_status status = DG_NEW(&t, 1, "trainer");
     status = dg_comm_agree(comm, status);
@@ -296,6 +297,10 @@ dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg
         else
             snprintf(t->trace_path, sizeof t->trace_path, "%s", request->trace);
         status = set_up(t, request);
+        if (status == DG_ERR_MEMORY || status == DG_ERR_BACKEND) {
+            dg_heartbeat_where(comm->heartbeat, where, sizeof where);
+            status = dg_error_context(status, "%s", where);
+        }
     }
     if (status != DG_OK) dg_trainer_destroy(&t);
     *out = t;

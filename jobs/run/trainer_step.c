@@ -231,7 +231,11 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char
 
 dg_status trainer_alone(const dg_trainer *t, dg_status status)
 {
-    return status == DG_OK || t->comm->size == 1 ? status : dg_error_context(DG_ERR_COMM, "rank %d", t->comm->rank);
+    char where[DG_WHERE_TEXT];
+    if (status == DG_OK || status == DG_ERR_COMM) return status; /* a communicator says itself where it failed */
+    dg_heartbeat_where(t->comm->heartbeat, where, sizeof where);
+    return dg_error_context(t->comm->size == 1 ? status : DG_ERR_COMM, "rank %d of %d on %s, %s", t->comm->rank,
+                            t->comm->size, t->comm->host, where);
 }
 
 /* The terms' means over the batch, and whether all ranks had finite ones. Every sample's value comes from one rank and the
@@ -303,7 +307,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
         DG_TRY(blame_gradient(t, samples, gradients, fault));
         return trainer_handle_fault(t, fault, true);
     }
-    DG_TRY(status);
+    DG_TRY(trainer_alone(t, status));
     out->updated = true;
     t->bad_in_a_row = 0;
     out->loss = 0;

@@ -192,3 +192,65 @@ dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch
                        grid.block[0], grid.block[1], grid.block[2], y->x);
     return check_given("loss", "value", value);
 }
+
+static dg_status check_ring(const char *operation, const dg_ring *ring)
+{
+    if (ring == NULL || ring->data == NULL) return DG_FAIL(DG_ERR_INTERNAL, "%s: the ring has no memory", operation);
+    if (ring->c < 1 || ring->z < 1 || ring->y < 1 || ring->x < 1 || ring->height < 1)
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "%s: a ring of %" PRId64 " planes of a volume [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]",
+                       operation, ring->height, ring->c, ring->z, ring->y, ring->x);
+    return DG_OK;
+}
+
+static dg_status check_windows(const char *operation, const dg_tensor *t)
+{
+    DG_TRY(check_view(operation, "of the windows", t));
+    if (t->n > DG_WINDOW_BATCH)
+        return DG_FAIL(DG_ERR_INTERNAL, "%s: %" PRId64 " windows; at most %d at once", operation, t->n,
+                       DG_WINDOW_BATCH);
+    return DG_OK;
+}
+
+dg_status dg_arguments_gather(const dg_ring *volume, const dg_window_channels *channels, const dg_tensor *x)
+{
+    DG_TRY(check_ring("window gather", volume));
+    DG_TRY(check_windows("window gather", x));
+    if (x->c > DG_WINDOW_CHANNELS)
+        return DG_FAIL(DG_ERR_INTERNAL, "window gather: %" PRId64 " channels; at most %d", x->c, DG_WINDOW_CHANNELS);
+    for (int64_t k = 0; k < x->c; k++)
+        if (channels->from[k] < 0 || channels->from[k] >= volume->c)
+            return DG_FAIL(DG_ERR_INTERNAL, "window gather: channel %" PRId64 " comes from %d, the volume has %" PRId64,
+                           k, channels->from[k], volume->c);
+    return DG_OK;
+}
+
+dg_status dg_arguments_blend(const dg_tensor *y, const int64_t sub[3], const dg_ring *sum)
+{
+    DG_TRY(check_ring("window blend", sum));
+    DG_TRY(check_windows("window blend", y));
+    if (sub[0] < 1 || sub[1] < 1 || sub[2] < 1 || y->c != sub[0] * sub[1] * sub[2])
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "window blend: %" PRId64 " channels for %" PRId64 " x %" PRId64 " x %" PRId64 " voxels", y->c,
+                       sub[0], sub[1], sub[2]);
+    if (y->dtype != DG_F32 || sum->c != 1)
+        return DG_FAIL(DG_ERR_INTERNAL, "window blend: windows are f32 and the sum has one channel");
+    return DG_OK;
+}
+
+dg_status dg_arguments_finish(const dg_ring *sum, int64_t first, int64_t count, const float *out)
+{
+    DG_TRY(check_ring("window finish", sum));
+    DG_TRY(check_given("window finish", "out", out));
+    if (first < 0 || count < 0 || count > sum->height || first + count > sum->z)
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "window finish: planes %" PRId64 " to %" PRId64 " of %" PRId64 ", %" PRId64 " of which are held",
+                       first, first + count, sum->z, sum->height);
+    return DG_OK;
+}
+
+dg_status dg_arguments_find(const dg_tensor *x, const int32_t *found)
+{
+    DG_TRY(check_view("find_nonfinite", "x", x));
+    return check_given("find_nonfinite", "found", found);
+}

@@ -35,5 +35,11 @@ DG_MUST_USE dg_status dg_arguments_attention(int heads, const dg_tensor *qkv, co
 /* dy may be NULL. */
 DG_MUST_USE dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                                         const double *value, const dg_tensor *dy);
+/* Every window's planes must be held by the ring, which this cannot see. */
+DG_MUST_USE dg_status dg_arguments_gather(const dg_ring *volume, const dg_window_channels *channels,
+                                          const dg_tensor *x);
+DG_MUST_USE dg_status dg_arguments_blend(const dg_tensor *y, const int64_t sub[3], const dg_ring *sum);
+DG_MUST_USE dg_status dg_arguments_finish(const dg_ring *sum, int64_t first, int64_t count, const float *out);
+DG_MUST_USE dg_status dg_arguments_find(const dg_tensor *x, const int32_t *found);
 
 #endif

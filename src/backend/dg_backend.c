@@ -53,6 +53,7 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(upload);
     NEED(download);
     NEED(sync);
+    NEED(upload_ahead);
     NEED(conv_create);
     NEED(conv_destroy);
     NEED(conv_pack);
@@ -78,6 +79,10 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(attention_backward);
     NEED(loss_workspace);
     NEED(loss);
+    NEED(window_gather);
+    NEED(window_blend);
+    NEED(window_finish);
+    NEED(find_nonfinite);
     NEED(fill);
     NEED(axpy);
     NEED(sum_squares);

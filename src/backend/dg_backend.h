@@ -111,6 +111,26 @@ typedef struct dg_sgd_desc {
     double grad_scale;
 } dg_sgd_desc;
 
+/* Sliding windows over a volume [c][z][y][x] of f32, of which backend memory holds `height` planes as a ring: plane z of
+ * channel k begins at data + (k * height + z % height) * y * x. */
+typedef struct dg_ring {
+    float *data;
+    int64_t c, z, y, x; /* of the whole volume */
+    int64_t height;
+} dg_ring;
+
+enum { DG_WINDOW_BATCH = 32, DG_WINDOW_CHANNELS = 64 };
+/* Where the samples of a tensor lie in the volume, by their first voxel; they may reach beyond it. */
+typedef struct dg_windows {
+    int64_t start[DG_WINDOW_BATCH][3]; /* z, y, x */
+    bool mirrored;                     /* the tensor has x reversed */
+} dg_windows;
+/* What the channels of a tensor are: channel from[k] of the volume, and `outside` beyond it. */
+typedef struct dg_window_channels {
+    int from[DG_WINDOW_CHANNELS];
+    float outside[DG_WINDOW_CHANNELS];
+} dg_window_channels;
+
 typedef struct dg_backend_options {
     int threads;        /* OpenMP threads; >= 1 */
     bool deterministic; /* choose only algorithms whose bits do not vary; the CPU backends always do */
@@ -132,6 +152,9 @@ typedef struct dg_backend_ops {
     dg_status (*upload)(dg_backend *backend, void *device, const void *host, int64_t bytes);
     dg_status (*download)(dg_backend *backend, void *host, const void *device, int64_t bytes);
     dg_status (*sync)(dg_backend *backend);
+    /* An upload that does not wait for what is queued, which must not use the destination. `host` may change on return;
+     * operations called afterwards see the new values. */
+    dg_status (*upload_ahead)(dg_backend *backend, void *device, const void *host, int64_t bytes);
 
     /* Convolution. pack reads f32 weights (and bias, may be NULL) and must be called after every change of them; the
      * packed copy belongs to the conv. 3x3x3 and transposed take dense tensors, 1x1x1 any pitch. backward_weights
@@ -203,6 +226,21 @@ typedef struct dg_backend_ops {
     int64_t (*loss_workspace)(const dg_loss_term *term, const dg_loss_batch *shape);
     dg_status (*loss)(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                       void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
+
+    /* Windows. gather: x [n,z,y,x,c] = the windows' voxels; the ring holds the planes that lie in the volume.
+     * blend: for each window in order, sum += factor * (weight[0][z] * weight[1][y]) * weight[2][x] * y, y f32
+     * [n,z,y,x,s] with s = sub[0] * sub[1] * sub[2] voxels of `sum` (one channel) in z,y,x order under each of its own:
+     * windows start at start * sub there, and weights count its voxels. weight[0] NULL: all weights are 1.
+     * finish: out [count,y,x] = planes first .. of sum / ((weight[0][z] * weight[1][y]) * weight[2][x]), clipped to [low,
+     * high] (a NaN stays one), the weights being sums over windows along each axis of the volume; the planes become 0.
+     * find_nonfinite: found[i] = 1 where sample i of x holds an infinite value or NaN, else it stays as it is. */
+    dg_status (*window_gather)(dg_backend *backend, const dg_ring *volume, const dg_window_channels *channels,
+                               const dg_windows *windows, dg_tensor *x);
+    dg_status (*window_blend)(dg_backend *backend, const dg_tensor *y, const int64_t sub[3], const dg_windows *windows,
+                              const float *const weight[3], float factor, dg_ring *sum);
+    dg_status (*window_finish)(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
+                               const float *const weight[3], float low, float high, float *out);
+    dg_status (*find_nonfinite)(dg_backend *backend, const dg_tensor *x, int32_t *found);
 
     /* Flat f32 buffers. */
     dg_status (*fill)(dg_backend *backend, float *x, int64_t count, float value);

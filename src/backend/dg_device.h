@@ -1,12 +1,14 @@
 /* dg_device.h - what a backend with devices of its own (GPUs) can do beyond the operations: take a device for a rank, and
- * carry its memory from rank to rank. Backends that compute in host memory have no such table.
+ * carry its memory from rank to rank, search for gamma. Backends that compute in host memory have no such table.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_DEVICE_H
 #define DG_DEVICE_H
 
 #include "dg_backend.h"
 
-struct dg_comm; /* dg_comm.h */
+struct dg_comm;          /* dg_comm.h */
+struct dg_gamma_problem; /* dg_gamma_search.h */
+struct dg_gamma_samples; /* dg_gamma_samples.h */
 
 /* Versions of the libraries that were built in, as they number themselves (CUDA 13000, cuDNN 91900, NCCL 22809), and what is
  * on this machine. */
@@ -25,6 +27,10 @@ typedef struct dg_device_ops {
      * Its operations come after what the backend has queued. A rank waits parent->timeout_s for the others; then
      * DG_ERR_COMM names rank, host, step and phase, and who is behind. @collective */
     dg_status (*comm_create)(struct dg_comm *parent, dg_backend *backend, struct dg_comm **out);
+    /* gamma [voxels of the reference] of a problem, all in host memory: the smallest of the samples, or where they are NULL
+     * the true minimum over the interpolant. NaN where a voxel is not wanted, or no sample lies in the evaluated dose. */
+    dg_status (*gamma)(dg_backend *backend, const struct dg_gamma_problem *problem,
+                       const struct dg_gamma_samples *samples, float *gamma);
     /* The algorithms that the vendor's library is to take are rank 0's on every rank: those that an earlier run left in
      * `folder` for this device and version (read at the first call) and those that rank 0 made since, which it leaves there
      * ("": nothing is read or kept). Where a rank had prepared others, they are prepared again at their next use.

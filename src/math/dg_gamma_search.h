@@ -18,8 +18,10 @@
 
 #include "dg_hd.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Search ends where gamma cannot be lowered by more than 1e-8 of itself or 1e-8. */
@@ -80,9 +82,9 @@ DG_HD static inline double dg_gamma_form_at(const dg_gamma_form *f, const double
 }
 
 /* Minimum over the box of (|a + b t| - rho)+^2 + |t|^2: its dual in v is bounded by every v, and its derivative falls, so
- * that Newton steps within a bracket find the best. Leaves the point in t and returns the bound. */
+ * that Newton steps, `steps` at most, within a bracket find the best. Leaves the point in t and returns the bound. */
 DG_HD static inline double dg_gamma_relax(const double lo[3], const double hi[3], double a, const double b_in[3],
-                                          double rho, double t[3])
+                                          double rho, int steps, double t[3])
 {
     double b[3], bound = 0.0, at_zero = a;
     for (int i = 0; i < 3; i++) {
@@ -95,8 +97,9 @@ DG_HD static inline double dg_gamma_relax(const double lo[3], const double hi[3]
     if (above <= 0.0) return bound;
     for (int i = 0; i < 3; i++) b[i] = sign * b_in[i];
     a = sign * a - rho;
+    const double least_change = 1e-15 * above;
     double v = a / (1.0 + b[0] * b[0] + b[1] * b[1] + b[2] * b[2]);
-    for (int step = 0; step < 12; step++) {
+    for (int step = 0; step < steps; step++) {
         if (!(v >= below && v <= above)) v = 0.5 * (below + above);
         double linear = a, square = 0.0, slope = 1.0;
         for (int i = 0; i < 3; i++) {
@@ -109,7 +112,7 @@ DG_HD static inline double dg_gamma_relax(const double lo[3], const double hi[3]
         const double dual = square + v * (2.0 * linear - v);
         if (dual > bound) bound = dual;
         const double change = (linear - v) / slope;
-        if (fabs(change) <= 1e-15 * above) break;
+        if (fabs(change) <= least_change) break;
         if (change > 0.0)
             below = v;
         else
@@ -129,23 +132,25 @@ DG_HD static inline double dg_gamma_bend(const dg_gamma_form *f)
 }
 
 /* Gauss-Newton from t. Lowers *best2; true when nothing in the box is lower than it by more than the tolerance. */
-DG_HD static inline bool dg_gamma_descend(const dg_gamma_box *b, const dg_gamma_form *f, double t[3], double *best2)
+DG_HD static inline bool dg_gamma_descend(const dg_gamma_box *b, const dg_gamma_form *f, int steps, int relax_steps,
+                                          double t[3], double *best2)
 {
     const double bend = dg_gamma_bend(f);
-    for (int step = 0; step < 6; step++) {
+    for (int step = 0; step < steps; step++) {
         double g[3], rest = 0.0;
         const double u = dg_gamma_form_at(f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
         const double convexity = 1.0 - fabs(u) * bend;
         if (square < *best2) *best2 = square;
         if (convexity > DG_GAMMA_CONVEX) {
+            const double per_convexity = 1.0 / convexity;
             for (int i = 0; i < 3; i++) {
                 const double slope = u * g[i] + t[i];
-                const double d = dg_gamma_clamp(-slope / convexity, b->lo[i] - t[i], b->hi[i] - t[i]);
+                const double d = dg_gamma_clamp(-slope * per_convexity, b->lo[i] - t[i], b->hi[i] - t[i]);
                 rest += d * (2.0 * slope + convexity * d);
             }
             if (square + rest >= dg_gamma_goal2(*best2)) return true;
         }
-        (void)dg_gamma_relax(b->lo, b->hi, u - g[0] * t[0] - g[1] * t[1] - g[2] * t[2], g, 0.0, t);
+        (void)dg_gamma_relax(b->lo, b->hi, u - g[0] * t[0] - g[1] * t[1] - g[2] * t[2], g, 0.0, relax_steps, t);
     }
     return false;
 }
@@ -328,33 +333,34 @@ DG_HD static inline int dg_gamma_settle(dg_gamma_box *b, double *best2)
         slope[i] = f.l[i] * f.inv[i];
         a -= slope[i] * f.mid[i];
     }
-    const double bound = dg_gamma_relax(b->lo, b->hi, a, slope, rho, t);
+    const double bound = dg_gamma_relax(b->lo, b->hi, a, slope, rho, 12, t);
     if (bound >= dg_gamma_goal2(*best2)) return -1;
     const double u = dg_gamma_form_at(&f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
     if (square < *best2) *best2 = square;
     if (bound >= dg_gamma_goal2(*best2)) return -1;
-    if (dg_gamma_descend(b, &f, t, best2)) return -1;
+    if (dg_gamma_descend(b, &f, 6, 12, t, best2)) return -1;
     if (dg_gamma_is_curved(&f, least, most) && dg_gamma_descend_curved(b, &f, t, best2)) return -1;
     return dg_gamma_to_face(b, &f, least, most) ? 3 : dg_gamma_cut_axis(&f, rho);
 }
 
-/* The smaller of best2 and the minimum of u^2 + |t|^2 over a cell. */
-DG_HD static inline double dg_gamma_cell(const dg_gamma_box *cell, double best2)
+/* The smaller of best2 and the minimum of u^2 + |t|^2 over a cell; `stack` [DG_GAMMA_DEPTH] holds the halves put off. */
+DG_HD static inline double dg_gamma_cell(const dg_gamma_box *cell, double best2, dg_gamma_box *stack)
 {
-    dg_gamma_box stack[DG_GAMMA_DEPTH];
-    int count = 1;
-    stack[0] = *cell;
-    while (count > 0) {
-        dg_gamma_box box = stack[--count];
-        if (!dg_gamma_clip(&box, sqrt(best2))) continue;
-        const int axis = dg_gamma_settle(&box, &best2);
-        if (axis == 3) stack[count++] = box;
-        if (axis < 0 || axis == 3 || count + 2 > DG_GAMMA_DEPTH) continue;
-        const int near = box.lo[axis] + box.hi[axis] < 0.0; /* the half nearer to the voxel first: it lowers best2 */
-        stack[count++] = dg_gamma_half(&box, axis, !near);
-        stack[count++] = dg_gamma_half(&box, axis, near);
+    dg_gamma_box box = *cell;
+    int count = 0;
+    for (;;) {
+        int axis = dg_gamma_clip(&box, sqrt(best2)) ? dg_gamma_settle(&box, &best2) : -1;
+        if (axis == 3) continue;
+        if (axis >= 0 && count + 2 <= DG_GAMMA_DEPTH) {
+            const int near =
+                box.lo[axis] + box.hi[axis] < 0.0; /* the half nearer to the voxel first: it lowers best2 */
+            stack[count++] = dg_gamma_half(&box, axis, !near);
+            box = dg_gamma_half(&box, axis, near);
+            continue;
+        }
+        if (count == 0) return best2;
+        box = stack[--count];
     }
-    return best2;
 }
 
 /* The evaluated dose on three rising axes, and the smallest and largest dose of every cell the search can come to and of
@@ -373,6 +379,47 @@ typedef struct dg_gamma_point {
     double at_mm[3], dose_gy, per_dose, per_mm; /* 1 / dD, 1 / DTA */
     int64_t cell[3];
 } dg_gamma_point;
+
+/* What is searched for on the whole: the wanted voxels of a reference dose under one set of criteria. Pointers to host
+ * memory, or to a device's copy of it. */
+typedef struct dg_gamma_problem {
+    dg_gamma_field field;
+    const float *reference_gy;
+    const uint8_t *where; /* NULL: everywhere */
+    int64_t shape[3];     /* of the reference */
+    const double *axis_mm[3];
+    const int64_t *cell[3]; /* [shape[a]] the evaluated cell of each reference plane, as in dg_gamma_point */
+    double dose_percent, norm_gy, distance_mm, max_gamma, cutoff_gy, per_mm; /* per_mm: 1 / distance_mm */
+    bool local;
+} dg_gamma_problem;
+
+/* Is this voxel asked for? Under local criteria one without dose is not: its criterion is nothing. */
+DG_HD static inline bool dg_gamma_is_wanted(const dg_gamma_problem *p, int64_t voxel)
+{
+    const float dose = p->reference_gy[voxel];
+    return (double)dose >= p->cutoff_gy && (p->where == NULL || p->where[voxel] != 0) && !(p->local && dose == 0.0f);
+}
+
+/* The point of reference voxel (z, y, x). */
+DG_HD static inline dg_gamma_point dg_gamma_point_of(const dg_gamma_problem *p, const int64_t index[3])
+{
+    dg_gamma_point point;
+    for (int a = 0; a < 3; a++) {
+        point.at_mm[a] = p->axis_mm[a][index[a]];
+        point.cell[a] = p->cell[a][index[a]];
+    }
+    point.dose_gy = (double)p->reference_gy[(index[0] * p->shape[1] + index[1]) * p->shape[2] + index[2]];
+    point.per_dose = 1.0 / (p->dose_percent / 100.0 * (p->local ? point.dose_gy : p->norm_gy));
+    point.per_mm = p->per_mm;
+    return point;
+}
+
+/* A gamma just above 1 fails as a float too. */
+DG_HD static inline float dg_gamma_to_float(double gamma)
+{
+    const float rounded = (float)gamma;
+    return gamma > 1.0 && rounded == 1.0f ? 1.0f + FLT_EPSILON : rounded;
+}
 
 DG_HD static inline int64_t dg_gamma_upper(const dg_gamma_field *f, int axis, int64_t cell)
 {
@@ -538,8 +585,53 @@ DG_HD static inline bool dg_gamma_search_next(dg_gamma_search *s, const dg_gamma
     }
 }
 
-/* The true minimum over the interpolant, at most `limit`. */
-DG_HD static inline double dg_gamma_continuous(const dg_gamma_field *f, const dg_gamma_point *p, double limit)
+/* A cell cut to |t_i| <= best, as the host's vectors cut it: on every axis, by products with 1 / width. */
+DG_HD static inline dg_gamma_box dg_gamma_trim(const dg_gamma_box *cell, double best)
+{
+    dg_gamma_box b = *cell;
+    for (int a = 0; a < 3; a++) {
+        const double lo = cell->lo[a], hi = cell->hi[a], per_width = hi - lo > 0.0 ? 1.0 / (hi - lo) : 0.0;
+        b.lo[a] = lo > -best ? lo : -best;
+        b.hi[a] = hi < best ? hi : best;
+        const double from = (b.lo[a] - lo) * per_width, to = (b.hi[a] - lo) * per_width;
+        const int bit = 4 >> a;
+        for (int k = 0; k < 8; k++) {
+            if ((k & bit) != 0) continue;
+            const double u = b.u[k], difference = b.u[k | bit] - u;
+            b.u[k] = u + from * difference;
+            b.u[k | bit] = u + to * difference;
+        }
+    }
+    return b;
+}
+
+/* The first try at a cell, a few steps that settle most: lowers *best2, and is true where the cell is left open. */
+enum { DG_GAMMA_RELAX_FIRST = 6, DG_GAMMA_DESCENDS_FIRST = 5 };
+DG_HD static inline bool dg_gamma_first_try(const dg_gamma_box *cell, double *best2)
+{
+    const dg_gamma_box b = dg_gamma_trim(cell, sqrt(*best2));
+    const dg_gamma_form f = dg_gamma_form_of(&b);
+    const double rho = fabs(f.p[0]) + fabs(f.p[1]) + fabs(f.p[2]) + fabs(f.q);
+    double a = f.c, slope[3], t[3], g[3];
+    for (int i = 0; i < 3; i++) {
+        slope[i] = f.l[i] * f.inv[i];
+        a -= slope[i] * f.mid[i];
+    }
+    const double bound = dg_gamma_relax(b.lo, b.hi, a, slope, rho, DG_GAMMA_RELAX_FIRST, t);
+    if (!(bound < dg_gamma_goal2(*best2))) return false;
+    const double u = dg_gamma_form_at(&f, t, g), square = u * u + t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
+    if (square < *best2) *best2 = square;
+    if (!(bound < dg_gamma_goal2(*best2))) return false;
+    return !dg_gamma_descend(&b, &f, DG_GAMMA_DESCENDS_FIRST, DG_GAMMA_RELAX_FIRST, t, best2);
+}
+
+/* A cell that was left open is tried again where the try lowered gamma^2 to less than this part: a smaller box may be
+ * settled at once. */
+#define DG_GAMMA_AGAIN 0.8
+
+/* The true minimum over the interpolant, at most `limit`; `stack` as for dg_gamma_cell. */
+DG_HD static inline double dg_gamma_continuous(const dg_gamma_field *f, const dg_gamma_point *p, double limit,
+                                               dg_gamma_box *stack)
 {
     dg_gamma_search search;
     int64_t cell[3];
@@ -547,7 +639,13 @@ DG_HD static inline double dg_gamma_continuous(const dg_gamma_field *f, const dg
     dg_gamma_search_start(&search, f, p, u);
     while (dg_gamma_search_next(&search, f, p, dg_gamma_goal2(best2), cell)) {
         const dg_gamma_box box = dg_gamma_box_of(f, p, cell);
-        best2 = dg_gamma_cell(&box, best2);
+        double entered2 = best2;
+        bool open = dg_gamma_first_try(&box, &best2);
+        while (open && best2 < DG_GAMMA_AGAIN * entered2) {
+            entered2 = best2;
+            open = dg_gamma_first_try(&box, &best2);
+        }
+        if (open) best2 = dg_gamma_cell(&box, best2, stack);
     }
     return sqrt(best2);
 }

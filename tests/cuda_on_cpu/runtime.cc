@@ -104,7 +104,11 @@ void poison(cudaError_t error, const char *format, ...)
 bool fault(const char *kind)
 {
     runtime &r = self();
-    return r.fault_kind == kind && r.fault_countdown > 0 && --r.fault_countdown == 0;
+    if (r.fault_kind != kind || r.fault_countdown <= 0 || --r.fault_countdown > 0) return false;
+    const char *mark = getenv("DG_STANDIN_FAULT_MARK");
+    FILE *file = mark != nullptr ? fopen(mark, "w") : nullptr;
+    if (file != nullptr) fclose(file);
+    return true;
 }
 
 /* ---- running what is queued ---------------------------------------------------------------------------------------- */
@@ -213,7 +217,12 @@ cudaError_t launch(const shape &kernel, cudaStream_t stream, std::function<void(
         return give(cudaErrorInvalidValue);
     }
     shape held = kernel;
-    return enqueue(stream, kernel.name, [held, body] {
+    auto stalled = std::make_shared<bool>(false);
+    return enqueue(stream, kernel.name, [held, body, stalled] {
+        if (*stalled || fault("stall")) {
+            *stalled = true;
+            return false;
+        }
         self().launches++;
         if (fault("launch"))
             poison(cudaErrorLaunchFailure, "injected: launch of %s failed", held.name);

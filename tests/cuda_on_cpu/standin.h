@@ -6,9 +6,11 @@
  * DG_STANDIN_ORDER (lazy: a stream runs only when waited for and others only as far as it asks for by events, the
  * default; others: before a stream that is waited for, all that other streams can do; random:SEED: whichever),
  * DG_STANDIN_FAULT (launch:N, malloc:N, copy:N: the Nth such call from now fails as a GPU would make it fail;
+ * stall:N: the Nth kernel never ends;
  * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank;
  * stuck:N: nor does the abort after it).
  * DG_STANDIN_FAULT_RANK: only the rank of this number (OMPI_COMM_WORLD_RANK) has the fault.
+ * DG_STANDIN_FAULT_MARK: a file that is written when the fault strikes.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_STANDIN_H
 #define DG_STANDIN_H

@@ -108,6 +108,15 @@ dg_status onednn_attention_forward(dg_backend *backend, int heads, const dg_tens
 dg_status onednn_attention_backward(dg_backend *backend, int heads, const dg_tensor *qkv, const dg_tensor *dy,
                                     dg_tensor *dqkv);
 
+/* onednn_window.c */
+dg_status onednn_window_gather(dg_backend *backend, const dg_ring *volume, const dg_window_channels *channels,
+                            const dg_windows *windows, dg_tensor *x);
+dg_status onednn_window_blend(dg_backend *backend, const dg_tensor *y, const int64_t sub[3], const dg_windows *windows,
+                           const float *const weight[3], float factor, dg_ring *sum);
+dg_status onednn_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
+                            const float *const weight[3], float low, float high, float *out);
+dg_status onednn_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
+
 /* onednn_flat.c */
 dg_status onednn_fill(dg_backend *backend, float *x, int64_t count, float value);
 dg_status onednn_axpy(dg_backend *backend, int64_t count, double a, const float *x, float *y);

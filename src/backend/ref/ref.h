@@ -61,6 +61,13 @@ dg_status ref_attention_backward(dg_backend *backend, int heads, const dg_tensor
 int64_t ref_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                    void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate);
+dg_status ref_window_gather(dg_backend *backend, const dg_ring *volume, const dg_window_channels *channels,
+                            const dg_windows *windows, dg_tensor *x);
+dg_status ref_window_blend(dg_backend *backend, const dg_tensor *y, const int64_t sub[3], const dg_windows *windows,
+                           const float *const weight[3], float factor, dg_ring *sum);
+dg_status ref_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
+                            const float *const weight[3], float low, float high, float *out);
+dg_status ref_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
 dg_status ref_fill(dg_backend *backend, float *x, int64_t count, float value);
 dg_status ref_axpy(dg_backend *backend, int64_t count, double a, const float *x, float *y);
 dg_status ref_sum_squares(dg_backend *backend, int64_t count, const float *x, double *sum);
