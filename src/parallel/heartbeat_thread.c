@@ -128,7 +128,9 @@ static void check_fault(dg_heartbeat *h, double now)
 void *dg_heartbeat_run(void *context)
 {
     dg_heartbeat *h = context;
-    for (double last = dg_time_s(); !atomic_load(&h->stop);) {
+    double last = dg_time_s();
+    atomic_store(&h->resumed_s, last); /* nothing before this was watched */
+    while (!atomic_load(&h->stop)) {
         double now = dg_time_s();
         if (now - last > SUSPENDED_S) atomic_store(&h->resumed_s, now);
         last = now;
