@@ -1,9 +1,11 @@
 /* status.c - `dosegrid status`: how far runs are, read from what they write anyway (metrics.csv, training_config.json,
- * training_summary.json, checkpoints/, run.lock), so it works on a live run and on a dead one. Rank 0 works.
+ * training_summary.json, checkpoints/, run.lock, log/heartbeat-*), so it works on a live run and on a dead one. Rank 0
+ * works.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
 
 #include "dg_file.h"
+#include "dg_heartbeat.h"
 #include "dg_mem.h"
 
 #include <dirent.h>
@@ -47,7 +49,12 @@ typedef struct progress {
     char best_name[32];
     double checkpoint_age_s; /* NaN: none */
     const char *state;       /* "running", "done", "stopped" */
+    int ranks;               /* with a heartbeat; 0: the run ended by itself, or keeps none */
+    dg_pulse slowest;        /* of them: the one without a mark for longest that does not wait for others */
 } progress;
+
+/* A live run writes its heartbeat each second. */
+static const double QUIET_S = 5;
 
 /* Columns of metrics.csv that are used; -1: absent. */
 typedef struct columns {
@@ -182,6 +189,21 @@ static bool is_held(const char *folder)
     return held;
 }
 
+static dg_status read_heartbeat(const char *folder, progress *p)
+{
+    char log[DG_PATH_MAX];
+    dg_pulse *pulses;
+    DG_TRY(dg_path_join(log, folder, "log"));
+    DG_TRY(dg_heartbeat_read(log, &pulses, &p->ranks));
+    for (int i = 0; i < p->ranks; i++) {
+        bool waits = pulses[i].wait_age_s >= 0, waited = p->slowest.wait_age_s >= 0;
+        if (i == 0 || waits < waited || (waits == waited && pulses[i].mark_age_s > p->slowest.mark_age_s))
+            p->slowest = pulses[i];
+    }
+    dg_free(&pulses);
+    return DG_OK;
+}
+
 static void find_left(progress *p)
 {
     p->left_s = NAN;
@@ -206,6 +228,7 @@ static dg_status read_run(const char *folder, progress *p)
     p->minutes = json_number_value(setting(config, "train.minutes"));
     DG_TRY_GOTO(status, read_metrics(folder, monitor == NULL ? "" : monitor, p), cleanup);
     p->checkpoint_age_s = newest_checkpoint_age(folder);
+    DG_TRY_GOTO(status, read_heartbeat(folder, p), cleanup);
     bool done = summary != NULL && json_integer_value(json_object_get(summary, "step")) >= p->step;
     p->state = is_held(folder) ? "running" : done ? "done" : "stopped"; /* a summary may be older than a resumed run */
     find_left(p);
@@ -218,14 +241,24 @@ cleanup:
 /* A number, or null where there is none. */
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
+static json_t *heartbeat_json(const progress *p)
+{
+    const dg_pulse *s = &p->slowest;
+    if (p->ranks == 0) return json_null();
+    return json_pack("{s:i, s:f, s:i, s:s, s:i, s:s, s:I, s:f, s:f, s:b}", "ranks", p->ranks, "age_s", s->beat_age_s,
+                     "slowest_rank", s->rank, "host", s->host, "process", s->pid, "phase", dg_phase_name(s->phase),
+                     "step", (json_int_t)s->step, "phase_s", s->phase_age_s, "silent_s", s->mark_age_s, "waits",
+                     s->wait_age_s >= 0);
+}
+
 static json_t *progress_json(const char *folder, const progress *p)
 {
-    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "run", folder, "state", p->state,
+    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "run", folder, "state", p->state,
                      "step", (json_int_t)p->step, "steps", p->steps > 0 ? json_integer(p->steps) : json_null(),
                      "seconds", number(p->seconds), "steps_per_s", number(p->steps_per_s), "left_s", number(p->left_s),
                      "best", number(p->best), "best_step", p->best_step >= 0 ? json_integer(p->best_step) : json_null(),
                      "monitor", p->best_step >= 0 ? json_string(p->best_name) : json_null(), "checkpoint_age_s",
-                     number(p->checkpoint_age_s));
+                     number(p->checkpoint_age_s), "heartbeat", heartbeat_json(p));
 }
 
 static void span_text(double seconds, char text[32])
@@ -240,6 +273,22 @@ static void span_text(double seconds, char text[32])
         snprintf(text, 32, "%.1f h", seconds / 3600);
 }
 
+static void print_heartbeat(const progress *p)
+{
+    const dg_pulse *s = &p->slowest;
+    char seen[32], silent[32];
+    span_text(s->beat_age_s, seen);
+    span_text(s->mark_age_s, silent);
+    if (strcmp(p->state, "running") != 0 || s->beat_age_s > QUIET_S)
+        printf("    last sign of life %s ago:", seen);
+    else
+        printf("    %d rank%s alive; the slowest:", p->ranks, p->ranks == 1 ? "" : "s");
+    printf(" rank %d on %s (process %d), phase %s of step %lld", s->rank, s->host, s->pid, dg_phase_name(s->phase),
+           (long long)s->step);
+    if (s->wait_age_s >= 0) printf(", waits in %s", s->wait);
+    printf(", no mark for %s\n", silent);
+}
+
 static void print_progress(const char *folder, const progress *p)
 {
     char of[32] = "", left[32], age[32], best[96] = "-";
@@ -251,6 +300,7 @@ static void print_progress(const char *folder, const progress *p)
     printf("%s: %s, step %lld%s", folder, p->state, (long long)p->step, of);
     if (isfinite(p->steps_per_s)) printf(", %.3g steps/s", p->steps_per_s);
     printf(", left %s, best %s, last checkpoint %s ago\n", left, best, age);
+    if (p->ranks > 0) print_heartbeat(p);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }

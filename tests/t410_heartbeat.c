@@ -138,6 +138,26 @@ static void check_files(void)
     DG_CHECK(dg_error_last()->status == DG_OK);
 }
 
+/* What an earlier start left is neither seen nor kept; a file of this start on another host stays. */
+static void check_forgotten(void)
+{
+    dg_heartbeat *h;
+    dg_comm *comm = begin(300, false, &h);
+    dg_pulse *p;
+    int count;
+    put("heartbeat-h3", "dosegrid-heartbeat 1 host h3 ranks 1 of 2 id test folder -\n");
+    dg_heartbeat_folder(h, folder);
+    end(&comm, &h);
+    DG_CHECK_OK(dg_heartbeat_read(folder, &p, &count));
+    DG_CHECK(count == 0);
+    const char *const names[] = {"heartbeat-h3", "else"}; /* all there is */
+    for (int i = 0; i < 2; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        DG_CHECK(unlink(path) == 0);
+    }
+}
+
 /* ---- what is late ---- */
 
 /* A wait that does not end is an error after the timeout, and 3 s later the end. */
@@ -250,13 +270,8 @@ int main(void)
     DG_CHECK(mkdtemp(folder) != NULL);
     check_marks();
     check_files();
+    check_forgotten();
     check_late();
-    const char *const left[] = {"heartbeat-empty", "heartbeat-other", "heartbeat-noise", "heartbeat-h2", "else"};
-    for (int i = 0; i < 5; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", folder, left[i]);
-        unlink(path);
-    }
     DG_CHECK(rmdir(folder) == 0); /* and nothing else */
     return 0;
 }

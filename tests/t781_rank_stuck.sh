@@ -25,6 +25,10 @@ stuck() { # DG_FAULT, name: three ranks, rank 1 does not go on at step 7; the cl
     nobody_left
     report=$(ls runs/"$2"/log/fault-*.txt)
     [ -n "$report" ] || fail "no report in the run folder"
+    cp err err.stuck
+    dg 0 status "runs/$2"
+    said "runs/$2: stopped" "last sign of life" "rank 1 on $host (process "
+    mv err.stuck err
 }
 stuck rank1:step7:forward:stop stopped
 said "behind is rank 1 on $host (process " "phase forward of step 7 since " "no sign of life for" "state T (stopped)" \

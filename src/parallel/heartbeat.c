@@ -178,7 +178,9 @@ void dg_heartbeat_folder(dg_heartbeat *h, const char *folder)
     pthread_mutex_lock(&h->lock);
     snprintf(h->folder, sizeof h->folder, "%s", folder == NULL ? "" : folder);
     pthread_mutex_unlock(&h->lock);
-    if (folder != NULL) dg_heartbeat_write(h, folder); /* a rank may be stuck before its thread comes to it */
+    if (folder == NULL) return;
+    if (h->rank == 0) dg_heartbeat_forget_others(h, folder);
+    dg_heartbeat_write(h, folder); /* a rank may be stuck before its thread comes to it */
 }
 
 void dg_heartbeat_get_folder(dg_heartbeat *h, char folder[DG_PATH_MAX])

@@ -88,17 +88,18 @@ static bool read_row(const char *line, dg_pulse *p)
     return got == 13;
 }
 
-/* Adds the rows of one file, `age_s` old. */
-static dg_status read_file(const char *path, double age_s, dg_pulse **pulses, int *count)
+/* Adds the rows of one file, `age_s` old, if it is of start `id` (NULL: of any). */
+static dg_status read_file(const char *path, const char *id, double age_s, dg_pulse **pulses, int *count)
 {
-    char *text, *line, *rest, host[64] = "";
+    char *text, *line, *rest, host[64] = "", found[ID_TEXT] = "";
     int64_t length;
     int version = 0;
     if (dg_file_read(path, "heartbeat", FILE_LIMIT, &text, &length) != DG_OK) return DG_OK; /* gone meanwhile */
     rest = text;
     line = strsep(&rest, "\n");
     dg_status status = DG_OK;
-    bool known = sscanf(line, MAGIC " %d host %63s", &version, host) == 2 && version == VERSION;
+    bool known = sscanf(line, MAGIC " %d host %63s ranks %*d of %*d id %47s", &version, host, found) == 3 &&
+                 version == VERSION && (id == NULL || strcmp(id, found) == 0);
     while (known && status == DG_OK && *count < ROWS_MAX && (line = strsep(&rest, "\n")) != NULL) {
         dg_pulse p = {.rank = -1};
         if (!read_row(line, &p)) continue;
@@ -123,7 +124,8 @@ static int by_rank(const void *a, const void *b)
 static double seconds_of(const struct timespec *t) { return (double)t->tv_sec + 1e-9 * (double)t->tv_nsec; }
 
 /* Ages are told by one clock: that of the file system, by which `now_s` was read. `skip`: a file that is left out. */
-static dg_status read_folder(const char *folder, double now_s, const char *skip, dg_pulse **pulses, int *count)
+static dg_status read_folder(const char *folder, const char *id, double now_s, const char *skip, dg_pulse **pulses,
+                             int *count)
 {
     DIR *stream = opendir(folder);
     if (stream == NULL) return DG_OK;
@@ -135,7 +137,7 @@ static dg_status read_folder(const char *folder, double now_s, const char *skip,
         if (fstatat(dirfd(stream), item->d_name, &info, 0) != 0) continue;
         status = dg_path_join(path, folder, item->d_name);
         double age = now_s - seconds_of(&info.st_mtim);
-        if (status == DG_OK) status = read_file(path, age > 0 ? age : 0, pulses, count);
+        if (status == DG_OK) status = read_file(path, id, age > 0 ? age : 0, pulses, count);
     }
     closedir(stream);
     if (*count > 1) qsort(*pulses, (size_t)*count, sizeof **pulses, by_rank);
@@ -148,9 +150,27 @@ dg_status dg_heartbeat_read(const char *folder, dg_pulse **pulses, int *count)
     *pulses = NULL;
     *count = 0;
     clock_gettime(CLOCK_REALTIME, &now);
-    dg_status status = read_folder(folder, seconds_of(&now), "", pulses, count);
+    dg_status status = read_folder(folder, NULL, seconds_of(&now), "", pulses, count);
     if (status != DG_OK) dg_free(pulses);
     return status;
+}
+
+void dg_heartbeat_forget_others(dg_heartbeat *h, const char *folder)
+{
+    DIR *stream = opendir(folder);
+    if (stream == NULL) return;
+    for (struct dirent *item = readdir(stream); item != NULL; item = readdir(stream)) {
+        char path[DG_PATH_MAX], mine[ID_TEXT + 16], *text;
+        int64_t length;
+        if (strncmp(item->d_name, "heartbeat-", 10) != 0 || dg_path_join(path, folder, item->d_name) != DG_OK) continue;
+        if (dg_file_read(path, "heartbeat", FILE_LIMIT, &text, &length) != DG_OK) continue;
+        snprintf(mine, sizeof mine, " id %s ", h->id);
+        text[strcspn(text, "\n")] = '\0';
+        if (strstr(text, mine) == NULL) unlink(path);
+        dg_free(&text);
+    }
+    closedir(stream);
+    dg_error_clear();
 }
 
 void dg_heartbeat_home(const char *folder, char *home, size_t capacity)
@@ -183,7 +203,7 @@ dg_status dg_heartbeat_see(dg_heartbeat *h, dg_pulse **pulses, int *count)
     dg_status status = DG_OK;
     if (folder[0] != '\0' && h->rows < h->size && dg_path_join(path, folder, name) == DG_OK) {
         dg_heartbeat_write(h, folder); /* whose time is the file system's now */
-        if (stat(path, &info) == 0) status = read_folder(folder, seconds_of(&info.st_mtim), name, pulses, count);
+        if (stat(path, &info) == 0) status = read_folder(folder, h->id, seconds_of(&info.st_mtim), name, pulses, count);
     }
     for (int i = 0; i < h->rows && status == DG_OK; i++) {
         if (atomic_load(&h->table->row[i].pid) == 0) continue;

@@ -72,6 +72,8 @@ void *dg_heartbeat_run(void *heartbeat);
 void dg_heartbeat_write(dg_heartbeat *heartbeat, const char *folder);
 /* Removes the file of this host: one that is left after a run says where it died. The extra folder's gets its last state. */
 void dg_heartbeat_remove(dg_heartbeat *heartbeat);
+/* Removes from FOLDER the files that ranks of an earlier start left when they died. */
+void dg_heartbeat_forget_others(dg_heartbeat *heartbeat, const char *folder);
 /* Copies the folder in use, "" where there is none. */
 void dg_heartbeat_get_folder(dg_heartbeat *heartbeat, char folder[DG_PATH_MAX]);
 /* Every rank that can be seen: this host's from the table, others' from their files. */
