@@ -15,7 +15,8 @@ add_library(NIFTI::nifti2 UNKNOWN IMPORTED)
 set_target_properties(NIFTI::nifti2 PROPERTIES IMPORTED_LOCATION ${NIFTI_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${NIFTI_INCLUDE_DIR})
 if(DG_WITH_MPI)
   find_package(MPI REQUIRED COMPONENTS C)
-  pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-openmpi)
+  # Debian names the flavour; elsewhere (Spack, modules) hdf5 is the parallel one that was asked for.
+  pkg_search_module(HDF5 REQUIRED IMPORTED_TARGET hdf5-openmpi hdf5-mpich hdf5)
   pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 else()
   message(FATAL_ERROR "DG_WITH_MPI=OFF is not possible: storage is built on parallel HDF5. Without a launcher the program "
