@@ -249,6 +249,7 @@ int main(int argc, char **argv)
     char warning[512];
     int exit_code = DG_EXIT_DONE;
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write, not of the whole run */
+    signal(SIGXFSZ, SIG_IGN); /* nor is a limit on the size of files: the write is refused with EFBIG */
     (void)dg_mpi_spare_shared_memory(warning, sizeof warning);
     if (dg_comm_open(&argc, &argv, &env.comm) != DG_OK) {
         fprintf(stderr, "dosegrid: %s: %s\n", dg_status_name(dg_error_last()->status), dg_error_last()->text);

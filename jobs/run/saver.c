@@ -181,6 +181,7 @@ dg_status dg_saver_start(dg_saver *s, const dg_save_request *request)
 {
     double start = dg_time_s();
     DG_TRY(dg_saver_wait(s));
+    dg_fault_set_step(request->step);
     DG_TRY(dg_fault_reach(DG_FAULT_SAVE_COPY, NULL, 0));
     DG_TRY(dg_state_frozen_take(s->frozen));
     json_t *config = dg_run_config_to_json(request->options);
