@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ctest: label=fault timeout=240 serial=on
 # Signals on a private Slurm: the operator's to the ranks alone, and Slurm's warning before the time limit, which is checked
-# only every half minute. The ranks save and stop with 75, the job goes back to the queue and goes on.
+# only every half minute. The ranks save and stop with 75, the job goes back to the queue and goes on; one that is
+# cancelled stays cancelled.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/whole.sh"
 source "$here/whole_train.sh"
@@ -21,11 +22,15 @@ on ctl scancel --signal=USR1 "$id"
 resumed told "$id" "$(summary alone weights_sha256)"
 grep -q "exit code 75" <(log_of told) || fail "told did not end with 75: $(log_of told)"
 
-# Told of the limit, the other saved in time and went back to the queue.
+# Told of the limit, the other saved in time, went back to the queue and runs again: cancelled now, it saves and is gone.
 begins limit
 wait_for 100 "exit code 75" "$(ls batch/limit-train-*.log)"
-[ -n "$(newest_step limit)" ] || fail "limit saved nothing: $(log_of limit)"
+saved=$(newest_step limit)
+[ -n "$saved" ] || fail "limit saved nothing: $(log_of limit)"
+wait_for 60 "goes on from step $saved" "$(ls batch/limit-train-*.log)"
+restarts=$(job_field "$limit" Restarts)
 on ctl scancel "$limit"
 job_ends "$limit" CANCELLED 40
+[ "$(job_field "$limit" Restarts)" = "$restarts" ] || fail "a cancelled job came back: $(log_of limit)"
 ! grep -q "DUE TO TIME LIMIT" <(log_of limit) || fail "limit ran into its limit: $(log_of limit)"
 nobody_left 10
