@@ -78,7 +78,7 @@ __global__ void space_responses(loss_view b, space_view s, double *chunks)
 }
 
 /* norm[sample]: 1 / 32 over three times the voxels that count.
- * 32 registers, 50 % (1 threads); a few numbers. */
+ * 40 registers, 50 % (1 threads); a few numbers. */
 __global__ void space_totals(const double *chunks, int count, double *norm, double *value, int64_t stride)
 {
     const int64_t n = blockIdx.x;
@@ -90,7 +90,7 @@ __global__ void space_totals(const double *chunks, int count, double *norm, doub
 }
 
 /* The transpose: differences change their sign, sums do not.
- * 40 registers, 75 % (256 threads); 3 bytes a voxel in (27 times, from the caches), 4 out (8 where it accumulates). */
+ * 48 registers, 62 % (256 threads); 3 bytes a voxel in (27 times, from the caches), 4 out (8 where it accumulates). */
 __global__ void space_slopes(loss_view b, space_view s, const float *weight, view dy, bool accumulate,
                              const double *norm)
 {
