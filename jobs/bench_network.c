@@ -8,7 +8,7 @@
 #include "dg_plan.h"
 #include "dg_reducer.h"
 #include "dg_trace.h"
-#include "dg_window.h"
+#include "tiling.h"
 
 #include <string.h>
 
@@ -27,8 +27,11 @@ typedef struct network {
     struct sliding *sliding; /* NULL: a step is a pass */
 } network;
 
+static void release_sliding(network *w);
+
 static void release(network *w)
 {
+    release_sliding(w);
     dg_reducer_destroy(&w->reducer);
     dg_optim_destroy(&w->optim);
     dg_loss_destroy(&w->loss);
@@ -152,67 +155,86 @@ static dg_status train_step(network *w)
 
 /* A volume and its windows. */
 typedef struct sliding {
-    float *volume, *importance; /* [z,y,x,c] and one axis of the weights */
-    void *patch;                /* [z,y,x,c] in the plan's type */
-    dg_box *boxes;
-    int64_t count;
-    dg_blend blend;
+    dg_tiling tiling;
+    dg_ring volume, sum; /* whole, in backend memory */
+    float *weight[3], *weight_sum[3], *out;
+    float *host;     /* the blended volume */
+    int64_t windows; /* of a step */
 } sliding;
 
-static void release_sliding(sliding *v)
+static dg_status take(network *w, const float *host, int64_t count, float **out)
 {
-    dg_free(&v->volume);
-    dg_free(&v->importance);
-    dg_free(&v->patch);
-    dg_free(&v->boxes);
-    dg_blend_release(&v->blend);
+    void *data;
+    const int64_t bytes = count * (int64_t)sizeof(float);
+    DG_TRY(w->backend->ops->alloc(w->backend, bytes, "sliding windows", &data));
+    *out = data;
+    return host == NULL ? DG_OK : w->backend->ops->upload(w->backend, data, host, bytes);
 }
 
-static dg_status create_sliding(const bench_settings *s, sliding *v)
+static void release_sliding(network *w)
 {
-    const int64_t volume[3] = {s->size, s->size, s->size}, patch[3] = {s->patch, s->patch, s->patch};
-    DG_TRY(DG_NEW(&v->volume, s->size * s->size * s->size * s->channels, "volume"));
-    DG_TRY(dg_alloc(&v->patch, (size_t)(s->patch * s->patch * s->patch * s->channels), sizeof(float), "window"));
-    DG_TRY(DG_NEW(&v->importance, s->patch, "weights of a window"));
-    dg_window_importance(s->patch, v->importance);
-    DG_TRY(dg_window_boxes(volume, patch, s->overlap, &v->boxes, &v->count));
-    return dg_blend_create(volume, &v->blend);
+    sliding *v = w->sliding;
+    if (v == NULL || w->backend == NULL) return;
+    for (int a = 0; a < 3; a++) {
+        w->backend->ops->free(w->backend, v->weight[a]);
+        w->backend->ops->free(w->backend, v->weight_sum[a]);
+    }
+    w->backend->ops->free(w->backend, v->volume.data);
+    w->backend->ops->free(w->backend, v->sum.data);
+    w->backend->ops->free(w->backend, v->out);
+    dg_free(&v->host);
+    dg_tiling_release(&v->tiling);
 }
 
-/* Cuts a window out; what lies outside the volume stays as it is. */
-static void cut_window(const bench_settings *s, const sliding *v, const dg_box *box)
+static dg_status create_sliding(network *w)
 {
-    for (int64_t z = 0; z < s->patch; z++)
-        for (int64_t y = 0; y < s->patch; y++) {
-            const int64_t in = ((box->start[0] + z) * s->size + box->start[1] + y) * s->size + box->start[2];
-            const int64_t out = (z * s->patch + y) * s->patch * s->channels, count = s->patch * s->channels;
-            const float *from = v->volume + in * s->channels;
-            if (s->dtype == BENCH_F32)
-                memcpy((float *)v->patch + out, from, (size_t)count * sizeof(float));
-            else
-                for (int64_t i = 0; i < count; i++) ((uint16_t *)v->patch)[out + i] = upper_half(from[i]);
-        }
+    const bench_settings *s = w->settings;
+    sliding *v = w->sliding;
+    const int64_t n = s->size, shape[3] = {n, n, n}, patch[3] = {s->patch, s->patch, s->patch};
+    const double spacing_mm[3] = {1, 1, 1};
+    const dg_recipe recipe = {.coarsen = {1, 1, 1}};
+    const dg_grid grid = dg_grid_make(shape, spacing_mm);
+    DG_TRY(dg_tiling_make(&recipe, &grid, patch, s->overlap, &v->tiling));
+    v->volume = (dg_ring){.c = s->channels, .z = n, .y = n, .x = n, .height = n};
+    v->sum = (dg_ring){.c = 1, .z = n, .y = n, .x = n, .height = n};
+    DG_TRY(take(w, NULL, s->channels * n * n * n, &v->volume.data));
+    DG_TRY(take(w, NULL, n * n * n, &v->sum.data));
+    DG_TRY(take(w, NULL, n * n * n, &v->out));
+    for (int a = 0; a < 3; a++) {
+        DG_TRY(take(w, v->tiling.weight[a], s->patch, &v->weight[a]));
+        DG_TRY(take(w, v->tiling.sum[a], n, &v->weight_sum[a]));
+    }
+    v->windows = v->tiling.layers * v->tiling.strips * v->tiling.across;
+    return DG_NEW(&v->host, n * n * n, "blended volume");
+}
+
+static dg_status slide(network *w, const int64_t start[3])
+{
+    static const int64_t one[3] = {1, 1, 1};
+    const sliding *v = w->sliding;
+    dg_window_channels channels = {.from = {0}};
+    dg_windows at = {.start = {{start[0], start[1], start[2]}}};
+    dg_tensor input = dg_plan_input(w->plan);
+    const dg_tensor output = dg_plan_output(w->plan);
+    dg_ring sum = v->sum;
+    for (int64_t k = 0; k < input.c; k++) channels.from[k] = (int)k;
+    DG_TRY(w->backend->ops->window_gather(w->backend, &v->volume, &channels, &at, &input));
+    DG_TRY(dg_plan_forward(w->plan, NULL));
+    return w->backend->ops->window_blend(w->backend, &output, one, &at, (const float *const *)v->weight, 1, &sum);
 }
 
 static dg_status sliding_step(network *w)
 {
     sliding *v = w->sliding;
-    const float *const importance[3] = {v->importance, v->importance, v->importance};
-    const int64_t voxels = v->blend.shape[0] * v->blend.shape[1] * v->blend.shape[2];
-    const dg_tensor input = dg_plan_input(w->plan), output = dg_plan_output(w->plan);
-    const int64_t bytes = dg_tensor_voxels(&input) * input.c * (int64_t)dg_dtype_size(input.dtype);
-    memset(v->blend.sum, 0, (size_t)voxels * sizeof(float));
-    memset(v->blend.weight, 0, (size_t)voxels * sizeof(float));
-    for (int64_t i = 0; i < v->count; i++) {
-        cut_window(w->settings, v, &v->boxes[i]);
-        DG_TRY(w->backend->ops->upload(w->backend, input.data, v->patch, bytes));
-        DG_TRY(dg_plan_forward(w->plan, NULL));
-        DG_TRY(w->backend->ops->download(w->backend, v->patch, output.data,
-                                         dg_tensor_voxels(&output) * (int64_t)sizeof(float)));
-        dg_blend_add(&v->blend, &v->boxes[i], v->patch, importance);
-    }
-    dg_blend_finish(&v->blend, 0.0f, 1.5f, v->blend.sum);
-    return DG_OK;
+    const dg_tiling *t = &v->tiling;
+    const int64_t n = v->sum.z;
+    for (int64_t z = 0; z < t->layers; z++)
+        for (int64_t y = 0; y < t->strips; y++)
+            for (int64_t x = 0; x < t->across; x++)
+                DG_TRY(slide(w, (const int64_t[3]){t->start[0][z], t->start[1][y], t->start[2][x]}));
+    DG_TRY(w->backend->ops->window_finish(w->backend, &v->sum, 0, n, (const float *const *)v->weight_sum, 0.0f, 1.5f,
+                                          v->out));
+    return w->backend->ops->download(w->backend, v->host, v->out, n * n * n * (int64_t)sizeof(float));
 }
 
 static dg_status step(network *w)
@@ -254,6 +276,7 @@ static dg_status run_network(const dg_job_env *env, network *w, json_t **answer)
     double *seconds, conv_s = 0.0;
     DG_TRY(DG_NEW(&seconds, w->settings->steps, "times"));
     dg_status status = create_parts(env, w);
+    if (status == DG_OK && w->sliding != NULL) status = create_sliding(w);
     if (w->comm != NULL) status = dg_comm_agree(w->comm, status);
     if (status == DG_OK) status = measure(w, seconds, &conv_s);
     if (status == DG_OK) status = describe(w, seconds, conv_s, answer);
@@ -280,11 +303,12 @@ dg_status bench_sliding(const dg_job_env *env, const bench_settings *s, json_t *
     if (s->size < s->patch)
         return DG_FAIL(DG_ERR_USAGE, "--size %lld is smaller than --patch %lld", (long long)s->size,
                        (long long)s->patch);
-    dg_status status = create_sliding(s, &v);
-    if (status == DG_OK) status = run_network(env, &w, answer);
-    if (status == DG_OK) json_object_set_new(*answer, "windows", json_integer((json_int_t)v.count));
-    release_sliding(&v);
-    return status;
+    if (s->channels > DG_WINDOW_CHANNELS)
+        return DG_FAIL(DG_ERR_USAGE, "--channels %lld: windows have at most %d", (long long)s->channels,
+                       DG_WINDOW_CHANNELS);
+    DG_TRY(run_network(env, &w, answer));
+    json_object_set_new(*answer, "windows", json_integer((json_int_t)v.windows));
+    return DG_OK;
 }
 
 dg_status bench_train(const dg_job_env *env, const bench_settings *s, json_t **answer)

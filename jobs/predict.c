@@ -1,4 +1,5 @@
-/* predict.c - `dosegrid predict`: a trained network over the cases of a cohort, shared out over ranks case by case.
+/* predict.c - `dosegrid predict`: a trained network over the cases of a cohort, shared out over ranks case by case,
+ * or window by window where there are fewer cases than ranks. Reading the next case and writing the last one go on meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
 
@@ -17,6 +18,7 @@
 #include "trained.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +29,7 @@ typedef struct settings {
     bool resume, json;
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
     int flips, dtype;
-    dg_int_list threads;
+    dg_int_list threads, window_batch; /* count 0: auto */
     double comm_timeout_s;
 } settings;
 
@@ -66,11 +68,24 @@ static const dg_option rows[] = {
      .help = "compute threads per rank; auto is its share of the allowed cores"},
     {.key = "predict.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
      .help = "device library: auto, cuda, onednn, ref"},
+    {.key = "predict.window_batch", .flag = "window-batch", .type = DG_OPT_INT_LIST, AT(window_batch), .min = 1,
+     .max = DG_WINDOW_BATCH, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "windows",
+     .help = "most windows of one pass; auto is where a short probe on a GPU finds a window no cheaper, and 1 on a CPU"},
     DG_JOB_COMM_TIMEOUT("predict", settings),
     {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the result as JSON"},
 };
 /* clang-format on */
+
+/* A prediction on its way to its file, written by a thread while the next case computes. */
+typedef struct writer {
+    pthread_t thread;
+    bool busy;
+    const dg_case_info *info;
+    float *dose_gy; /* owned */
+    dg_ledger_entry entry;
+    dg_error error; /* status DG_OK: none */
+} writer;
 
 /* What a rank holds while it predicts. */
 typedef struct work {
@@ -85,7 +100,9 @@ typedef struct work {
     float *weights; /* backend memory */
     dg_predictor *predictor;
     int64_t *chosen, count; /* cases of the cohort */
-    dg_lease *lease;        /* rank 0 */
+    bool together;          /* fewer cases than ranks: all work at each case, rank 0 keeps it */
+    writer writer;
+    dg_lease *lease; /* rank 0 */
     int64_t done, failed, kept, outside;
     int64_t region[3]; /* cases per dg_region */
     dg_stop_watch watch;
@@ -173,12 +190,14 @@ static dg_status choose_cases(work *w)
     return w->count > 0 ? DG_OK : DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
 }
 
-/* Weights alone do not make a prediction: windows, mirroring and type take part. */
+/* Weights alone do not make a prediction: windows, mirroring and type take part, and on a GPU how many pass at once. */
 static dg_status name_maker(work *w)
 {
-    char text[256];
+    char text[288];
     int length = snprintf(text, sizeof text, "%s overlap %.17g flips %d dtype %d", w->network.weights_sha256,
                           w->config.overlap, w->config.flips, (int)w->config.dtype);
+    if (w->config.batch > 1)
+        length += snprintf(text + length, sizeof text - (size_t)length, " windows %lld", (long long)w->config.batch);
     return dg_hash_bytes(text, (size_t)length, w->made_by);
 }
 
@@ -192,9 +211,10 @@ static dg_status open_data(work *w)
         (dg_predictor_config){.dtype = dg_run_dtype(s->dtype == AS_TRAINED ? trained->predict.dtype : s->dtype - 1),
                               .overlap = s->overlap.count > 0 ? s->overlap.value[0] : trained->predict.overlap,
                               .flips = s->flips == AS_TRAINED ? trained->predict.flips : s->flips == 2};
-    DG_TRY(name_maker(w));
     DG_TRY(dg_cohort_open(s->cohort, &w->cohort));
     DG_TRY(choose_cases(w));
+    w->together = w->count < w->env->comm->size;
+    if (w->together) w->config.comm = w->env->comm;
     DG_TRY(dg_source_create(w->cohort, &w->network.recipe, 0, &w->source));
     if (w->env->comm->rank != 0) return DG_OK;
     DG_TRY(dg_make_folder(s->output));
@@ -213,6 +233,22 @@ static dg_status open_network(work *w)
     return dg_predictor_set_weights(w->predictor, w->weights);
 }
 
+/* The same on every rank: the smallest that one of them found. */
+static dg_status choose_batch(work *w)
+{
+    const dg_int_list *wanted = &w->s->window_batch;
+    dg_status status = DG_OK;
+    w->config.batch = 1;
+    if (wanted->count > 0)
+        w->config.batch = wanted->value[0];
+    else
+        status = dg_predictor_probe(w->predictor, &w->config.batch);
+    DG_TRY(dg_comm_agree(w->env->comm, status));
+    DG_TRY(dg_comm_all_reduce(w->env->comm, &w->config.batch, 1, DG_I64, DG_MIN));
+    dg_predictor_set_batch(w->predictor, w->config.batch);
+    return dg_comm_agree(w->env->comm, name_maker(w));
+}
+
 static dg_status set_up(work *w)
 {
     const dg_job_env *env = w->env;
@@ -228,75 +264,204 @@ static dg_status set_up(work *w)
     DG_TRY(dg_comm_all_reduce(env->comm, &agreed, 1, DG_I64, DG_MIN));
     DG_TRY(dg_compute_open(env->comm, w->s->backend, (int)agreed, &w->backend));
     DG_TRY(dg_compute_share(env->comm, w->backend, env->log));
-    return dg_comm_agree(env->comm, open_network(w));
+    DG_TRY(dg_comm_agree(env->comm, open_network(w)));
+    return choose_batch(w);
 }
 
-/* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. */
-static dg_status predict_case(work *w, int64_t index, dg_ledger_entry *entry)
+/* ---- writing ------------------------------------------------------------------------------------------------------ */
+
+static void *write_prediction(void *argument)
 {
-    const dg_case_info *info = dg_cohort_case(w->cohort, index);
-    dg_heartbeat *heartbeat = w->env->comm->heartbeat;
-    float *dose_gy = NULL;
-    dg_predictor_note note = {.windows = 0};
-    dg_status status = dg_source_pin(w->source, index);
-    bool pinned = status == DG_OK;
-    if (status == DG_OK) status = DG_NEW(&dose_gy, dg_grid_voxels(&info->grid), "predicted dose");
-    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_PREDICT);
-    if (status == DG_OK) status = dg_predictor_run(w->predictor, index, dose_gy, &note);
-    if (pinned) dg_source_unpin(w->source, index);
-    entry->read_s = note.read_s;
-    entry->compute_s = note.compute_s;
-    if (status != DG_OK) {
-        snprintf(entry->reason, sizeof entry->reason, "%.255s", dg_error_last()->text);
-        dg_free(&dose_gy);
-        return status == DG_ERR_BACKEND || status == DG_ERR_MEMORY ? status : DG_OK;
-    }
-    double start = dg_time_s();
-    (void)dg_heartbeat_phase(heartbeat, DG_PHASE_WRITE);
-    status = dg_prediction_write(w->s->output, info->id, &info->grid, w->made_by, dose_gy, entry);
-    entry->write_s = dg_time_s() - start;
-    entry->done = status == DG_OK;
-    w->region[note.region]++;
-    w->outside += dg_recipe_outside(&w->network.recipe, info);
-    dg_free(&dose_gy);
-    return status;
+    work *w = argument;
+    writer *out = &w->writer;
+    const double start = dg_time_s();
+    dg_status status =
+        dg_prediction_write(w->s->output, out->info->id, &out->info->grid, w->made_by, out->dose_gy, &out->entry);
+    out->entry.write_s = dg_time_s() - start;
+    out->entry.done = status == DG_OK;
+    if (status == DG_OK) status = dg_ledger_append(w->s->output, w->env->comm->rank, &out->entry);
+    out->error.status = DG_OK;
+    if (status != DG_OK) out->error = *dg_error_last();
+    return NULL;
 }
 
-static dg_status take_case(work *w, int64_t index)
+/* Waits for the prediction on its way; a failure to write would stop every case. */
+static dg_status end_write(work *w)
 {
-    const dg_case_info *info = dg_cohort_case(w->cohort, index);
-    if (w->s->resume && dg_prediction_valid(w->s->output, info->id, w->made_by)) {
-        w->kept++;
-        return DG_OK;
-    }
-    dg_ledger_entry entry = {.done = false};
-    snprintf(entry.id, sizeof entry.id, "%s", info->id);
-    DG_TRY(predict_case(w, index, &entry));
-    DG_TRY(dg_ledger_append(w->s->output, w->env->comm->rank, &entry));
-    w->done += entry.done;
-    w->failed += !entry.done;
-    if (!entry.done) dg_log_write(w->env->log, DG_LOG_WARNING, "case %s failed: %s", entry.id, entry.reason);
+    writer *out = &w->writer;
+    if (!out->busy) return DG_OK;
+    (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_WRITE);
+    pthread_join(out->thread, NULL);
+    out->busy = false;
+    dg_free(&out->dose_gy);
+    const dg_error *error = &out->error;
+    if (error->status != DG_OK)
+        return dg_error_set(error->status, error->frame[0].file, error->frame[0].line, error->frame[0].function, "%s",
+                            error->text);
+    w->done++;
     return DG_OK;
 }
 
-static dg_status work_through(work *w, dg_tasks *tasks)
+/* Takes the dose over. */
+static dg_status begin_write(work *w, const dg_case_info *info, float *dose_gy, const dg_ledger_entry *entry)
 {
-    int64_t turns = 0;
-    double longest_s = 0;
+    writer *out = &w->writer;
+    const dg_status status = end_write(w);
+    if (status != DG_OK) {
+        dg_free(&dose_gy);
+        return status;
+    }
+    *out = (writer){.info = info, .dose_gy = dose_gy, .entry = *entry};
+    if (pthread_create(&out->thread, NULL, write_prediction, w) != 0) {
+        dg_free(&out->dose_gy);
+        return DG_FAIL(DG_ERR_MEMORY, "the system gives no thread for writing case %s", info->id);
+    }
+    out->busy = true;
+    return DG_OK;
+}
+
+/* A case that failed by itself stands in the ledger, and the others go on. */
+static dg_status note_failure(work *w, dg_ledger_entry *entry)
+{
+    snprintf(entry->reason, sizeof entry->reason, "%.255s", dg_error_last()->text);
+    DG_TRY(end_write(w));
+    DG_TRY(dg_ledger_append(w->s->output, w->env->comm->rank, entry));
+    w->failed++;
+    dg_log_write(w->env->log, DG_LOG_WARNING, "case %s failed: %s", entry->id, entry->reason);
+    return DG_OK;
+}
+
+/* ---- cases -------------------------------------------------------------------------------------------------------- */
+
+/* What would stop every case. */
+static bool is_fatal(dg_status status)
+{
+    return status == DG_ERR_BACKEND || status == DG_ERR_MEMORY || status == DG_ERR_COMM;
+}
+
+/* Opens a case and makes room for its dose; all ranks or none where they work together. */
+static dg_status open_case(work *w, int64_t index, float **dose_gy, bool *pinned)
+{
+    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    dg_status status = dg_source_pin(w->source, index);
+    *dose_gy = NULL;
+    *pinned = status == DG_OK;
+    if (status == DG_OK && !(w->together && w->env->comm->rank != 0))
+        status = DG_NEW(dose_gy, dg_grid_voxels(&info->grid), "predicted dose");
+    return w->together ? dg_comm_agree(w->env->comm, status) : status;
+}
+
+/* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. `next`
+ * is pinned, or -1. */
+static dg_status predict_case(work *w, int64_t index, int64_t next)
+{
+    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    const bool keeps = !w->together || w->env->comm->rank == 0;
+    dg_ledger_entry entry = {.done = false};
+    dg_predictor_note note = {.windows = 0};
+    float *dose_gy = NULL;
+    bool pinned;
+    snprintf(entry.id, sizeof entry.id, "%s", info->id);
+    dg_status status = open_case(w, index, &dose_gy, &pinned);
+    (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_PREDICT);
+    if (status == DG_OK) status = dg_predictor_run(w->predictor, index, next, dose_gy, &note);
+    if (pinned) dg_source_unpin(w->source, index);
+    entry.read_s = note.read_s;
+    entry.compute_s = note.compute_s;
+    if (status != DG_OK) {
+        dg_free(&dose_gy);
+        return is_fatal(status) ? status : keeps ? note_failure(w, &entry) : DG_OK;
+    }
+    if (!keeps) return DG_OK;
+    w->region[note.region]++;
+    w->outside += dg_recipe_outside(&w->network.recipe, info);
+    return begin_write(w, info, dose_gy, &entry);
+}
+
+static bool is_kept(work *w, int64_t index)
+{
+    const bool kept =
+        w->s->resume && dg_prediction_valid(w->s->output, dg_cohort_case(w->cohort, index)->id, w->made_by);
+    w->kept += kept;
+    return kept;
+}
+
+/* The next case that is to be computed, or -1. */
+static dg_status fetch(work *w, dg_tasks *tasks, int64_t *index)
+{
     for (;;) {
         int64_t task = -1;
-        w->stopped = dg_stop_watch_due(&w->watch, longest_s);
-        if (w->stopped != 0) return dg_tasks_halt(tasks);
-        double start = dg_time_s();
         DG_TRY(dg_tasks_next(tasks, &task));
-        if (task < 0) return DG_OK;
-        (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_READ);
-        dg_heartbeat_task(w->env->comm->heartbeat, dg_cohort_case(w->cohort, w->chosen[task])->id);
-        DG_TRY(take_case(w, w->chosen[task]));
-        longest_s = fmax(longest_s, dg_time_s() - start);
-        int64_t estimate = ++turns * w->env->comm->size;
-        dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
+        *index = task < 0 ? -1 : w->chosen[task];
+        if (task < 0 || !is_kept(w, *index)) return DG_OK;
     }
+}
+
+static void tell_progress(const work *w, int64_t turns)
+{
+    const int64_t estimate = turns * (w->together ? 1 : w->env->comm->size);
+    dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
+}
+
+static void tell_case(const work *w, int64_t index)
+{
+    (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_READ);
+    dg_heartbeat_task(w->env->comm->heartbeat, dg_cohort_case(w->cohort, index)->id);
+}
+
+/* Case by case from the list that all ranks share. One is taken ahead, so that it is read while another computes, but not
+ * towards the end, when another rank may be free for it sooner. */
+static dg_status work_through(work *w, dg_tasks *tasks)
+{
+    int64_t index, ahead = -1;
+    double longest_s = 0;
+    bool pinned = false;
+    dg_status status = fetch(w, tasks, &index);
+    for (int64_t turns = 1; status == DG_OK && index >= 0; turns++) {
+        w->stopped = dg_stop_watch_due(&w->watch, longest_s);
+        if (w->stopped != 0) {
+            status = dg_tasks_halt(tasks);
+            break;
+        }
+        const double start = dg_time_s();
+        const bool early = (turns + 1) * w->env->comm->size <= w->count;
+        ahead = -1;
+        if (early) status = fetch(w, tasks, &ahead);
+        if (status != DG_OK) break;
+        tell_case(w, index);
+        const bool opened =
+            ahead >= 0 && dg_source_pin(w->source, ahead) == DG_OK; /* what fails will tell in its turn */
+        status = predict_case(w, index, opened ? ahead : -1);
+        if (pinned) dg_source_unpin(w->source, index);
+        pinned = opened;
+        longest_s = fmax(longest_s, dg_time_s() - start);
+        tell_progress(w, turns);
+        index = ahead;
+        if (!early && status == DG_OK) status = fetch(w, tasks, &index);
+    }
+    const dg_status written = status == DG_OK ? end_write(w) : status;
+    return written;
+}
+
+/* All ranks at each case, one after the other. @collective */
+static dg_status work_together(work *w)
+{
+    dg_comm *comm = w->env->comm;
+    dg_status status = DG_OK;
+    double longest_s = 0;
+    for (int64_t i = 0; i < w->count && status == DG_OK && w->stopped == 0; i++) {
+        int64_t kept = 0;
+        const double start = dg_time_s();
+        DG_TRY(dg_comm_any(comm, dg_stop_watch_due(&w->watch, longest_s), &w->stopped));
+        if (w->stopped != 0) break;
+        DG_TRY(dg_comm_any(comm, comm->rank == 0 && is_kept(w, w->chosen[i]), &kept));
+        if (kept != 0) continue;
+        tell_case(w, w->chosen[i]);
+        status = dg_comm_agree(comm, predict_case(w, w->chosen[i], -1));
+        longest_s = fmax(longest_s, dg_time_s() - start);
+        tell_progress(w, i + 1);
+    }
+    return status == DG_OK ? end_write(w) : status;
 }
 
 static dg_status share_counts(work *w)
@@ -324,7 +489,7 @@ static dg_status predict_all(work *w)
     if (status == DG_OK) status = dg_tasks_create(comm, cost, w->count, &tasks);
     if (status == DG_OK) {
         dg_stop_watch_open(&w->watch, w->s->output, comm->rank == 0, w->env->log);
-        status = work_through(w, tasks);
+        status = w->together ? work_together(w) : work_through(w, tasks);
         dg_heartbeat_task(comm->heartbeat, NULL);
         (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_REDUCE);
         dg_tasks_destroy(&tasks);
@@ -376,19 +541,21 @@ static dg_status report(const work *w)
         json_decref(failures);
         return status;
     }
-    return dg_job_print_json(w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:s, s:b, s:o}", "done",
-                                               (json_int_t)w->done, "failed", (json_int_t)w->failed, "kept",
-                                               (json_int_t)w->kept, "seconds", w->seconds, "zero_outside_possible_dose",
-                                               (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE], "zero_outside_body",
-                                               (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
-                                               (json_int_t)w->region[DG_REGION_ALL], "outside_training_range",
-                                               (json_int_t)w->outside, "weights_sha256", w->network.weights_sha256,
-                                               "averaged_weights", w->network.averaged, "failures", failures));
+    return dg_job_print_json(
+        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:o}", "done", (json_int_t)w->done,
+                          "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds", w->seconds,
+                          "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
+                          "zero_outside_body", (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
+                          (json_int_t)w->region[DG_REGION_ALL], "outside_training_range", (json_int_t)w->outside,
+                          "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network.weights_sha256,
+                          "averaged_weights", w->network.averaged, "failures", failures));
 }
 
 static void release(work *w)
 {
     dg_stop_remove();
+    if (w->writer.busy) pthread_join(w->writer.thread, NULL); /* after a failure: what was begun is finished */
+    dg_free(&w->writer.dose_gy);
     dg_predictor_destroy(&w->predictor);
     if (w->weights != NULL) w->backend->ops->free(w->backend, w->weights);
     dg_backend_destroy(&w->backend);

@@ -1,11 +1,14 @@
 /* Predictions of a small random network: limits and region, mirror symmetry with flips, windows that agree with the
  * whole where they must, a case that lacks a channel.
- * ctest: libs=dg_run label=unit timeout=120
+ * ctest: libs=dg_run label=unit timeout=120 args=--backend ref; --backend onednn
  * SPDX-License-Identifier: Apache-2.0 */
 #include "predictor.h"
 #include "t7_cases.h"
 
+#include "dg_mem.h"
+
 #include <math.h>
+#include <string.h>
 
 static const int64_t shape[3] = {7, 9, 10};
 enum { VOXELS = 630 };
@@ -16,8 +19,16 @@ typedef struct bench {
     dg_model *model;
     dg_backend *backend;
     dg_source *source;
-    float *weights;
+    float *weights; /* backend memory */
+    float *host;    /* the same on the host */
 } bench;
+
+static const char *backend_name = "ref";
+
+static void put_weights(bench *b)
+{
+    DG_CHECK_OK(b->backend->ops->upload(b->backend, b->weights, b->host, b->model->params.total * 4));
+}
 
 static void open_bench(const t7_cohort *t, const char *yaml, float output_bias, bench *b)
 {
@@ -26,22 +37,25 @@ static void open_bench(const t7_cohort *t, const char *yaml, float output_bias, 
     DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, cases, 2, &b->recipe));
     dg_model_config model = dg_run_config_model(&config, b->recipe.count, b->recipe.constraint_count);
     DG_CHECK_OK(dg_model_create(&model, &b->model));
-    dg_backend_options options = {.threads = 1};
-    DG_CHECK_OK(dg_backend_create("ref", &options, &b->backend));
+    dg_backend_options options = {.threads = 1, .deterministic = true};
+    DG_CHECK_OK(dg_backend_create(backend_name, &options, &b->backend));
     DG_CHECK_OK(dg_source_create(t->cohort, &b->recipe, 0, &b->source));
     void *memory;
     DG_CHECK_OK(b->backend->ops->alloc(b->backend, b->model->params.total * 4, "weights", &memory));
     b->weights = memory;
-    dg_params_init(&b->model->params, 3, b->weights);
+    DG_CHECK_OK(DG_NEW(&b->host, b->model->params.total, "weights"));
+    dg_params_init(&b->model->params, 3, b->host);
     int bias = dg_param_find(&b->model->params, "out_conv.bias");
     DG_CHECK(bias >= 0);
     const dg_param *param = &b->model->params.item[bias];
-    for (int64_t i = 0; i < param->count; i++) b->weights[param->offset + i] += output_bias;
+    for (int64_t i = 0; i < param->count; i++) b->host[param->offset + i] += output_bias;
+    put_weights(b);
 }
 
 static void close_bench(bench *b)
 {
     b->backend->ops->free(b->backend, b->weights);
+    dg_free(&b->host);
     dg_source_destroy(&b->source);
     dg_backend_destroy(&b->backend);
     dg_model_destroy(&b->model);
@@ -55,7 +69,7 @@ static dg_predictor_note predict(bench *b, bool flips, double overlap, int64_t i
     DG_CHECK_OK(dg_predictor_create(b->model, b->backend, b->source, &config, NULL, &predictor));
     DG_CHECK_OK(dg_predictor_set_weights(predictor, b->weights));
     DG_CHECK_OK(dg_source_pin(b->source, index));
-    DG_CHECK_OK(dg_predictor_run(predictor, index, dose_gy, &note));
+    DG_CHECK_OK(dg_predictor_run(predictor, index, -1, dose_gy, &note));
     dg_source_unpin(b->source, index);
     dg_predictor_destroy(&predictor);
     return note;
@@ -150,6 +164,53 @@ static void test_windows(const t7_cohort *t)
     close_bench(&b);
 }
 
+/* How many windows pass at once changes no bit, and a case that was read ahead is the same one. */
+static void test_batches(const t7_cohort *t)
+{
+    const int64_t batches[4] = {1, 2, 5, 32};
+    float dose[2][2][VOXELS];
+    dg_predictor_note note;
+    bench b;
+    open_bench(
+        t,
+        "{data: {channels: [ct, mask.Left, mask.Right], patch: [4, 4, 6], ct_range: [-300, 300]}, model: {base: 4, "
+        "levels: 2}}",
+        1, &b);
+    for (int k = 0; k < 4; k++) {
+        dg_predictor *predictor;
+        dg_predictor_config config = {.dtype = DG_F32, .overlap = 0.5, .flips = true, .batch = batches[k]};
+        DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
+        DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
+        for (int64_t c = 0; c < 2; c++) DG_CHECK_OK(dg_source_pin(b.source, c));
+        for (int64_t c = 0; c < 2; c++) {
+            DG_CHECK_OK(dg_predictor_run(predictor, c, c == 0 && k > 0 ? 1 : -1, dose[k > 0][c], &note));
+            DG_CHECK(note.windows == 36 && note.batch == (k == 0 ? 1 : k == 1 ? 2 : k == 2 ? 4 : 12));
+            DG_CHECK(memcmp(dose[0][c], dose[k > 0][c], sizeof dose[0][c]) == 0);
+        }
+        for (int64_t c = 0; c < 2; c++) dg_source_unpin(b.source, c);
+        dg_predictor_destroy(&predictor);
+    }
+    DG_CHECK(memcmp(dose[0][0], dose[0][1], sizeof dose[0][0]) != 0);
+    close_bench(&b);
+}
+
+/* On a host one window at a time is the answer; on a device whatever the clock says. */
+static void test_probe(const t7_cohort *t)
+{
+    int64_t batch = 0;
+    bench b;
+    dg_predictor *predictor;
+    const dg_predictor_config config = {.dtype = DG_F32};
+    open_bench(t, "{data: {channels: [ct, mask.Left, mask.Right], patch: [4, 4, 4]}, model: {base: 4, levels: 2}}", 0,
+               &b);
+    DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
+    DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
+    DG_CHECK_OK(dg_predictor_probe(predictor, &batch));
+    DG_CHECK(b.backend->ops->device == NULL ? batch == 1 : batch >= 1 && batch <= DG_WINDOW_BATCH);
+    dg_predictor_destroy(&predictor);
+    close_bench(&b);
+}
+
 static void test_lacking(const t7_cohort *t)
 {
     bench b;
@@ -168,9 +229,10 @@ static void test_lacking(const t7_cohort *t)
     DG_CHECK_OK(dg_predictor_create(b.model, b.backend, other, &config, NULL, &predictor));
     DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
     DG_CHECK_OK(dg_source_pin(other, 0));
-    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_DATA,
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, -1, dose, &note), DG_ERR_DATA,
                    "case case-00 lacks what channel 'sdf.PTV70'");
-    b.weights[b.model->params.item[0].offset] = NAN;
+    b.host[b.model->params.item[0].offset] = NAN;
+    put_weights(&b);
     snprintf(m.data[0].info.structure[0].name, DG_STRUCTURE_NAME, "PTV70");
     dg_source_unpin(other, 0);
     dg_predictor_destroy(&predictor);
@@ -178,7 +240,7 @@ static void test_lacking(const t7_cohort *t)
     DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
     DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
     DG_CHECK_OK(dg_source_pin(b.source, 0));
-    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_NUMERIC,
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, -1, dose, &note), DG_ERR_NUMERIC,
                    "case case-00: the network gave a dose that is not finite in the window at voxel (0, 0, 0)");
     dg_source_unpin(b.source, 0);
     dg_predictor_destroy(&predictor);
@@ -207,7 +269,7 @@ static void test_bad_input(void)
     DG_CHECK_OK(dg_predictor_create(b.model, b.backend, b.source, &config, NULL, &predictor));
     DG_CHECK_OK(dg_predictor_set_weights(predictor, b.weights));
     DG_CHECK_OK(dg_source_pin(b.source, 0));
-    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, dose, &note), DG_ERR_NUMERIC,
+    DG_CHECK_FAILS(dg_predictor_run(predictor, 0, -1, dose, &note), DG_ERR_NUMERIC,
                    "case case-00: its CT or distances hold a value that is not finite in the window at voxel "
                    "(3, 5, 6); import the case again");
     dg_source_unpin(b.source, 0);
@@ -218,9 +280,10 @@ static void test_bad_input(void)
     t7_release(&m);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     t7_cohort t;
+    if (argc > 2) backend_name = argv[2];
     t7_create(&t, 2, shape);
     test_limits(&t);
     test_bad_input();
@@ -234,6 +297,8 @@ int main(void)
         "model: {base: 4, levels: 2}}",
         false);
     test_windows(&t);
+    test_batches(&t);
+    test_probe(&t);
     test_lacking(&t);
     t7_release(&t);
     return 0;

@@ -36,6 +36,23 @@ ranks 2 0 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o 
 dg 0 inspect again --json
 [ "$(value content_sha256)" != "$whole" ] || fail "--resume kept predictions of other weights"
 
+# Fewer cases than ranks: they share its windows, and the volume is the same; so with windows in batches.
+dg 0 predict --checkpoint $model --cohort cohort -o shared-1 --cases phantom-0003
+dg 0 inspect shared-1 --json
+alone=$(value content_sha256)
+for n in 2 3; do
+    ranks $n 0 predict --checkpoint $model --cohort cohort -o shared-$n --cases phantom-0003
+    same "ledgers of $n ranks" 1 "$(ls shared-$n/ledger-* | wc -l)"
+    dg 0 inspect shared-$n --json
+    same "a case that $n ranks share" "$alone" "$(value content_sha256)"
+done
+ranks 3 0 predict --checkpoint $model --cohort cohort -o shared-3 --cases phantom-0003 --resume --json
+same "a shared case is kept" 1 "$(value kept)"
+dg 0 predict --checkpoint $model --cohort cohort -o batched --window-batch 4 --json
+same "windows of a pass" 4 "$(value window_batch)"
+dg 2 predict --checkpoint $model --cohort cohort -o batched --window-batch 99
+said "window-batch"
+
 # Cases by name, and from a file.
 printf '# chosen\n phantom-0005 \n\nphantom-0002\n' >ids.txt
 ranks 2 0 predict --checkpoint $model --cohort cohort -o few --cases phantom-0001 @ids.txt

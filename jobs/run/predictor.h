@@ -1,8 +1,14 @@
 /* predictor.h - the dose of one whole case: windows through the network, blended, clipped, brought to the native grid.
- * What a case gets depends on nothing but its data, the weights and the thread count. SPDX-License-Identifier: Apache-2.0 */
+ *
+ * Backend memory holds the planes that one layer of windows sees, and a few more that are read and brought there while the
+ * layer computes: a volume of any height passes through. Windows are cut out and blended there, too. A strip, the windows
+ * with one y, is blended apart and then added as a whole, so that ranks may share a case strip by strip and the sums are
+ * those of one rank. What a case gets depends on its data, the weights, the backend, the thread count and the batch of
+ * windows alone. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_PREDICTOR_H
 #define DG_PREDICTOR_H
 
+#include "dg_comm.h"
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "sample.h"
@@ -13,6 +19,8 @@ typedef struct dg_predictor_config {
     dg_dtype dtype; /* of activations */
     double overlap; /* of windows, where the patch does not cover the case */
     bool flips;     /* averages with the prediction of the mirrored case */
+    int64_t batch;  /* most windows of one pass; below 1: 1 */
+    dg_comm *comm;  /* ranks that share every case; NULL: alone. Borrowed */
 } dg_predictor_config;
 
 /* Where a prediction is kept; elsewhere it is 0. */
@@ -20,8 +28,8 @@ typedef enum dg_region { DG_REGION_ALL, DG_REGION_BODY, DG_REGION_POSSIBLE_DOSE 
 
 typedef struct dg_predictor_note {
     dg_region region;
-    int64_t windows;
-    double read_s, compute_s;
+    int64_t windows, batch;   /* of this rank; of a pass */
+    double read_s, compute_s; /* seconds of the reading thread, and of this one without its waits for that */
 } dg_predictor_note;
 
 /* Everything is borrowed; `trace` may be NULL. Plans are made when a case needs another shape than the last one. */
@@ -32,9 +40,16 @@ void dg_predictor_destroy(dg_predictor **predictor);
 DG_MUST_USE dg_status dg_predictor_set_weights(dg_predictor *predictor, const float *weights);
 /* Every window is a mark of the heartbeat (NULL: none). */
 void dg_predictor_watch(dg_predictor *predictor, dg_heartbeat *heartbeat);
+/* The batch from which on a window costs no less: a few passes on a device, doubled while a window gets at least 5 % cheaper
+ * and memory lasts. 1 where threads of the host share each window, and where a patch holds a whole case. Not collective. */
+DG_MUST_USE dg_status dg_predictor_probe(dg_predictor *predictor, int64_t *batch);
+void dg_predictor_set_batch(dg_predictor *predictor, int64_t batch);
 /* Dose of a pinned case in Gy on its native grid, dose_gy[z,y,x], within [0, 1.5 scale] and 0 outside possible_dose (else
- * body). DG_ERR_DATA: the case lacks a channel or prescription; DG_ERR_NUMERIC: the network gave NaN. Not collective. */
-DG_MUST_USE dg_status dg_predictor_run(dg_predictor *predictor, int64_t index, float *dose_gy, dg_predictor_note *note);
+ * body). `next`, also pinned and until it is run itself, is read ahead; -1: none. Where ranks share cases all call with the
+ * same ones (collective), and rank 0 alone gets the dose. DG_ERR_DATA: the case lacks a channel or prescription;
+ * DG_ERR_NUMERIC: the network gave NaN. */
+DG_MUST_USE dg_status dg_predictor_run(dg_predictor *predictor, int64_t index, int64_t next, float *dose_gy,
+                                       dg_predictor_note *note);
 
 /* The patch a case is seen through: data.patch, or the whole case rounded up to the model's multiple. */
 void dg_patch_of(const dg_recipe *recipe, const int64_t net_shape[3], int64_t multiple, int64_t patch_zyx[3]);

@@ -76,7 +76,7 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
     dg_predictor_note note;
     DG_TRY(dg_source_pin(t->source, index));
     dg_status status = DG_NEW(&predicted, dg_grid_voxels(&info->grid), "predicted dose");
-    if (status == DG_OK) status = dg_predictor_run(t->predictor, index, predicted, &note);
+    if (status == DG_OK) status = dg_predictor_run(t->predictor, index, -1, predicted, &note);
     if (status == DG_OK) status = trainer_score_case(t->source, index, predicted, out);
     dg_source_unpin(t->source, index);
     dg_free(&predicted);

@@ -1,0 +1,64 @@
+/* predictor_impl.h - private to predictor*.c: what lies in backend memory for a shape, and the work on one case.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef DG_PREDICTOR_IMPL_H
+#define DG_PREDICTOR_IMPL_H
+
+#include "predictor.h"
+#include "slab_reader.h"
+#include "tiling.h"
+
+/* Backend memory of a tiling and a batch. */
+typedef struct predictor_memory {
+    int64_t net[3], patch[3], batch;
+    dg_ring volume, sum, strip;
+    float *weight[3], *weight_sum[3];
+    float *out;           /* finished planes of a layer */
+    float *plain;         /* outputs of a pass, kept while the mirrored windows pass */
+    float *constraint[2]; /* [batch, constraints], of the case and of the mirrored case */
+    int32_t *bad;         /* [2][windows of a layer]: inputs, outputs that are not finite */
+    void *block[16];
+    int blocks;
+} predictor_memory;
+
+struct dg_predictor {
+    const dg_model *model;
+    dg_backend *backend;
+    dg_source *source;
+    dg_predictor_config config;
+    dg_trace *trace;
+    dg_heartbeat *heartbeat;
+    const float *weights;
+    bool packed;   /* the plan holds these weights */
+    dg_plan *plan; /* of memory.batch windows of memory.patch, or NULL */
+    predictor_memory memory;
+    dg_slab_reader *reader;
+    int64_t ahead; /* case whose first planes are being read; -1: none */
+};
+
+/* One case under way. */
+typedef struct predictor_case {
+    dg_predictor *p;
+    const dg_case_info *info;
+    int64_t index, next;
+    const dg_tiling *tiling;
+    float *values;     /* [output], in units of the scale */
+    float *message;    /* a strip on its way between ranks; NULL: alone */
+    int32_t *bad;      /* host copy of memory.bad */
+    int64_t (*ran)[3]; /* starts of this rank's windows of the present layer */
+    int64_t windows, in_layer;
+    int64_t known;  /* planes that were brought to the backend */
+    int64_t strips; /* strips folded (rank 0) or sent, in order */
+    double read_s, waited_s;
+} predictor_case;
+
+/* predictor_memory.c */
+DG_MUST_USE dg_status predictor_prepare(dg_predictor *p, const dg_case_info *info, const dg_tiling *tiling);
+void predictor_drop(dg_predictor *p);
+int64_t predictor_batch_of(const dg_predictor *p, const dg_tiling *tiling);
+
+/* predictor_layers.c: all layers of a case; values is complete on the rank that keeps them. */
+DG_MUST_USE dg_status predictor_layers(predictor_case *c);
+/* After a failure: what other ranks still send is taken, what they still wait for is sent. */
+DG_MUST_USE dg_status predictor_settle(predictor_case *c);
+
+#endif
