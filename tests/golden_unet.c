@@ -1,4 +1,4 @@
-/* ctest: libs=golden_io,test_net,dg_nn,dg_grid label=unit timeout=300 args=--backend ref; --backend onednn; --backend onednn --dtype bf16; unet_wider.h5 --backend onednn; unet_wider.h5 --backend onednn --dtype bf16; unet_attention.h5 --backend ref */
+/* ctest: libs=golden_io,test_net,dg_nn,dg_grid label=unit timeout=300 args=--backend ref; --backend onednn; --backend onednn --dtype bf16; unet_wider.h5 --backend onednn; unet_wider.h5 --backend onednn --dtype bf16; unet_attention.h5 --backend ref; unet_attention.h5 --backend onednn; unet_attention.h5 --backend onednn --dtype bf16; unet_bottleneck_attention.h5 --backend ref; unet_bottleneck_attention.h5 --backend onednn; unet_bottleneck_attention.h5 --backend onednn --dtype bf16 */
 /* golden_unet.c - the whole network: output, loss, gradient of every parameter and of the input, some activations, and
  * a stitched volume, against PyTorch's. Shapes, levels and widths come from the file. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
@@ -36,7 +36,11 @@ static int64_t axis_of(test *t, const char *path, int axis)
 /* Reads the widths off the parameters, whatever the attributes say. */
 static dg_model_config read_model(test *t)
 {
-    dg_model_config model = {.kind = "unet", .levels = 1};
+    dg_model_config model = {.levels = 1};
+    const char *kind = golden_has(t->file, "params/attn1.psi.0.weight")           ? "attention_unet"
+                       : golden_has(t->file, "params/bottleneck_attn.qkv.weight") ? "bottleneck_attn"
+                                                                                  : "unet";
+    (void)snprintf(model.kind, sizeof model.kind, "%s", kind);
     char path[GOLDEN_TEXT];
     do {
         (void)snprintf(path, sizeof path, "params/enc%d.conv1.weight", (int)model.levels);
@@ -269,7 +273,10 @@ int main(int argc, char **argv)
     char architecture[GOLDEN_TEXT] = "baseline";
     t.file = golden_open(t.args.path);
     (void)golden_attr_string(t.file, "", "architecture", architecture);
-    if (strcmp(architecture, "baseline") != 0 && strcmp(architecture, "wider") != 0) {
+    static const char *const known[] = {"baseline", "wider", "attention_unet", "bottleneck_attn"};
+    size_t at = 0;
+    while (at < sizeof known / sizeof *known && strcmp(architecture, known[at]) != 0) at++;
+    if (at == sizeof known / sizeof *known) {
         printf("skipped: architecture %s is not part of this version\n", architecture);
         golden_close(&t.file);
         return DG_TEST_SKIPPED;

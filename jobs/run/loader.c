@@ -90,6 +90,7 @@ static dg_status allocate_stage(const dg_loader *loader, stage *s)
         DG_TRY(dg_alloc(&sample->input, (size_t)dg_sample_input_bytes(size), 1, "input of a sample"));
         DG_TRY(DG_NEW(&sample->target, size->outputs, "target of a sample"));
         DG_TRY(DG_NEW(&sample->counted, size->outputs, "counted voxels of a sample"));
+        if (size->regions) DG_TRY(DG_NEW(&sample->regions, size->outputs, "regions of a sample"));
         DG_TRY(DG_NEW(&sample->constraint, size->constraints > 0 ? size->constraints : 1, "constraints of a sample"));
     }
     return DG_OK;
@@ -101,6 +102,7 @@ static void release_stage(const dg_loader *loader, stage *s)
         dg_free(&s->sample[i].input);
         dg_free(&s->sample[i].target);
         dg_free(&s->sample[i].counted);
+        dg_free(&s->sample[i].regions);
         dg_free(&s->sample[i].constraint);
     }
     dg_free(&s->sample);

@@ -5,6 +5,7 @@
 #define DG_RECIPE_H
 
 #include "dg_cohort.h"
+#include "dg_loss_term.h"
 #include "dg_state.h"
 #include "run_config.h"
 
@@ -28,6 +29,15 @@ typedef struct dg_channel {
     int mirror;                        /* channel that takes its place in a mirrored sample */
 } dg_channel;
 
+/* A set of voxels the loss looks at. Of the run's loss, not stored. */
+typedef struct dg_loss_region {
+    char structure[DG_STRUCTURE_NAME]; /* "": all structures of the role */
+    dg_role role;
+    double near_mm;            /* 0: inside; else within this distance of the boundary, on both sides */
+    bool everywhere_if_absent; /* the reference tool's fault: a structure that is not there is near everywhere */
+    int mirror;                /* region that takes its place in a mirrored sample */
+} dg_loss_region;
+
 typedef struct dg_recipe {
     dg_channel channel[DG_CHANNELS_MAX];
     int count;
@@ -41,6 +51,8 @@ typedef struct dg_recipe {
     int constraint_mirror[DG_CONSTRAINTS_MAX]; /* element that takes its place in a mirrored sample */
     int constraint_count;
     double seen_low_mm[3], seen_high_mm[3]; /* native spacing of the training cases */
+    dg_loss_region region[DG_LOSS_REGIONS_MAX];  /* bits of the voxels' regions; dg_loss_setup_make */
+    int regions;
 } dg_recipe;
 
 /* Resolves the channels for training cases `cases[count]` of the cohort. DG_ERR_USAGE names a channel that no training

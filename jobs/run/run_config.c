@@ -46,6 +46,7 @@ static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_g
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
+static const char *const weighting_names[] = {"fixed", "learned", NULL};
 static const char *const gamma_names[] = {"continuous", "pymedphys", NULL};
 static const char *const rule_names[] = {"icru", "lower", "linear", NULL};
 
@@ -81,15 +82,45 @@ static const dg_option rows[] = {
     WHOLE("data.cache_mb", data.cache_mb, 0, 1e7, "2048", "MiB", "memory per rank for resampled cases"),
     WHOLE("data.readers", data.readers, 1, 64, "1", "threads", "threads per rank that prepare samples ahead of the step"),
 
-    TEXT("model.kind", model.kind, "unet", "architecture"),
+    TEXT("model.kind", model.kind, "unet", "architecture: unet, attention_unet (gated skip connections) or bottleneck_attn (self-attention at the bottom)"),
     WHOLE("model.base", model.base, 1, 1024, "48", "channels", "channels of the first level"),
     WHOLE("model.levels", model.levels, 1, 8, "5", "", "resolution levels, the bottleneck included"),
     WHOLE("model.cond_channels", model.cond_channels, 1, 4096, "256", "channels", "width of the embedded constraint vector"),
 
     WORD("loss.mask", loss.mask, mask_names, "none", "voxels that count in the loss"),
+    WORD("loss.compat", loss.compat, compat_names, "corrected", "upstream: the reference tool's own forms with their faults, to repeat its numbers (doc/losses.md)"),
+    WORD("loss.weighting", loss.weighting, weighting_names, "fixed", "learned: each term but negative gets a width that is learned with the network; its weight only says that it is there"),
+    TEXT("loss.calibration", loss.calibration, "", "JSON of `dosegrid calibrate` with the widths that learned weights start from; empty: 1"),
+    LIST(DG_OPT_STRING_LIST, "loss.schedule", loss.schedule, 0, 0, 1, DG_OPT_STRINGS_MAX, word_none, "none", "",
+         "factors of fixed weights over epochs, linear in between: [dvh 0@0 1@20, ...]"),
     REAL("loss.mse.weight", loss.mse, 0, BIG, "1", "", "weight of the mean squared error"),
     REAL("loss.mae.weight", loss.mae, 0, BIG, "0", "", "weight of the mean absolute error"),
+    REAL("loss.huber.weight", loss.huber.weight, 0, BIG, "0", "", "weight of the Huber loss"),
+    REAL("loss.huber.delta", loss.huber.delta, 1e-9, 1e3, "0.05", "scale", "error from which the Huber loss is linear"),
+    REAL("loss.poisson.weight", loss.poisson.weight, 0, BIG, "0", "", "weight of the Poisson likelihood (half its deviance)"),
+    REAL("loss.poisson.eps", loss.poisson.eps, 1e-9, 1, "0.01", "scale", "dose below which the Poisson loss goes on as its tangent"),
     REAL("loss.negative.weight", loss.negative, 0, BIG, "0.1", "", "weight of the mean of negative doses"),
+    REAL("loss.gradient.weight", loss.gradient, 0, BIG, "0", "", "weight of the mean difference of 3-D Sobel gradients"),
+    REAL("loss.dvh.weight", loss.dvh.weight, 0, BIG, "0", "", "weight of the sum of dose-volume goals"),
+    LIST(DG_OPT_STRING_LIST, "loss.dvh.goals", loss.dvh.goals, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
+         "STRUCTURE:METRIC[:WEIGHT[:LIMIT]] with metric D95, V70 (Gy) or mean; auto: D95 (weight 10) of targets and mean of organs"),
+    WHOLE("loss.dvh.min_voxels", loss.dvh.min_voxels, 1, 1e6, "100", "voxels", "a structure with fewer voxels in the patch gives no goal"),
+    REAL("loss.dvh.window", loss.dvh.window, 1e-6, 0.5, "0.02", "", "D_x is the mean dose of ranks within this share of the volume"),
+    LIST(DG_OPT_DOUBLE_LIST, "loss.dvh.vx_temperature", loss.dvh.vx_temperature, 1e-6, 1e3, 1, 1, word_auto, "auto", "scale",
+         "width of the step of V_x; auto is 0.005, and 1 with compat upstream"),
+    REAL("loss.structure.weight", loss.structure.weight, 0, BIG, "0", "", "weight of the squared error weighted by structure"),
+    REAL("loss.structure.inside", loss.structure.inside, 0, BIG, "2", "", "its factor inside targets"),
+    REAL("loss.structure.near", loss.structure.near, 0, BIG, "1.5", "", "its factor near the boundary of organs"),
+    REAL("loss.structure.elsewhere", loss.structure.elsewhere, 0, BIG, "0.5", "", "its factor elsewhere"),
+    REAL("loss.structure.near_mm", loss.structure.near_mm, 1e-3, 50, "5", "mm", "distance to a boundary that is near"),
+    LIST(DG_OPT_STRING_LIST, "loss.structure.targets", loss.structure.targets, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
+         "targets of the structure term; auto: all"),
+    LIST(DG_OPT_STRING_LIST, "loss.structure.organs", loss.structure.organs, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
+         "organs of the structure term; auto: all"),
+    REAL("loss.asymmetric.weight", loss.asymmetric.weight, 0, BIG, "0", "", "weight of the asymmetric squared error in targets"),
+    REAL("loss.asymmetric.ratio", loss.asymmetric.ratio, 1e-6, 1e6, "3", "", "how much worse too little dose is than too much"),
+    LIST(DG_OPT_STRING_LIST, "loss.asymmetric.targets", loss.asymmetric.targets, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
+         "targets of the asymmetric term; auto: all"),
 
     WORD("optim.kind", optim.kind, optim_names, "adamw", "optimiser"),
     REAL("optim.lr", optim.lr, 0, 1e3, "1e-4", "", "learning rate"),
@@ -230,7 +261,10 @@ dg_status dg_run_config_check(const dg_run_config *config)
     if (data->split.file[0] == '\0' && !(data->split.train > 0)) {
         return DG_FAIL(DG_ERR_USAGE, "data.split.train is %g: there would be no case to train on", data->split.train);
     }
-    if (config->loss.mse + config->loss.mae + config->loss.negative <= 0) {
+    const dg_loss_settings *loss = &config->loss;
+    if (loss->mse + loss->mae + loss->negative + loss->gradient + loss->huber.weight + loss->poisson.weight +
+            loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight <=
+        0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
     }
     if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
@@ -292,22 +326,6 @@ dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_chan
                              .cond_channels = config->model.cond_channels};
     snprintf(model.kind, sizeof model.kind, "%.31s", config->model.kind);
     return model;
-}
-
-static void add_term(dg_loss_config *out, double weight, dg_loss_term term)
-{
-    if (weight <= 0) return;
-    out->term[out->count] = term;
-    out->weight[out->count++] = weight;
-}
-
-dg_loss_config dg_run_config_loss(const dg_run_config *config)
-{
-    dg_loss_config out = {.count = 0};
-    add_term(&out, config->loss.mse, (dg_loss_term){.kind = DG_LOSS_MSE});
-    add_term(&out, config->loss.mae, (dg_loss_term){.kind = DG_LOSS_MAE});
-    add_term(&out, config->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
-    return out;
 }
 
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps)

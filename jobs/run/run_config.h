@@ -3,7 +3,6 @@
 #ifndef DG_RUN_CONFIG_H
 #define DG_RUN_CONFIG_H
 
-#include "dg_loss.h"
 #include "dg_model.h"
 #include "dg_optim.h"
 #include "dg_options.h"
@@ -11,6 +10,10 @@
 
 /* The voxels a loss counts. Voxels outside the volume or outside the box of known dose never count. */
 typedef enum dg_loss_mask { DG_MASK_NONE, DG_MASK_BODY, DG_MASK_POSSIBLE_DOSE } dg_loss_mask;
+/* Corrected forms of the losses, or the reference tool's own with its faults. */
+typedef enum dg_loss_compat { DG_LOSS_CORRECTED, DG_LOSS_UPSTREAM } dg_loss_compat;
+/* Weights of the terms as set, or learned with the network. */
+typedef enum dg_loss_weighting { DG_LOSS_FIXED, DG_LOSS_LEARNED } dg_loss_weighting;
 /* What to do with a step whose loss or gradient is not finite. */
 typedef enum dg_nan_policy { DG_NAN_SKIP, DG_NAN_ABORT, DG_NAN_ROLLBACK } dg_nan_policy;
 /* What to do when the mean loss climbs far above its lowest. */
@@ -93,6 +96,34 @@ typedef struct dg_evaluate_config {
     int64_t resamples, seed;
 } dg_evaluate_config;
 
+/* Weights (0: the term is not there) and parameters of the loss; doc/losses.md. Empty lists: auto. */
+typedef struct dg_loss_settings {
+    int mask, compat, weighting; /* dg_loss_mask, dg_loss_compat, dg_loss_weighting */
+    char calibration[DG_OPT_TEXT];
+    dg_string_list schedule;
+    double mse, mae, negative, gradient;
+    struct {
+        double weight, delta;
+    } huber;
+    struct {
+        double weight, eps;
+    } poisson;
+    struct {
+        double weight, window;
+        int64_t min_voxels;
+        dg_double_list vx_temperature;
+        dg_string_list goals;
+    } dvh;
+    struct {
+        double weight, inside, near, elsewhere, near_mm;
+        dg_string_list targets, organs;
+    } structure;
+    struct {
+        double weight, ratio;
+        dg_string_list targets;
+    } asymmetric;
+} dg_loss_settings;
+
 typedef struct dg_run_config {
     struct {
         char name[DG_OPT_TEXT], dir[DG_OPT_TEXT];
@@ -103,10 +134,7 @@ typedef struct dg_run_config {
         char kind[DG_OPT_TEXT];
         int64_t base, levels, cond_channels;
     } model;
-    struct {
-        int mask; /* dg_loss_mask */
-        double mse, mae, negative;
-    } loss;
+    dg_loss_settings loss;
     struct {
         int kind; /* dg_optim_kind */
         double lr, weight_decay, beta1, beta2, eps, momentum;
@@ -156,8 +184,6 @@ int64_t dg_run_config_steps(const dg_run_config *config, int64_t cases);
 void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3]);
 /* One output channel per native voxel of a block: a network on block averages still predicts the native grid. */
 dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints);
-/* The terms whose weight is not 0. */
-dg_loss_config dg_run_config_loss(const dg_run_config *config);
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
 dg_augment_config dg_run_config_augment(const dg_run_config *config);
 dg_dtype dg_run_dtype(int type);

@@ -74,7 +74,10 @@ dg_status dg_sampler_draw(const dg_sampler *sampler, dg_source *source, int64_t 
 
 dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zyx[3], dg_dtype dtype)
 {
-    dg_sample_size size = {.channels = recipe->count, .constraints = recipe->constraint_count, .dtype = dtype};
+    dg_sample_size size = {.channels = recipe->count,
+                           .constraints = recipe->constraint_count,
+                           .regions = recipe->regions > 0,
+                           .dtype = dtype};
     memcpy(size.patch, patch_zyx, sizeof size.patch);
     memcpy(size.sub, recipe->coarsen, sizeof size.sub);
     size.voxels = patch_zyx[0] * patch_zyx[1] * patch_zyx[2];
@@ -94,6 +97,7 @@ dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out)
     dg_status status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
     if (status == DG_OK) status = DG_NEW(&out->dose, size->outputs, "dose of a sample");
     if (status == DG_OK) status = DG_NEW(&out->counted, size->outputs, "counted voxels of a sample");
+    if (status == DG_OK && size->regions) status = DG_NEW(&out->regions, size->outputs, "regions of a sample");
     if (status == DG_OK) status = DG_NEW(&out->spare, 2 * spare, "augmentation");
     if (status != DG_OK) dg_sample_work_release(out);
     return status;
@@ -104,6 +108,7 @@ void dg_sample_work_release(dg_sample_work *work)
     dg_free(&work->channels);
     dg_free(&work->dose);
     dg_free(&work->counted);
+    dg_free(&work->regions);
     dg_free(&work->spare);
 }
 
@@ -161,6 +166,23 @@ static void arrange_outputs(const dg_sample_size *size, bool mirrored, const flo
     }
 }
 
+/* The same of the regions; in a mirrored sample each bit goes to its partner's place. */
+static void arrange_regions(const dg_recipe *recipe, const dg_sample_size *size, bool mirrored, const uint32_t *regions,
+                            uint32_t *out)
+{
+    int64_t nz = size->patch[0] * size->sub[0], ny = size->patch[1] * size->sub[1], nx = size->patch[2] * size->sub[2];
+    for (int64_t z = 0, i = 0; z < nz; z++)
+        for (int64_t y = 0; y < ny; y++)
+            for (int64_t x = 0; x < nx; x++, i++) {
+                uint32_t bits = regions[i];
+                for (int r = 0; mirrored && regions[i] != 0 && r < recipe->regions; r++) {
+                    const uint32_t from = UINT32_C(1) << recipe->region[r].mirror, to = UINT32_C(1) << r;
+                    bits = (regions[i] & from) != 0 ? bits | to : bits & ~to;
+                }
+                out[output_index(size, z, y, mirrored ? nx - 1 - x : x)] = bits;
+            }
+}
+
 /* Shift and rotation of one array; the flip comes later, when arrays are laid out. */
 static void move(const dg_augmentation *augment, const int64_t shape[3], const double spacing[3], bool nearest,
                  float *values, float *spare)
@@ -178,6 +200,17 @@ static void move_counted(const dg_augmentation *augment, const int64_t shape[3],
     for (int64_t i = 0; i < count; i++) as_float[i] = counted[i];
     dg_augment_apply(augment, shape, spacing, true, as_float, spare);
     for (int64_t i = 0; i < count; i++) counted[i] = spare[i] > 0.5f;
+}
+
+/* Bits of a voxel stay together: its nearest neighbour's, as a number that f32 holds exactly. */
+static void move_regions(const dg_augmentation *augment, const int64_t shape[3], const double spacing[3],
+                         uint32_t *regions, float *spare)
+{
+    int64_t count = shape[0] * shape[1] * shape[2];
+    float *as_float = spare + count;
+    for (int64_t i = 0; i < count; i++) as_float[i] = (float)regions[i];
+    dg_augment_apply(augment, shape, spacing, true, as_float, spare);
+    for (int64_t i = 0; i < count; i++) regions[i] = (uint32_t)spare[i];
 }
 
 static void vary(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
@@ -212,6 +245,7 @@ static void vary(const dg_recipe *recipe, const dg_case_info *info, const dg_sam
     if (!moves) return;
     move(&fine, fine_shape, fine_spacing, false, work->dose, work->spare);
     move_counted(&fine, fine_shape, fine_spacing, work->counted, work->spare);
+    if (work->regions != NULL) move_regions(&fine, fine_shape, fine_spacing, work->regions, work->spare);
 }
 
 bool dg_all_finite(const float *values, int64_t count)
@@ -227,7 +261,8 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
 {
     const dg_recipe *recipe = dg_source_recipe(source);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), draw->index);
-    dg_source_buffers buffers = {.channels = work->channels, .dose = work->dose, .counted = work->counted};
+    dg_source_buffers buffers = {
+        .channels = work->channels, .dose = work->dose, .counted = work->counted, .regions = work->regions};
     DG_TRY(dg_source_read(source, draw->index, &draw->box, &buffers));
     if (!dg_all_finite(work->channels, size->voxels * size->channels) || !dg_all_finite(work->dose, size->outputs)) {
         return DG_FAIL(DG_ERR_DATA,
@@ -240,6 +275,10 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
     out->draw = *draw;
     dg_sample_interleave(recipe, size, draw->augment.flip, work->channels, out->input);
     arrange_outputs(size, draw->augment.flip, work->dose, work->counted, out->target, out->counted);
+    if (out->regions != NULL) arrange_regions(recipe, size, draw->augment.flip, work->regions, out->regions);
+    double scale_gy;
+    DG_TRY(dg_recipe_scale(recipe, info, &scale_gy));
+    out->scale_gy = (float)scale_gy;
     dg_recipe_constraints(recipe, info, draw->augment.flip, out->constraint);
     return DG_OK;
 }

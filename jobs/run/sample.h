@@ -36,6 +36,8 @@ typedef struct dg_sample {
     void *input;       /* [z,y,x,c], f32 or bf16 */
     float *target;     /* [z,y,x,s]: s = the output voxels of a network voxel in z,y,x order */
     uint8_t *counted;  /* [z,y,x,s] */
+    uint32_t *regions; /* [z,y,x,s]; NULL where the loss looks at none */
+    float scale_gy;    /* dose of 1 */
     float *constraint; /* [constraints] */
     dg_sample_draw draw;
 } dg_sample;
@@ -45,6 +47,7 @@ typedef struct dg_sample_size {
     int64_t patch[3], sub[3];
     int64_t voxels, channels, outputs; /* outputs: voxels of the target */
     int64_t constraints;
+    bool regions;
     dg_dtype dtype;
 } dg_sample_size;
 dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zyx[3], dg_dtype dtype);
@@ -54,6 +57,7 @@ int64_t dg_sample_input_bytes(const dg_sample_size *size);
 typedef struct dg_sample_work {
     float *channels, *dose, *spare; /* owned */
     uint8_t *counted;
+    uint32_t *regions; /* NULL where the loss looks at none */
 } dg_sample_work;
 DG_MUST_USE dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out);
 void dg_sample_work_release(dg_sample_work *work);

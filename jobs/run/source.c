@@ -59,6 +59,7 @@ static void prepared_destroy(prepared **p)
     dg_free(&(*p)->data.channels);
     dg_free(&(*p)->data.dose);
     dg_free(&(*p)->data.counted);
+    dg_free(&(*p)->data.regions);
     dg_free(p);
 }
 
@@ -132,6 +133,10 @@ static dg_status prepare(const dg_source *source, int64_t index, prepared **out)
         DG_TRY_GOTO(status, DG_NEW(&p->data.counted, outputs, "counted voxels of a resampled case"), fail);
         p->bytes += outputs * (int64_t)(sizeof(float) + 1);
     }
+    if (recipe->regions > 0) {
+        DG_TRY_GOTO(status, DG_NEW(&p->data.regions, outputs, "regions of a resampled case"), fail);
+        p->bytes += outputs * (int64_t)sizeof(uint32_t);
+    }
     dg_case *c = source->item[index].open;
     if (dg_recipe_resamples(recipe)) {
         DG_TRY_GOTO(status, source_read_resampled(recipe, c, &p->data), fail);
@@ -191,6 +196,8 @@ dg_status dg_source_read(dg_source *source, int64_t index, const dg_box *box, co
     dg_box fine = source_output_box(box, recipe->coarsen);
     if (out->dose != NULL) source_cut(whole->data.dose, whole->output_shape, &fine, 0, out->dose);
     if (out->counted != NULL) source_cut_bytes(whole->data.counted, whole->output_shape, &fine, out->counted);
+    if (out->regions != NULL && whole->data.regions != NULL)
+        source_cut_words(whole->data.regions, whole->output_shape, &fine, out->regions);
     prepared_destroy(&mine);
     return DG_OK;
 }

@@ -12,9 +12,10 @@ typedef struct dg_source dg_source;
 
 /* What a read fills; NULL pointers are left out. Box and channels on the network's grid, the rest on the output's. */
 typedef struct dg_source_buffers {
-    float *channels;  /* [c,z,y,x] */
-    float *dose;      /* [z,y,x], in units of the dose scale */
-    uint8_t *counted; /* [z,y,x], 1 where the loss counts */
+    float *channels;   /* [c,z,y,x] */
+    float *dose;       /* [z,y,x], in units of the dose scale */
+    uint8_t *counted;  /* [z,y,x], 1 where the loss counts */
+    uint32_t *regions; /* [z,y,x], bit r: the voxel is in the recipe's region r */
 } dg_source_buffers;
 
 /* `cohort` and `recipe` are borrowed. Whole cases are kept resampled in at most cache_bytes of memory where reading one

@@ -21,10 +21,21 @@ static uint64_t bits_of_role(const dg_case_info *info, dg_role role)
 static bool wants_bits(const dg_recipe *recipe, const dg_source_buffers *out)
 {
     if (out->counted != NULL && recipe->loss_mask != DG_MASK_NONE) return true;
+    for (int r = 0; out->regions != NULL && r < recipe->regions; r++)
+        if (recipe->region[r].near_mm == 0) return true;
     for (int c = 0; out->channels != NULL && c < recipe->count; c++) {
         if (recipe->channel[c].kind != DG_CHANNEL_CT && recipe->channel[c].kind != DG_CHANNEL_SDF) return true;
     }
     return false;
+}
+
+static bool wants_mask(const dg_loss_region *region) { return region->near_mm == 0; }
+
+/* Whether structure s of the case belongs to a region. */
+static bool is_of(const dg_loss_region *region, const dg_structure *structure)
+{
+    if (region->structure[0] != '\0') return strcmp(region->structure, structure->name) == 0;
+    return region->role == structure->role;
 }
 
 static void fill(float *out, int64_t count, float value)
@@ -116,6 +127,45 @@ static void count_voxels(const dg_recipe *recipe, const dg_case_info *info, cons
     }
 }
 
+/* Marks one region's bit in a box of the native grid; `plane` [box] is scratch. */
+static dg_status mark_region(const dg_recipe *recipe, int r, dg_case *c, const dg_box *box, const uint64_t *bits,
+                             float *plane, uint32_t *out)
+{
+    const dg_loss_region *region = &recipe->region[r];
+    const dg_case_info *info = dg_case_get_info(c);
+    const int64_t count = dg_box_voxels(box);
+    const uint32_t bit = UINT32_C(1) << r;
+    const float near = (float)region->near_mm;
+    uint64_t wanted = 0;
+    int found = 0;
+    for (int s = 0; s < info->structure_count; s++) {
+        if (!is_of(region, &info->structure[s])) continue;
+        found++;
+        wanted |= UINT64_C(1) << s;
+        if (wants_mask(region)) continue;
+        DG_TRY(dg_case_read(c, DG_FIELD_SDF_MM, s, box, plane));
+        for (int64_t i = 0; i < count; i++)
+            if (plane[i] < near && plane[i] > -near) out[i] |= bit;
+    }
+    for (int64_t i = 0; wants_mask(region) && i < count; i++)
+        if ((bits[i] & wanted) != 0) out[i] |= bit;
+    for (int64_t i = 0; found == 0 && region->everywhere_if_absent && i < count; i++) out[i] |= bit;
+    return DG_OK;
+}
+
+static dg_status mark_regions(const dg_recipe *recipe, dg_case *c, const dg_box *box, const uint64_t *bits,
+                              uint32_t *out)
+{
+    float *plane = NULL;
+    const int64_t count = dg_box_voxels(box);
+    dg_status status = DG_NEW(&plane, count, "distances of a patch");
+    memset(out, 0, (size_t)count * sizeof *out);
+    for (int r = 0; r < recipe->regions && status == DG_OK; r++)
+        status = mark_region(recipe, r, c, box, bits, plane, out);
+    dg_free(&plane);
+    return status;
+}
+
 /* Mean over blocks of factor voxels; in has shape * factor voxels. */
 static void average_blocks(const float *in, const int64_t shape[3], const int64_t factor[3], float *out)
 {
@@ -178,6 +228,7 @@ dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const dg_box *box
     }
     if (out->dose != NULL) DG_TRY_GOTO(status, read_dose(recipe, c, &native, out->dose), done);
     if (out->counted != NULL) count_voxels(recipe, dg_case_get_info(c), &native, bits, out->counted);
+    if (out->regions != NULL) DG_TRY_GOTO(status, mark_regions(recipe, c, &native, bits, out->regions), done);
 done:
     dg_free(&bits);
     dg_free(&plane);
@@ -197,6 +248,26 @@ static dg_status resample_counted(const dg_recipe *recipe, const dg_case_info *i
     for (int64_t i = 0; i < count; i++) plane[i] = fine[i];
     DG_TRY_GOTO(status, dg_resample_linear(plane, &info->grid, net, 0, 1, scratch), done);
     for (int64_t i = 0; i < coarse; i++) out[i] = scratch[i] >= 0.5f;
+done:
+    dg_free(&fine);
+    return status;
+}
+
+/* Regions of a resampled case: a voxel is in one where at least half of it is. */
+static dg_status resample_regions(const dg_recipe *recipe, dg_case *c, const dg_grid *net, const dg_box *native,
+                                  const uint64_t *bits, float *plane, float *scratch, uint32_t *out)
+{
+    uint32_t *fine = NULL;
+    dg_status status;
+    const int64_t count = dg_box_voxels(native), coarse = dg_grid_voxels(net);
+    DG_TRY_GOTO(status, DG_NEW(&fine, count, "regions of a case"), done);
+    DG_TRY_GOTO(status, mark_regions(recipe, c, native, bits, fine), done);
+    for (int r = 0; r < recipe->regions; r++) {
+        for (int64_t i = 0; i < count; i++) plane[i] = (float)(fine[i] >> r & 1);
+        DG_TRY_GOTO(status, dg_resample_linear(plane, &dg_case_get_info(c)->grid, net, 0, 1, scratch), done);
+        for (int64_t i = 0; i < coarse; i++)
+            if (scratch[i] >= 0.5f) out[i] |= UINT32_C(1) << r;
+    }
 done:
     dg_free(&fine);
     return status;
@@ -233,6 +304,8 @@ dg_status source_read_resampled(const dg_recipe *recipe, dg_case *c, const dg_so
     if (out->counted != NULL) {
         DG_TRY_GOTO(status, resample_counted(recipe, info, &net, &native, bits, plane, scratch, out->counted), done);
     }
+    if (out->regions != NULL)
+        DG_TRY_GOTO(status, resample_regions(recipe, c, &net, &native, bits, plane, scratch, out->regions), done);
 done:
     dg_free(&bits);
     dg_free(&plane);
@@ -257,6 +330,22 @@ void source_cut(const float *whole, const int64_t shape_zyx[3], const dg_box *bo
 }
 
 void source_cut_bytes(const uint8_t *whole, const int64_t shape_zyx[3], const dg_box *box, uint8_t *out)
+{
+    int64_t i = 0;
+    for (int64_t z = 0; z < box->shape[0]; z++) {
+        for (int64_t y = 0; y < box->shape[1]; y++) {
+            int64_t vz = box->start[0] + z, vy = box->start[1] + y;
+            bool inside = vz >= 0 && vz < shape_zyx[0] && vy >= 0 && vy < shape_zyx[1];
+            for (int64_t x = 0; x < box->shape[2]; x++, i++) {
+                int64_t vx = box->start[2] + x;
+                bool in = inside && vx >= 0 && vx < shape_zyx[2];
+                out[i] = in ? whole[(vz * shape_zyx[1] + vy) * shape_zyx[2] + vx] : 0;
+            }
+        }
+    }
+}
+
+void source_cut_words(const uint32_t *whole, const int64_t shape_zyx[3], const dg_box *box, uint32_t *out)
 {
     int64_t i = 0;
     for (int64_t z = 0; z < box->shape[0]; z++) {

@@ -12,6 +12,7 @@ DG_MUST_USE dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const
 DG_MUST_USE dg_status source_read_resampled(const dg_recipe *recipe, dg_case *c, const dg_source_buffers *out);
 /* Cuts a box out of a whole volume [z,y,x], `outside` beyond it. */
 void source_cut(const float *whole, const int64_t shape_zyx[3], const dg_box *box, float outside, float *out);
+void source_cut_words(const uint32_t *whole, const int64_t shape_zyx[3], const dg_box *box, uint32_t *out);
 void source_cut_bytes(const uint8_t *whole, const int64_t shape_zyx[3], const dg_box *box, uint8_t *out);
 /* A box of the network's grid on the output's. */
 dg_box source_output_box(const dg_box *box, const int64_t sub_zyx[3]);

@@ -55,7 +55,7 @@ static dg_status record(dg_trainer *t, const trainer_step *result, double second
                           .seconds = trainer_elapsed_s(t),
                           .lr = result->lr,
                           .loss = result->loss,
-                          .part = result->term,
+                          .part = result->part,
                           .grad_norm = result->grad_norm,
                           .samples_per_s = (double)t->sampler.batch / seconds,
                           .validated = t->validated_step == t->progress.step,

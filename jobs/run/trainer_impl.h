@@ -5,10 +5,10 @@
 #include "compute.h"
 #include "dg_checkpoint.h"
 #include "dg_heartbeat.h"
-#include "dg_loss.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
 #include "loader.h"
+#include "loss_setup.h"
 #include "predictor.h"
 #include "run_folder.h"
 #include "saver.h"
@@ -65,7 +65,10 @@ struct dg_trainer {
     float *target;       /* backend memory, [micro, outputs] */
     uint8_t *counted;    /* the same */
     uint8_t *nothing;    /* host memory, [outputs]: counts no voxel */
+    dg_loss_setup setup; /* of the loss; its learned weights are of the run */
     dg_loss *loss;
+    uint32_t *regions;          /* backend memory, [micro, outputs]; NULL where the loss looks at none */
+    float *scale_gy, *coupled;  /* backend memory, [micro] and [1] */
     double *value;              /* of the loss, [batch, terms] and a flag: a step's, over all ranks at its end */
     double *pass_value;         /* [micro, terms] */
     int64_t first, mine, micro; /* slots of this rank; samples of a pass */
@@ -97,11 +100,24 @@ double trainer_elapsed_s(const dg_trainer *t);
 
 /* What a step did. */
 typedef struct trainer_step {
-    double loss;                    /* weighted */
-    double term[DG_LOSS_TERMS_MAX]; /* means over the global batch */
+    double loss, part[DG_METRICS_PARTS_MAX]; /* over the global batch: terms, then learned widths */
     double lr, grad_norm;
     bool updated;
 } trainer_step;
+
+/* trainer_loss.c: what the loss knows, and its weights. */
+DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);
+void trainer_loss_release(dg_trainer *t);
+/* The batch of a pass, and the output's gradient as the loss writes it: one channel, the voxels of a block side by side. */
+dg_loss_batch trainer_loss_batch(const dg_trainer *t);
+dg_tensor trainer_loss_gradient(const dg_trainer *t);
+DG_MUST_USE dg_status trainer_loss_fill(dg_trainer *t, int64_t slot, const dg_sample *sample);
+/* Weights of the step that comes, and what couples its samples. @collective where the loss is coupled. */
+DG_MUST_USE dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples);
+/* Loss and columns from the terms' means; the gradients of learned weights. */
+void trainer_loss_judge(dg_trainer *t, const double *mean, trainer_step *out);
+/* Names of the columns of metrics.csv; returns how many. */
+int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG_METRICS_NAME]);
 
 /* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
  * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */

@@ -17,6 +17,8 @@ static dg_status open_data(dg_trainer *t)
     const dg_split *split = &t->split;
     DG_TRY(
         dg_recipe_resolve(&t->config, t->cohort, split->index[DG_PART_TRAIN], split->count[DG_PART_TRAIN], &t->recipe));
+    DG_TRY(dg_loss_setup_make(&t->config, t->cohort, split->index[DG_PART_TRAIN], split->count[DG_PART_TRAIN],
+                              &t->recipe, &t->setup));
     for (int part = DG_PART_VAL; part <= DG_PART_TEST; part++)
         dg_recipe_relax(&t->recipe, t->cohort, split->index[part], split->count[part]);
     for (int64_t i = 0; i < split->count[DG_PART_VAL]; i++) {
@@ -113,18 +115,6 @@ static dg_status make_network(dg_trainer *t)
     return DG_OK;
 }
 
-static dg_status make_loss(dg_trainer *t)
-{
-    const dg_loss_config config = dg_run_config_loss(&t->config);
-    dg_loss_batch shape = {.y = dg_plan_output(t->plan)};
-    shape.y.x *= shape.y.c;
-    shape.y.c = shape.y.pitch = 1;
-    memcpy(shape.block, t->size.sub, sizeof shape.block);
-    DG_TRY(DG_NEW(&t->value, t->config.train.batch * config.count + 1, "values of the loss"));
-    DG_TRY(DG_NEW(&t->pass_value, t->micro * config.count, "values of the loss"));
-    return dg_loss_create(&config, t->backend, &shape, &t->loss);
-}
-
 /* Plan and buffers of one pass; the reducer, whose creation is collective, says how many samples it holds. */
 static dg_status make_pass(dg_trainer *t)
 {
@@ -147,7 +137,6 @@ static dg_status make_pass(dg_trainer *t)
     DG_TRY(allocate(t, t->micro * t->size.outputs, "counted voxels", &counted));
     t->counted = counted;
     DG_TRY(DG_NEW(&t->nothing, t->size.outputs, "counted voxels"));
-    DG_TRY(make_loss(t));
     t->sampler = (dg_sampler){.seed = (uint64_t)t->config.run.seed,
                               .batch = t->config.train.batch,
                               .cases = t->split.index[DG_PART_TRAIN],
@@ -155,21 +144,8 @@ static dg_status make_pass(dg_trainer *t)
                               .patch = {patch[0], patch[1], patch[2]},
                               .high_dose_fraction = t->config.data.high_dose_fraction,
                               .augment = dg_run_config_augment(&t->config)};
+    DG_TRY(trainer_loss_make(t));
     return trainer_register(t);
-}
-
-/* A column for each term of the loss. */
-static dg_status open_metrics(dg_trainer *t)
-{
-    const dg_loss_config *loss = dg_loss_get_config(t->loss);
-    char name[DG_LOSS_TERMS_MAX][DG_METRICS_NAME];
-    for (int k = 0; k < loss->count; k++) {
-        const dg_loss_kind kind = loss->term[k].kind;
-        const bool plain = kind == DG_LOSS_MSE || kind == DG_LOSS_MAE || kind == DG_LOSS_NEGATIVE;
-        snprintf(name[k], sizeof name[k], "%s%s", plain ? "" : "term_", dg_loss_kind_name(kind));
-    }
-    return dg_metrics_create(t->folder.path, t->progress.step, (const char(*)[DG_METRICS_NAME])name, loss->count,
-                             &t->metrics);
 }
 
 static dg_status write_descriptions(dg_trainer *t)
@@ -182,7 +158,10 @@ static dg_status write_descriptions(dg_trainer *t)
     DG_TRY(dg_run_folder_write(&t->folder, "environment.json", environment));
     DG_TRY(dg_run_folder_write(&t->folder, "training_config.json", dg_run_config_to_json(t->options)));
     DG_TRY(dg_run_folder_write(&t->folder, "test_cases.json", dg_split_to_json(&t->split, t->cohort)));
-    return open_metrics(t);
+    char column[DG_METRICS_PARTS_MAX][DG_METRICS_NAME];
+    const int columns = trainer_loss_columns(t, column);
+    return dg_metrics_create(t->folder.path, t->progress.step, (const char(*)[DG_METRICS_NAME])column, columns,
+                             &t->metrics);
 }
 
 static void tell_start(dg_trainer *t)
@@ -318,11 +297,11 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_state_frozen_destroy(&t->kept);
     dg_metrics_destroy(&t->metrics);
     dg_predictor_destroy(&t->predictor);
-    dg_loss_destroy(&t->loss);
     dg_plan_destroy(&t->plan);
     dg_reducer_destroy(&t->reducer);
     dg_optim_destroy(&t->optim);
     if (t->backend != NULL) {
+        trainer_loss_release(t);
         void *const memory[] = {t->weights, t->target, t->counted};
         for (int i = 0; i < 3; i++) {
             if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
@@ -330,8 +309,6 @@ void dg_trainer_destroy(dg_trainer **trainer)
     }
     dg_free(&t->val_lost);
     dg_free(&t->nothing);
-    dg_free(&t->value);
-    dg_free(&t->pass_value);
     dg_model_destroy(&t->model);
     dg_compute_comm_close(t->comm, &t->memory_comm);
     dg_backend_destroy(&t->backend);

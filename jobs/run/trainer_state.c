@@ -134,6 +134,8 @@ dg_status trainer_register(dg_trainer *t)
 {
     DG_TRY(dg_state_register(&t->learned, weights_state(t)));
     DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
+    if (t->config.loss.weighting == DG_LOSS_LEARNED)
+        DG_TRY(dg_state_register(&t->learned, dg_loss_weights_state(&t->setup.weights)));
     t->registry = t->learned;
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(

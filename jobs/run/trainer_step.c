@@ -95,18 +95,10 @@ static dg_status fill_slot(dg_trainer *t, int64_t slot, const dg_sample *sample)
     DG_TRY(ops->upload(t->backend, (char *)input.data + slot * bytes, sample->input, bytes));
     DG_TRY(ops->upload(t->backend, t->target + slot * outputs, sample->target, outputs * (int64_t)sizeof(float)));
     DG_TRY(ops->upload(t->backend, t->counted + slot * outputs, sample->counted, outputs));
+    DG_TRY(trainer_loss_fill(t, slot, sample));
     if (constraints.data == NULL) return DG_OK;
     return ops->upload(t->backend, (float *)constraints.data + slot * t->size.constraints, sample->constraint,
                        t->size.constraints * (int64_t)sizeof(float));
-}
-
-/* The output seen as one channel: the voxels of a block lie side by side. */
-static dg_tensor as_voxels(const dg_trainer *t, dg_tensor tensor)
-{
-    int64_t per_voxel = t->size.outputs / t->size.voxels;
-    tensor.x *= per_voxel;
-    tensor.c = tensor.pitch = 1;
-    return tensor;
 }
 
 static void describe_sample(const dg_trainer *t, const dg_sample *sample, const char *what, char *text, size_t capacity)
@@ -146,11 +138,8 @@ static dg_status compute_pass(dg_trainer *t, const dg_sample *samples, int64_t c
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
-    dg_tensor dy = as_voxels(t, dg_plan_output_gradient(t->plan));
-    dg_loss_batch batch = {.y = as_voxels(t, dg_plan_output(t->plan)), .mask = t->counted};
-    batch.target = batch.y;
-    batch.target.data = t->target;
-    memcpy(batch.block, t->size.sub, sizeof batch.block);
+    dg_tensor dy = trainer_loss_gradient(t);
+    const dg_loss_batch batch = trainer_loss_batch(t);
     DG_TRY(dg_loss_evaluate(t->loss, &batch, &dy));
     range = trainer_begin(t, DG_PHASE_BACKWARD);
     dg_status status =
@@ -290,11 +279,14 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
 {
     char fault[FAULT_TEXT] = "";
     bool finite = true;
+    double mean[DG_LOSS_TERMS_MAX];
     const float *gradients = NULL;
+    DG_TRY(trainer_alone(t, trainer_loss_begin(t, samples)));
     memset(t->value, 0, (size_t)(t->sampler.batch * dg_loss_get_config(t->loss)->count) * sizeof *t->value);
     DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
-    DG_TRY(share_values(t, fault[0] == '\0', out->term, &finite));
+    DG_TRY(share_values(t, fault[0] == '\0', mean, &finite));
     if (!finite) return trainer_handle_fault(t, fault, true);
+    trainer_loss_judge(t, mean, out);
     int64_t range = trainer_begin(t, DG_PHASE_UPDATE);
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));
@@ -310,8 +302,9 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     DG_TRY(trainer_alone(t, status));
     out->updated = true;
     t->bad_in_a_row = 0;
-    out->loss = 0;
+    /* The guard weighs the terms as the settings do: weights that change or learn make a loss that falls below 0 or climbs. */
     const dg_loss_config *loss = dg_loss_get_config(t->loss);
-    for (int k = 0; k < loss->count; k++) out->loss += loss->weight[k] * out->term[k];
-    return guard_loss(t, out->loss);
+    double steady = 0;
+    for (int k = 0; k < loss->count; k++) steady += loss->weight[k] * mean[k];
+    return guard_loss(t, steady);
 }

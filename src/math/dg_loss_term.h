@@ -38,7 +38,7 @@ typedef struct dg_loss_goal {
 
 enum {
     DG_LOSS_GOALS_MAX = 32,
-    DG_LOSS_REGIONS_MAX = 32,
+    DG_LOSS_REGIONS_MAX = 24, /* so that a voxel's bits are a whole f32 number */
     DG_LOSS_BINS_MAX = 512,
     DG_GOAL_VALUES = 3 /* of a goal: its loss before the weight, the prediction's metric, the plan's */
 };

@@ -138,6 +138,17 @@ void dg_build_conv(dg_builder *builder, const char *name, dg_conv_kind kind, int
     if (bias) op->bias = add_param(builder, name, "bias", DG_PARAM_VECTOR, 1, &cout, fan_in);
 }
 
+void dg_build_voxel_linear(dg_builder *builder, const char *name, bool bias, int x, int y)
+{
+    dg_graph_op *op = add_op(builder, DG_OP_CONV, name, x, y);
+    if (op == NULL) return;
+    int64_t shape[2] = {builder->graph->tensor[y].c, builder->graph->tensor[x].c};
+    op->conv = DG_CONV_SAME;
+    op->kernel = 1;
+    op->weight = add_param(builder, name, "weight", DG_PARAM_CONV, 2, shape, shape[1]);
+    if (bias) op->bias = add_param(builder, name, "bias", DG_PARAM_VECTOR, 1, &shape[0], shape[1]);
+}
+
 void dg_build_norm(dg_builder *builder, const char *name, const dg_norm_desc *desc, bool affine, int x, int film,
                    int residual, int y)
 {

@@ -74,6 +74,8 @@ int dg_build_slice(dg_builder *builder, const char *name, int root, int64_t firs
 /* Operations. `name` is the PyTorch module: parameters are NAME.weight and NAME.bias. Convolutions with kernel 3 and
  * transposed ones take no slices. */
 void dg_build_conv(dg_builder *builder, const char *name, dg_conv_kind kind, int kernel, bool bias, int x, int y);
+/* A linear layer over the channels of every voxel: a 1x1x1 convolution whose weight PyTorch knows as [cout,cin]. */
+void dg_build_voxel_linear(dg_builder *builder, const char *name, bool bias, int x, int y);
 void dg_build_norm(dg_builder *builder, const char *name, const dg_norm_desc *desc, bool affine, int x, int film,
                    int residual, int y);
 void dg_build_layer_norm(dg_builder *builder, const char *name, double eps, int x, int y);

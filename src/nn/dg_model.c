@@ -11,6 +11,8 @@ static const struct {
     void (*build)(dg_builder *builder, const dg_model_config *config);
 } architectures[] = {
     {"unet", dg_model_build_unet},
+    {"attention_unet", dg_model_build_unet},
+    {"bottleneck_attn", dg_model_build_unet},
 };
 
 static dg_status check_range(const char *key, int64_t value, int64_t low, int64_t high)
@@ -37,7 +39,8 @@ dg_status dg_model_create(const dg_model_config *config, dg_model **out)
     int found = 0;
     while (found < count && strcmp(architectures[found].kind, config->kind) != 0) found++;
     if (found == count)
-        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s", config->kind, architectures[0].kind);
+        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s", config->kind, architectures[0].kind,
+                       architectures[1].kind, architectures[2].kind);
     DG_TRY(check_config(config));
     dg_model *model = NULL;
     DG_TRY(DG_NEW(&model, 1, "model"));

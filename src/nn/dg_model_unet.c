@@ -7,9 +7,10 @@
 #include "model_impl.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const double norm_eps = 1e-5;
-enum { MAX_GROUPS = 8, MAX_WIDENING = 8 };
+enum { MAX_GROUPS = 8, MAX_WIDENING = 8, ATTENTION_HEADS = 4 };
 
 /* What all blocks share. */
 typedef struct unet {
@@ -39,7 +40,7 @@ typedef struct label {
 static label join(const char *block, const char *leaf)
 {
     label out;
-    (void)snprintf(out.text, sizeof out.text, "%s%s", block, leaf);
+    (void)snprintf(out.text, sizeof out.text, "%.23s%.23s", block, leaf);
     return out;
 }
 
@@ -94,11 +95,63 @@ static int conditioning(const unet *net)
     return condition;
 }
 
+/* skip * sigmoid(psi(relu(W_skip skip + W_gate up))), with half as many channels inside (Oktay et al. 2018). */
+static void gate(const unet *net, const char *name, int skip, int up, int y)
+{
+    dg_builder *b = net->builder;
+    if (b->status != DG_OK) return;
+    const int level = b->graph->tensor[skip].level;
+    const int64_t inner = b->graph->tensor[skip].c > 1 ? b->graph->tensor[skip].c / 2 : 1;
+    const dg_norm_desc sum = {.act = DG_ACT_NONE};
+    int of_skip = dg_build_tensor(b, join(name, ":skip").text, level, inner);
+    int of_up = dg_build_tensor(b, join(name, ":gate").text, level, inner);
+    int both = dg_build_tensor(b, join(name, ":sum").text, level, inner);
+    int active = dg_build_tensor(b, join(name, ":relu").text, level, inner);
+    int score = dg_build_tensor(b, join(name, ":score").text, level, 1);
+    int open = dg_build_tensor(b, join(name, ":open").text, level, 1);
+    dg_build_conv(b, join(name, ".W_gate").text, DG_CONV_SAME, 1, false, up, of_up);
+    dg_build_conv(b, join(name, ".W_skip").text, DG_CONV_SAME, 1, false, skip, of_skip);
+    dg_build_norm(b, join(name, ".sum").text, &sum, false, of_skip, -1, of_up, both);
+    dg_build_act(b, join(name, ".relu").text, DG_ACT_RELU, 0.0, both, active);
+    dg_build_conv(b, join(name, ".psi.0").text, DG_CONV_SAME, 1, true, active, score);
+    dg_build_act(b, join(name, ".psi.1").text, DG_ACT_SIGMOID, 0.0, score, open);
+    dg_build_gate(b, name, skip, open, y);
+}
+
+/* x + proj(attention(layer norm(x))) over the voxels of a sample (Vaswani et al. 2017); returns the sum. */
+static int attend(const unet *net, int x)
+{
+    dg_builder *b = net->builder;
+    if (b->status != DG_OK) return x;
+    const int level = b->graph->tensor[x].level;
+    const int64_t c = b->graph->tensor[x].c;
+    const dg_norm_desc sum = {.act = DG_ACT_NONE};
+    if (c % ATTENTION_HEADS != 0) {
+        b->status = DG_FAIL(DG_ERR_USAGE,
+                            "model kind bottleneck_attn has %d heads, which do not divide the %lld channels of its "
+                            "bottom; choose another model.base",
+                            ATTENTION_HEADS, (long long)c);
+        return x;
+    }
+    int normed = dg_build_tensor(b, "bottleneck_attn:norm", level, c);
+    int qkv = dg_build_tensor(b, "bottleneck_attn:qkv", level, 3 * c);
+    int core = dg_build_tensor(b, "bottleneck_attn:core", level, c);
+    int projected = dg_build_tensor(b, "bottleneck_attn:proj", level, c);
+    int y = dg_build_tensor(b, "bottleneck_attn", level, c);
+    dg_build_layer_norm(b, "bottleneck_attn.norm", norm_eps, x, normed);
+    dg_build_voxel_linear(b, "bottleneck_attn.qkv", false, normed, qkv);
+    dg_build_attention(b, "bottleneck_attn.attention", ATTENTION_HEADS, qkv, core);
+    dg_build_voxel_linear(b, "bottleneck_attn.proj", true, core, projected);
+    dg_build_norm(b, "bottleneck_attn.sum", &sum, false, projected, -1, x, y);
+    return y;
+}
+
 void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
 {
     unet net = {.builder = b, .config = config};
     const int64_t deepest = config->levels - 1;
-    int up[16], concat[16];
+    const bool gated = strcmp(config->kind, "attention_unet") == 0;
+    int up[16], concat[16], skip[16];
     int x = dg_build_tensor(b, "input", 0, config->in_channels);
     b->graph->input = x;
     net.condition = conditioning(&net);
@@ -108,15 +161,24 @@ void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
                 up_c = l + 1 == deepest ? channels_of(&net, deepest) : channels_of(&net, l);
         concat[l] = dg_build_tensor(b, numbered("concat", l + 1).text, (int)l, up_c + skip_c);
         up[l] = dg_build_slice(b, numbered("up", l + 1).text, concat[l], 0, up_c);
-        int skip = dg_build_slice(b, numbered("enc", l + 1).text, concat[l], up_c, skip_c);
-        block(&net, numbered("enc", l + 1).text, x, skip);
+        skip[l] = gated ? dg_build_tensor(b, numbered("enc", l + 1).text, (int)l, skip_c)
+                        : dg_build_slice(b, numbered("enc", l + 1).text, concat[l], up_c, skip_c);
+        block(&net, numbered("enc", l + 1).text, x, skip[l]);
         x = dg_build_tensor(b, numbered("pool", l + 1).text, (int)l + 1, skip_c);
-        dg_build_pool(b, numbered("pool", l + 1).text, skip, x);
+        dg_build_pool(b, numbered("pool", l + 1).text, skip[l], x);
     }
     int y = dg_build_tensor(b, "bottleneck", (int)deepest, channels_of(&net, deepest));
     block(&net, "bottleneck", x, y);
+    if (strcmp(config->kind, "bottleneck_attn") == 0) y = attend(&net, y);
     for (int64_t l = deepest - 1; l >= 0; l--) {
         dg_build_resize(b, numbered("up", l + 1).text, y, up[l]);
+        if (gated) {
+            const dg_graph_tensor *half = &b->graph->tensor[up[l]];
+            label name = numbered("attn", l + 1);
+            int y_gate =
+                dg_build_slice(b, name.text, concat[l], b->status == DG_OK ? half->c : 0, channels_of(&net, l));
+            gate(&net, name.text, skip[l], up[l], y_gate);
+        }
         y = dg_build_tensor(b, numbered("dec", l + 1).text, (int)l, channels_of(&net, l > 0 ? l - 1 : 0));
         block(&net, numbered("dec", l + 1).text, concat[l], y);
     }

@@ -13,7 +13,7 @@ enum { DG_PARAM_NAME = 96 };
 
 /* How a parameter lies in the engine, and so how its PyTorch form is made. */
 typedef enum dg_param_kind {
-    DG_PARAM_CONV,       /* engine [kz,ky,kx,cin,cout]; PyTorch (cout,cin,kz,ky,kx) */
+    DG_PARAM_CONV,       /* engine [kz,ky,kx,cin,cout]; PyTorch (cout,cin,kz,ky,kx), or (cout,cin) of a linear layer */
     DG_PARAM_CONV_TRANSPOSE, /* engine [kz,ky,kx,cin,cout]; PyTorch (cin,cout,kz,ky,kx) */
     DG_PARAM_LINEAR,     /* [out,in], both */
     DG_PARAM_VECTOR      /* [c], both */
