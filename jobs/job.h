@@ -62,6 +62,7 @@ extern const dg_job dg_job_import;
 extern const dg_job dg_job_synth;
 extern const dg_job dg_job_pack;
 extern const dg_job dg_job_inspect;
+extern const dg_job dg_job_calibrate;
 extern const dg_job dg_job_train;
 extern const dg_job dg_job_status;
 extern const dg_job dg_job_predict;

@@ -20,6 +20,7 @@ static const dg_job *const jobs[] = {
     &dg_job_synth,     //
     &dg_job_pack,      //
     &dg_job_inspect,   //
+    &dg_job_calibrate, //
     &dg_job_train,     //
     &dg_job_status,    //
     &dg_job_predict,   //

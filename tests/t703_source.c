@@ -36,7 +36,7 @@ static void test_native(const t7_cohort *t)
     dg_box box = {.start = {2, 3, -1}, .shape = {2, 2, 11}};
     float channel[5 * 44], dose[44];
     uint8_t counted[44];
-    read_box(t, &recipe, 0, &box, &(dg_source_buffers){channel, dose, counted});
+    read_box(t, &recipe, 0, &box, &(dg_source_buffers){channel, dose, counted, NULL});
     for (int64_t z = 0, i = 0; z < 2; z++) {
         for (int64_t y = 0; y < 2; y++) {
             for (int64_t x = 0; x < 11; x++, i++) {
@@ -91,7 +91,7 @@ static void test_coarse(const t7_cohort *t)
     dg_box box = {.start = {1, 1, 3}, .shape = {2, 1, 2}};
     float channel[8], dose[4 * 3 * 4], other[8];
     uint8_t counted[48];
-    read_box(t, &recipe, 0, &box, &(dg_source_buffers){channel, dose, counted});
+    read_box(t, &recipe, 0, &box, &(dg_source_buffers){channel, dose, counted, NULL});
     for (int64_t b = 0; b < 4; b++) {
         double ct = 0, mask = 0;
         for (int64_t k = 0; k < 12; k++) {

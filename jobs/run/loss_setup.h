@@ -37,6 +37,9 @@ typedef struct dg_loss_calibration {
     int64_t samples;
     double noise_gy, scale_gy; /* scale_gy: of the last sample */
 } dg_loss_calibration;
+/* Measures the terms of a run's loss on `samples` training samples. */
+DG_MUST_USE dg_status dg_loss_calibrate(const dg_run_config *config, int64_t samples, double noise_gy,
+                                        dg_loss_calibration *out);
 DG_MUST_USE dg_status dg_loss_calibration_read(const char *path, dg_loss_calibration *out);
 DG_MUST_USE dg_status dg_loss_calibration_write(const char *path, const dg_loss_calibration *calibration);
 
