@@ -1,9 +1,12 @@
 /* bench_gamma.c - `dosegrid bench gamma REF EVAL`: seconds of a gamma map. SPDX-License-Identifier: Apache-2.0 */
 #include "bench_impl.h"
 
+#include "compute.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 #include "dg_trace.h"
+
+#include <string.h>
 
 static dg_status time_maps(const bench_settings *s, int threads, const gamma_pair *pair, json_t **answer)
 {
@@ -38,9 +41,18 @@ dg_status bench_gamma(const dg_job_env *env, const bench_settings *s, json_t **a
     if (s->path == NULL || s->second_path == NULL)
         return DG_FAIL(DG_ERR_USAGE, "bench gamma wants two doses: dosegrid bench gamma REF EVAL");
     if (threads == 0) DG_TRY(dg_affinity_set(env->comm, 0, &threads, warning, sizeof warning));
-    if (env->comm->rank != 0) return DG_OK;
-    DG_TRY(gamma_pair_read(&s->gamma, s->path, s->second_path, &pair));
-    const dg_status status = time_maps(s, threads, &pair, answer);
-    gamma_pair_release(&pair);
+    dg_backend *backend = NULL;
+    const bool device = strcmp(s->backend, "cuda") == 0 || strcmp(s->backend, "auto") == 0;
+    DG_TRY(dg_compute_gamma(env->comm, device ? s->backend : "cpu", env->log, &backend));
+    dg_status status = DG_OK;
+    if (env->comm->rank == 0) {
+        status = gamma_pair_read(&s->gamma, s->path, s->second_path, &pair);
+        if (status == DG_OK) {
+            pair.params.backend = backend;
+            status = time_maps(s, threads, &pair, answer);
+            gamma_pair_release(&pair);
+        }
+    }
+    dg_backend_destroy(&backend);
     return status;
 }

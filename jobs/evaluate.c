@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "evaluate_impl.h"
 
+#include "compute.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 
@@ -51,6 +52,8 @@ static const dg_option own_rows[] = {
      .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
     DG_JOB_COMM_TIMEOUT("evaluate", evaluate_settings),
+    {.key = "evaluate.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
+     .help = "where gamma is searched for: auto, cuda, cpu; the numbers are the same"},
     {.key = "evaluate.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the results as JSON"},
 };
@@ -209,6 +212,7 @@ static dg_status report(evaluate_work *w, int64_t *failed)
 
 static void release(evaluate_work *w)
 {
+    dg_backend_destroy(&w->config.gamma.backend);
     dg_stop_remove();
     dg_baseline_destroy(&w->baseline);
     dg_constraint_table_destroy(&w->table);
@@ -235,6 +239,7 @@ static dg_status evaluate(const dg_job_env *env, const evaluate_settings *s, int
     if (status == DG_OK && note[0] != '\0') dg_log_write(env->log, DG_LOG_INFO, "%s", note);
     if (status == DG_OK) warn_seen(w);
     if (status == DG_OK) status = set_threads(w);
+    if (status == DG_OK) status = dg_compute_gamma(env->comm, s->backend, env->log, &w->config.gamma.backend);
     if (status == DG_OK) status = evaluate_plan(w);
     if (status == DG_OK) status = evaluate_learn_baselines(w);
     if (status == DG_OK) status = dg_comm_agree(env->comm, evaluate_store_open(w));

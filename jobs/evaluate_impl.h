@@ -12,6 +12,7 @@
 typedef struct evaluate_settings {
     dg_evaluate_config measure;
     char cohort[DG_OPT_TEXT], predictions[DG_OPT_TEXT], output[DG_OPT_TEXT], run[DG_OPT_TEXT], condition[DG_OPT_TEXT];
+    char backend[DG_OPT_TEXT];
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
     bool resume, keep_going, json;

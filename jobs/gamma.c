@@ -2,6 +2,7 @@
 #include "gamma_pair.h"
 #include "job.h"
 
+#include "compute.h"
 #include "dg_file.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
@@ -12,7 +13,7 @@
 
 typedef struct settings {
     gamma_settings gamma;
-    char output[DG_OPT_TEXT];
+    char output[DG_OPT_TEXT], backend[DG_OPT_TEXT];
     int64_t threads;
     bool json;
 } settings;
@@ -33,6 +34,13 @@ static const dg_option own_rows[] = {{.key = "gamma.output",
                                       .fallback = "0",
                                       .unit = "",
                                       .help = "compute threads; 0 is one for each allowed core"},
+                                     {.key = "gamma.backend",
+                                      .flag = "backend",
+                                      .type = DG_OPT_STRING,
+                                      .offset = offsetof(settings, backend),
+                                      .fallback = "auto",
+                                      .unit = "",
+                                      .help = "where it is searched for: auto, cuda, cpu; the numbers are the same"},
                                      {.key = "gamma.json",
                                       .flag = "json",
                                       .type = DG_OPT_BOOL,
@@ -114,11 +122,19 @@ static dg_status gamma_of(const dg_job_env *env, const settings *s, const char *
         DG_TRY(dg_affinity_set(env->comm, 0, &threads, warning, sizeof warning));
         if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
     }
-    if (env->comm->rank != 0) return DG_OK;
-    if (s->output[0] != '\0') DG_TRY(dg_file_check_writable(s->output));
-    DG_TRY(gamma_pair_read(&s->gamma, names[0], names[1], &pair));
-    const dg_status status = compare(env, s, threads, &pair);
-    gamma_pair_release(&pair);
+    dg_backend *backend = NULL;
+    DG_TRY(dg_compute_gamma(env->comm, s->backend, env->log, &backend));
+    dg_status status = DG_OK;
+    if (env->comm->rank == 0) {
+        if (s->output[0] != '\0') status = dg_file_check_writable(s->output);
+        if (status == DG_OK) status = gamma_pair_read(&s->gamma, names[0], names[1], &pair);
+        if (status == DG_OK) {
+            pair.params.backend = backend;
+            status = compare(env, s, threads, &pair);
+            gamma_pair_release(&pair);
+        }
+    }
+    dg_backend_destroy(&backend);
     return status;
 }
 
@@ -133,15 +149,15 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     const int shared = gamma_rows(offsetof(settings, gamma), rows);
     memcpy(rows + shared, own_rows, sizeof own_rows);
     DG_TRY(DG_NEW(&s, 1, "settings"));
-    dg_job_arguments arguments = {.usage =
-                                      "REF EVAL -o OUT.h5 [--dose-percent P] [--distance-mm D] ...\n"
-                                      "REF, the clinical dose, and EVAL, the prediction: FILE.h5:/path, FILE.nii(.gz) or FILE.npy",
-                                  .rows = rows,
-                                  .row_count = shared + OWN_ROWS,
-                                  .target = s,
-                                  .positional = names,
-                                  .positional_min = 2,
-                                  .positional_max = 2};
+    dg_job_arguments arguments = {
+        .usage = "REF EVAL -o OUT.h5 [--dose-percent P] [--distance-mm D] ...\n"
+                 "REF, the clinical dose, and EVAL, the prediction: FILE.h5:/path, FILE.nii(.gz) or FILE.npy",
+        .rows = rows,
+        .row_count = shared + OWN_ROWS,
+        .target = s,
+        .positional = names,
+        .positional_min = 2,
+        .positional_max = 2};
     dg_status status = dg_job_read_arguments(env, &dg_job_gamma, &arguments, argc, argv, &options, &count, &helped);
     if (status == DG_OK && !helped) {
         dg_options_release(&options);

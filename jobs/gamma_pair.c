@@ -1,6 +1,7 @@
 /* gamma_pair.c - see gamma_pair.h. SPDX-License-Identifier: Apache-2.0 */
 #include "gamma_pair.h"
 
+#include "dg_backend.h"
 #include "dg_mem.h"
 #include "dg_nifti.h"
 #include "dg_npy.h"
@@ -224,6 +225,8 @@ json_t *gamma_pair_to_json(const gamma_pair *pair, const dg_gamma_summary *summa
                   "method", dg_gamma_method_name(p->method), "dose_percent", p->dose_percent, "distance_mm",
                   p->distance_mm, "local", (int)p->local, "cutoff_percent", p->cutoff_percent, "norm", pair->norm,
                   "norm_gy", p->norm_gy, "max_gamma", number(p->max_gamma), "threads", threads);
+    if (out != NULL)
+        json_object_set_new(out, "backend", json_string(p->backend != NULL ? p->backend->description : "cpu"));
     if (out != NULL && p->method == DG_GAMMA_PYMEDPHYS)
         json_object_set_new(out, "interp_fraction", json_real(p->interp_fraction));
     return out;

@@ -2,6 +2,8 @@
 #include "compute.h"
 
 #include "dg_device.h"
+
+#include <string.h>
 #include "dg_file.h"
 
 #include <stdio.h>
@@ -27,6 +29,23 @@ dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backe
     DG_TRY(agree_backend(comm, name, &ops));
     if (ops->device != NULL) DG_TRY(ops->device->place(comm, &options.device));
     return dg_comm_agree(comm, dg_backend_create(ops->name, &options, out));
+}
+
+dg_status dg_compute_gamma(dg_comm *comm, const char *name, dg_log *log, dg_backend **out)
+{
+    *out = NULL;
+    if (strcmp(name, "cpu") == 0) return DG_OK;
+    if (strcmp(name, "cuda") == 0) return dg_compute_open(comm, name, 1, out);
+    if (strcmp(name, "auto") != 0)
+        return DG_FAIL(DG_ERR_USAGE, "gamma on '%s' is not known: choose auto, cuda or cpu", name);
+    int64_t missing = 0;
+    DG_TRY(dg_comm_any(comm, dg_backend_cuda.unavailable() != NULL, &missing));
+    if (missing != 0) return DG_OK;
+    const dg_status status = dg_compute_open(comm, "cuda", 1, out);
+    if (status == DG_OK || status == DG_ERR_COMM) return status;
+    dg_log_write(log, DG_LOG_INFO, "gamma is searched for on the host: %s", dg_error_last()->text);
+    dg_error_clear();
+    return DG_OK;
 }
 
 dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out)

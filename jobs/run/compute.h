@@ -11,6 +11,9 @@
  * also the longest wait for a device. DG_ERR_USAGE for an unknown name or devices that ranks share, DG_ERR_UNSUPPORTED
  * where the backend cannot run. @collective yes. */
 DG_MUST_USE dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backend **out);
+/* Where gamma is searched for: "cpu" (*out NULL: the host's threads), "cuda", or "auto", a GPU where every rank has one of its
+ * own. The numbers are the same. @collective yes. */
+DG_MUST_USE dg_status dg_compute_gamma(dg_comm *comm, const char *name, dg_log *log, dg_backend **out);
 /* A communicator for the memory of `backend`, over `comm`; both are borrowed. *out is `comm` itself where the backend
  * computes in host memory. @collective yes. */
 DG_MUST_USE dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out);
