@@ -61,6 +61,17 @@ dg_plan_memory dg_plan_get_memory(const dg_plan *plan);
 /* Memory without a backend and without allocating the arena: what `dosegrid plan` prints. forward_flops may be NULL. */
 DG_MUST_USE dg_status dg_plan_estimate(const dg_model *model, const dg_plan_config *config, dg_plan_memory *memory,
                                        double *forward_flops);
+/* The work of one step of a plan, for a roofline: multiplications and additions of convolutions, linear layers and attention
+ * (2 a product), and the bytes that must pass memory when every operation reads its operands and writes its results once (a
+ * normalisation reads its operands twice: for the statistics and for the result). */
+typedef struct dg_plan_cost {
+    dg_op_kind kind;
+    bool backward;
+    double flops, bytes;
+    int64_t ready; /* gradients at offsets >= ready are final after it; -1: nothing new */
+} dg_plan_cost;
+/* All steps in order of time, without a backend; *out is the caller's (dg_free). */
+DG_MUST_USE dg_status dg_plan_costs(const dg_model *model, const dg_plan_config *config, dg_plan_cost **out, int *count);
 /* One line a step: operation, shapes, place in the arena. */
 void dg_plan_print(const dg_plan *plan, FILE *stream);
 

@@ -1,6 +1,8 @@
 /* dg_plan_estimate.c - what a plan would take, from the program alone. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_impl.h"
 
+#include "dg_mem.h"
+
 static double op_flops(const dg_program *program, const dg_graph_op *op)
 {
     const dg_tensor x = dg_program_shape(program, op->x, &program->value[0][op->x]);
@@ -40,4 +42,67 @@ dg_status dg_plan_estimate(const dg_model *model, const dg_plan_config *config, 
     }
     dg_program_release(&program);
     return DG_OK;
+}
+
+static double tensor_bytes(const dg_program *program, int t)
+{
+    if (t < 0) return 0.0;
+    const dg_tensor x = dg_program_shape(program, t, &program->value[0][t]);
+    return (double)x.n * (double)dg_tensor_voxels(&x) * (double)x.c * (double)dg_dtype_size(x.dtype);
+}
+
+/* Weights as a convolution reads them, and as their gradient is added to. */
+static double weight_bytes(const dg_program *program, const dg_graph_op *op, bool gradient)
+{
+    if (op->weight < 0) return 0.0;
+    const double count = (double)program->model->params.item[op->weight].count;
+    const bool packed = op->kind == DG_OP_CONV && !gradient;
+    return count * (gradient ? 2.0 * sizeof(float)
+                    : packed ? (double)dg_dtype_size(program->config.dtype)
+                             : sizeof(float));
+}
+
+/* What a step reads and writes; see dg_plan_cost. */
+static double step_bytes(const dg_program *program, const dg_step *step)
+{
+    const dg_graph_op *op = &program->model->graph.op[step->op];
+    const double x = tensor_bytes(program, op->x), y = tensor_bytes(program, op->y);
+    const double residual = tensor_bytes(program, op->residual), gate = tensor_bytes(program, op->gate);
+    const double again = step->accumulate ? x : 0.0;
+    const bool normalises = op->kind == DG_OP_NORM && op->norm.groups > 0;
+    switch (step->kind) {
+    case DG_STEP_FORWARD: return x * (normalises ? 2.0 : 1.0) + y + residual + gate + weight_bytes(program, op, false);
+    case DG_STEP_BACKWARD_WEIGHTS: return x + y + weight_bytes(program, op, true);
+    case DG_STEP_BACKWARD_DATA: return y + x + again + weight_bytes(program, op, false);
+    case DG_STEP_RESIDUAL_GRADIENT: return y + residual * (step->accumulate ? 2.0 : 1.0);
+    case DG_STEP_BACKWARD: break;
+    }
+    const double values = dg_op_backward_reads_x(op->kind) ? x : 0.0;
+    return (values + y) * (normalises ? 2.0 : 1.0) + x + again + 2.0 * gate + weight_bytes(program, op, true);
+}
+
+/* Forward once; backward of a product is two of them, which convolutions do in two steps. */
+static double step_flops(const dg_program *program, const dg_step *step)
+{
+    if (step->kind == DG_STEP_RESIDUAL_GRADIENT) return 0.0;
+    return op_flops(program, &program->model->graph.op[step->op]) * (step->kind == DG_STEP_BACKWARD ? 2.0 : 1.0);
+}
+
+dg_status dg_plan_costs(const dg_model *model, const dg_plan_config *config, dg_plan_cost **out, int *count)
+{
+    dg_program program;
+    *out = NULL;
+    DG_TRY(dg_program_compile(model, config, NULL, &program));
+    dg_status status = DG_NEW(out, program.steps, "costs of a plan");
+    for (int s = 0; s < program.steps && status == DG_OK; s++) {
+        const dg_step *step = &program.step[s];
+        (*out)[s] = (dg_plan_cost){.kind = model->graph.op[step->op].kind,
+                                   .backward = s >= program.forward_steps,
+                                   .flops = step_flops(&program, step),
+                                   .bytes = step_bytes(&program, step),
+                                   .ready = step->ready};
+    }
+    *count = program.steps;
+    dg_program_release(&program);
+    return status;
 }
