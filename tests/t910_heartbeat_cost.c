@@ -35,8 +35,8 @@ static dg_heartbeat *begin(dg_comm *comm)
     return heartbeat;
 }
 
-/* A run of STEPS steps; adds the seconds of those after the first WARM to step_s. */
-static void train(dg_comm *comm, const char *name, double *step_s, int *count)
+/* A run of STEPS steps; the mean seconds of those after the first WARM (metrics.csv tells milliseconds). */
+static double train(dg_comm *comm, const char *name)
 {
     char text[1024], path[DG_PATH_MAX], *table;
     int rows;
@@ -64,15 +64,14 @@ static void train(dg_comm *comm, const char *name, double *step_s, int *count)
     snprintf(path, sizeof path, "%s/runs/%s/metrics.csv", root, name);
     DG_CHECK_OK(dg_file_read(path, "metrics", 1 << 24, &table, &length));
     char *rest = table, *line;
-    double before = 0;
+    double first = 0, last = 0;
     (void)strsep(&rest, "\n");
     for (int row = 0; row < STEPS && (line = strsep(&rest, "\n")) != NULL; row++) {
-        double seconds = 0;
-        DG_CHECK(sscanf(line, "%*d,%lf", &seconds) == 1);
-        if (row >= WARM) step_s[(*count)++] = seconds - before;
-        before = seconds;
+        DG_CHECK(sscanf(line, "%*d,%lf", &last) == 1);
+        if (row == WARM - 1) first = last;
     }
     dg_free(&table);
+    return (last - first) / (STEPS - WARM);
 }
 
 static int rising(const void *a, const void *b)
@@ -113,17 +112,15 @@ static void measure_parts(dg_comm *comm, double *mark_s, double *share)
 /* Marks that this rank leaves in a step, and its time. */
 static void measure_step(dg_comm *comm, double *marks, double *step_s)
 {
-    double times[STEPS];
-    int count = 0, ranks = 0;
+    int ranks = 0;
     dg_pulse *pulses;
     dg_heartbeat *heartbeat = begin(comm);
-    train(comm, "marks", times, &count);
+    *step_s = train(comm, "marks");
     dg_heartbeat_folder(heartbeat, root); /* writes at once */
     DG_CHECK_OK(dg_comm_barrier(comm));
     DG_CHECK_OK(dg_heartbeat_read(root, &pulses, &ranks));
     DG_CHECK(ranks == comm->size);
     *marks = (double)pulses[comm->rank].marks / STEPS; /* those of the beginning and the end among them */
-    *step_s = median(times, count);
     dg_free(&pulses);
     DG_CHECK_OK(dg_comm_barrier(comm));
     dg_heartbeat_destroy(&heartbeat);
@@ -133,22 +130,21 @@ static void measure_step(dg_comm *comm, double *marks, double *step_s)
 
 static void compare(dg_comm *comm, int pairs)
 {
-    static double with[RUNS_MAX * STEPS], without[RUNS_MAX * STEPS];
-    int with_count = 0, without_count = 0;
+    double with[RUNS_MAX], without[RUNS_MAX];
     for (int k = 0; k < pairs; k++) {
         char name[32];
         for (int half = 0; half < 2; half++) {
             bool on = (k + half) % 2 == 0;
             snprintf(name, sizeof name, "%s-%d", on ? "with" : "without", k);
             dg_heartbeat *heartbeat = on ? begin(comm) : NULL;
-            train(comm, name, on ? with : without, on ? &with_count : &without_count);
+            *(on ? &with[k] : &without[k]) = train(comm, name);
             dg_heartbeat_destroy(&heartbeat);
             comm->heartbeat = NULL;
         }
     }
-    double a = median(with, with_count), b = median(without, without_count);
+    double a = median(with, pairs), b = median(without, pairs);
     if (comm->rank == 0)
-        printf("median step of %d runs each: with heartbeat %.4f ms, without %.4f ms, difference %+.2f %%\n", pairs,
+        printf("step, median of %d runs each: with heartbeat %.4f ms, without %.4f ms, difference %+.2f %%\n", pairs,
                1e3 * a, 1e3 * b, 100 * (a / b - 1));
 }
 

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 enum { STACK_TEXT = 3072, FAULT_TEXT = 512, ID_TEXT = 48 };
@@ -90,6 +91,9 @@ void dg_pulse_describe(const dg_pulse *pulse, char *text, size_t capacity);
 void dg_heartbeat_fault(dg_heartbeat *heartbeat, const char *why);
 /* Whether a rank that is behind has left no mark for the timeout, or no rank is seen that is behind. */
 bool dg_heartbeat_is_late(dg_heartbeat *heartbeat);
+
+/* heartbeat_gpu.c: a line on each GPU of this host, none where there is no NVML; within a second or so. */
+void dg_gpus_print(FILE *stream);
 
 /* heartbeat_stack.c: the stack of the main thread, taken in a signal handler. */
 void dg_stack_install(void);

@@ -266,6 +266,7 @@ static void print_report(dg_heartbeat *h, const char *why, FILE *stream)
     ask_for_stacks(h, row, chosen);
     for (int i = 0; i < chosen; i++) print_process(h, row[i], stream);
     print_host(stream);
+    dg_gpus_print(stream);
 }
 
 /* Every host adds its part to one file, whose existence tells the other hosts. */
