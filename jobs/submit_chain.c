@@ -288,10 +288,26 @@ static dg_status add_comparison(submit_chain *chain, const submit_request *reque
     return store(job, &chain->command[at][0], &w);
 }
 
+/* Later stages look where the configuration says. */
+static dg_status check_arguments(const submit_request *request)
+{
+    static const char *const flags[] = {"--output", "-o", "--cohort", "--predictions", "-p", "--run"};
+    for (size_t i = 0; has_later(request, request->first) && i < sizeof flags / sizeof flags[0]; i++) {
+        if (has_flag(request->arguments, request->argument_count, flags[i]))
+            return DG_FAIL(
+                DG_ERR_USAGE,
+                "%s behind -- moves files away from where --then looks for them: submit the stages one by one, "
+                "or set run.dir, run.name and data.cohort",
+                flags[i]);
+    }
+    return DG_OK;
+}
+
 dg_status submit_chain_make(const submit_request *request, submit_chain *chain)
 {
     int tasks = request->task_count > 0 ? request->task_count : 1;
     run_paths *paths;
+    DG_TRY(check_arguments(request));
     if (request->stage[STAGE_COMPARE] && (request->task_count < 2 || !request->stage[STAGE_EVALUATE]))
         return DG_FAIL(DG_ERR_USAGE,
                        "compare needs the results of several runs: evaluate as an array of two or more tasks");

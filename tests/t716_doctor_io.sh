@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ctest: label=fault timeout=240
 # doctor --io tries every MPI-IO driver on 1 to 4 ranks. A library of ours changes one byte of what one driver writes: that
-# driver fails with the number of wrong values, the others pass. Without MPI-IO and without room it says so.
+# driver fails with the number of wrong values, the others pass. Without MPI-IO and without room it says so. Locks of others
+# keep nobody from reading; a folder that grants none is named with the remedy.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/whole.sh"
 cat >flip.c <<'EOS'
@@ -43,10 +44,12 @@ ssize_t pwrite64(int file, const void *bytes, size_t count, off_t at) WRITE("pwr
 EOS
 cc -w -shared -fPIC -o flip.so flip.c -ldl || fail "the test's library does not compile"
 mkdir io
+# A library before the sanitizer's own would be refused.
+first=$(ldd "$dosegrid" | awk '/libasan/ { print $3 }')
 
 ranks 3 0 doctor --io io
 said "parallel HDF5  3 ranks, contiguous, chunked and filtered: all values right"
-ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 LD_PRELOAD=$work/flip.so run 1 "$dosegrid" doctor --io io
+ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$first $work/flip.so" run 1 "$dosegrid" doctor --io io
 good=$(grep -c "^ok       MPI-IO  .*1 to 4 ranks, contiguous, chunked and filtered: all values right" out)
 [ "$good" -ge 4 ] || fail "only $good drivers are right"
 grep -q "^ok       MPI-IO         default" out || fail "the default driver"
@@ -65,3 +68,17 @@ if unshare --mount true 2>/dev/null; then
     run 1 unshare --mount --propagation private bash -c 'mount -t tmpfs -o size=2m tmpfs io && exec "$0" doctor --io io' "$dosegrid"
     said "2 MB are free"
 fi
+
+# Another program holds HDF5's lock on a case: reading goes on. A file system that grants no locks (a library of ours says so).
+dg 0 synth -o cohort --cases 1 --shape 16,16,16 --spacing 14,18,18
+exec 8<cohort/cases/phantom-0001.h5 9<cohort/cohort.h5
+flock -x 8 && flock -x 9 || fail "no lock to hold"
+dg 0 inspect cohort
+exec 8<&- 9<&-
+cat >nolock.c <<'EOS'
+#include <errno.h>
+int flock(int file, int how) { errno = ENOLCK; return -1; }
+EOS
+cc -w -shared -fPIC -o nolock.so nolock.c || fail "the test's library does not compile"
+ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$first $work/nolock.so" run 1 "$dosegrid" doctor --folder io
+said "failed   locks" "grants no locks: No locks available" "mount option flock" "HDF5_USE_FILE_LOCKING=FALSE"

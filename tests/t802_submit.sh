@@ -86,6 +86,7 @@ refuse "text of at most 511 bytes" train c.yaml --account $'a\n#SBATCH --x'
 refuse "is no option of sbatch" train c.yaml --sbatch exclusive
 refuse "unknown key run.nme; did you mean run.name" train c.yaml -- --set run.nme=x
 refuse "train.steps" train c.yaml -- --set train.steps=many
+refuse "-o behind -- moves files away" predict c.yaml --then evaluate -- -o elsewhere
 printf 'run: {name: abl}\n' >bare.yaml
 refuse "data.cohort is not set" train bare.yaml
 dg 2 submit train c.yaml -o 'a b'
