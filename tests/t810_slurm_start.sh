@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: label=fault timeout=120 serial=on
+# ctest: label=fault timeout=240 serial=on
 # Starts on a private Slurm: srun with PMIx and mpirun inside an allocation give one run of all ranks; a process manager
 # that MPI does not speak, no launcher at all and a host outside the job are refused at once with the remedy; the test
 # cluster itself leaves nothing behind.

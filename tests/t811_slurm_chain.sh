@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: label=fault timeout=240 serial=on
+# ctest: label=fault timeout=400 serial=on
 # A chain that `submit` queues on a private Slurm: an array of two runs, train -> predict -> evaluate -> compare, each job
 # on two nodes. One training is sent back to the queue while it runs and another loses a rank: both go on and end with the
 # weights of an undisturbed run; the chain waits for them, and a chain behind a failed job is cancelled.
@@ -33,7 +33,7 @@ done | head -n 1)
 [ -n "$victim" ] || fail "abl-2 has no rank to kill"
 kill -KILL "$victim"
 
-job_ends "$compare" COMPLETED 150
+job_ends "$compare" COMPLETED 250
 for seed in 1 2; do
     same "weights of abl-$seed" "$(summary alone-$seed weights_sha256)" "$(summary abl-$seed weights_sha256)"
     [ -s runs/abl-$seed/evaluation_results.json ] || fail "abl-$seed has no results"

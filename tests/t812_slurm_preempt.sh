@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# ctest: label=fault timeout=200 serial=on
+# ctest: label=fault timeout=300 serial=on
 # Preemption on a private Slurm: a partition of higher priority takes a node of a training, which saves, goes back to the
 # queue and ends with the weights of an undisturbed run.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/whole.sh"
 source "$here/whole_train.sh"
+timing_matters=yes
 source "$here/slurm.sh"
 tiny_cohort cohort
 tiny_config run.yaml

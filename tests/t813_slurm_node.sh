@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# ctest: label=fault timeout=240 serial=on
+# ctest: label=fault timeout=300 serial=on
 # A node of a private Slurm loses power under a training and a prediction: both go back to the queue, run again when the
 # node is back, and end as if nothing had happened: the same weights, each case predicted once with the same bytes.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/whole.sh"
 source "$here/whole_train.sh"
 export SLURMD_TIMEOUT_S=5
+timing_matters=yes
 source "$here/slurm.sh"
 tiny_cohort cohort
 tiny_config run.yaml

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# ctest: label=fault timeout=240 serial=on
+# ctest: label=fault timeout=300 serial=on
 # Signals on a private Slurm: the operator's to the ranks alone, and Slurm's warning before the time limit, which is checked
 # only every half minute. The ranks save and stop with 75, the job goes back to the queue and goes on; one that is
 # cancelled stays cancelled.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/whole.sh"
 source "$here/whole_train.sh"
+timing_matters=yes
 source "$here/slurm.sh"
 tiny_cohort cohort
 tiny_config run.yaml
