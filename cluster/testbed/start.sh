@@ -133,8 +133,12 @@ wait_for_nodes() {
 }
 
 follow_owner() { # the cluster ends with its owner
-  setsid bash -c 'tail --pid="$1" -f /dev/null; [ ! -d "$3" ] || exec "$2/stop.sh" "$3" --wipe' _ "$1" "$here" "$S" \
-    </dev/null >/dev/null 2>&1 &
+  # Its start time tells it from a later process of the same id. (tail --pid gives up where inotify is used up.)
+  setsid bash -c '
+    begin() { local line; line=$(cut -d")" -f2- "/proc/$1/stat" 2>/dev/null) && set -- $line && [ "$1" != Z ] && echo "${20}"; }
+    first=$(begin "$1")
+    while [ -n "$first" ] && [ "$(begin "$1")" = "$first" ]; do sleep 1; done
+    [ ! -d "$3" ] || exec "$2/stop.sh" "$3" --wipe' _ "$1" "$here" "$S" </dev/null >/dev/null 2>&1 &
   echo $! >"$S/run/follower.pid"
 }
 
