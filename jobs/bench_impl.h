@@ -11,7 +11,7 @@ enum { BENCH_STEPS_MAX = 10000 };
 
 typedef struct bench_settings {
     bool json;
-    int dtype, mode, reduction;
+    int dtype, mode, reduction, loss;
     int64_t channels, base, levels, patch, size, batch, steps, threads, megabytes;
     double overlap;
     char backend[DG_OPT_TEXT];
@@ -21,6 +21,7 @@ typedef struct bench_settings {
 
 enum { BENCH_F32, BENCH_BF16 };
 enum { BENCH_INFER, BENCH_TRAIN };
+enum { BENCH_LOSS_PLAIN, BENCH_LOSS_FIVE };
 
 /* Each fills *answer (caller owns) with its figures on rank 0. The reference to a figure's meaning is its key. */
 DG_MUST_USE dg_status bench_conv(const dg_job_env *env, const bench_settings *s, json_t **answer);

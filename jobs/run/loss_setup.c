@@ -176,7 +176,7 @@ static dg_status dvh_term(maker *m, dg_loss_term *term)
                            .min_voxels = (int)m->config->loss.dvh.min_voxels,
                            .vx_temperature = width->count > 0 ? (float)width->value[0]
                                              : upstream(m)    ? 1.0f
-                                                              : 0.005f};
+                                                              : 0.001f};
     if (list->count == 0) return upstream(m) ? study_goals(m, term) : default_goals(m, term);
     if (list->count > DG_LOSS_GOALS_MAX)
         return DG_FAIL(DG_ERR_USAGE, "loss.dvh.goals lists %d goals; %d are possible", list->count, DG_LOSS_GOALS_MAX);

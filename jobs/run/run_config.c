@@ -107,7 +107,7 @@ static const dg_option rows[] = {
     WHOLE("loss.dvh.min_voxels", loss.dvh.min_voxels, 1, 1e6, "100", "voxels", "a structure with fewer voxels in the patch gives no goal"),
     REAL("loss.dvh.window", loss.dvh.window, 1e-6, 0.5, "0.02", "", "D_x is the mean dose of ranks within this share of the volume"),
     LIST(DG_OPT_DOUBLE_LIST, "loss.dvh.vx_temperature", loss.dvh.vx_temperature, 1e-6, 1e3, 1, 1, word_auto, "auto", "scale",
-         "width of the step of V_x; auto is 0.005, and 1 with compat upstream"),
+         "width of the step of V_x; auto is 0.001, and 1 with compat upstream"),
     REAL("loss.structure.weight", loss.structure.weight, 0, BIG, "0", "", "weight of the squared error weighted by structure"),
     REAL("loss.structure.inside", loss.structure.inside, 0, BIG, "2", "", "its factor inside targets"),
     REAL("loss.structure.near", loss.structure.near, 0, BIG, "1.5", "", "its factor near the boundary of organs"),
