@@ -271,7 +271,7 @@ const dg_backend_ops *dg_backend_at(int index);
 /* By name ("ref", "onednn", "cuda"); DG_ERR_USAGE lists the known ones. "auto" is the first available. */
 DG_MUST_USE dg_status dg_backend_find(const char *name, const dg_backend_ops **out);
 /* Finds, checks availability (DG_ERR_UNSUPPORTED says how to get it; no silent fallback) and creates. A table with a
- * NULL operation is DG_ERR_INTERNAL naming it. */
+ * NULL operation (but the optional ones) is DG_ERR_INTERNAL naming it. */
 DG_MUST_USE dg_status dg_backend_create(const char *name, const dg_backend_options *options, dg_backend **out);
 void dg_backend_destroy(dg_backend **backend);
 
