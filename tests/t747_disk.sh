@@ -13,14 +13,18 @@ train 0 through
 whole=$(summary through weights_sha256)
 
 # Killed at each point of the second checkpoint (step 10), of its other names, and while an old one is removed.
-for point in save-copy save-write save-fsync save-verify save-rename save-folder save-fsync:hit2 save-rename:hit2 prune; do
+points="save-copy save-write save-fsync save-verify save-folder save-fsync:hit2 prune"
+for point in $points; do
     name=kill-${point/:/-} keep=
     [ $point != prune ] || keep="--set train.keep=1"
     broken step10:$point:kill 60 train 137 "$name" $keep
     said "fault: rank 0, step "
-    dg 0 inspect runs/$name/checkpoints/*.h5
     case $point in save-folder | *hit2 | prune) newest=10 ;; *) newest=5 ;; esac
     same "newest checkpoint after a kill at $point" $newest "$(newest_step "$name")"
+done
+dg 0 inspect runs/kill-*/checkpoints/*.h5
+for point in $points; do
+    name=kill-${point/:/-} newest=$(newest_step "kill-${point/:/-}")
     train 0 "$name" --resume
     said "goes on from step $newest"
     same "weights after a kill at $point" "$whole" "$(summary "$name" weights_sha256)"
