@@ -16,6 +16,9 @@
 
 enum { THREADS = 2 };
 
+/* Blends windows, and has the operations that are checked. */
+static dg_backend *device;
+
 static char label_text[512];
 
 /* "a/b" for messages and paths. */
@@ -462,32 +465,76 @@ static void check_augment(golden *file, golden_tally *tally)
 
 /* ---- stitch ------------------------------------------------------------------------------------------------------- */
 
-static void stitch(const golden_array *field0, const golden_array *field1, const dg_box *boxes, int64_t count,
-                   float *out)
+/* Floats in backend memory. */
+static float *on_backend(dg_backend *backend, const float *values, int64_t count)
 {
-    const int64_t *patch = boxes[0].shape, voxels = dg_box_voxels(&boxes[0]);
-    float *g[3], *one = floats(voxels), *two = floats(voxels);
-    dg_blend blend;
+    void *data;
+    DG_CHECK_OK(backend->ops->alloc(backend, count * 4, "golden", &data));
+    if (values != NULL) DG_CHECK_OK(backend->ops->upload(backend, data, values, count * 4));
+    return data;
+}
+
+/* The weights of a window and their sums along one axis of the volume. */
+static void axis_weights(int64_t length, int64_t patch, double overlap, float *g, float *sum)
+{
+    int64_t *starts, count;
+    DG_CHECK_OK(dg_window_starts(length, patch, overlap, &starts, &count));
+    dg_window_importance(patch, g);
+    for (int64_t w = 0; w < count; w++)
+        for (int64_t i = 0; i < patch; i++) sum[starts[w] + i] += g[i];
+    dg_free(&starts);
+}
+
+/* What a window gives: field0, and half the mean of field1 in it. */
+static void window_values(const golden_array *field0, const golden_array *field1, const dg_box *box, float *out)
+{
+    const int64_t voxels = dg_box_voxels(box);
+    float *two = floats(voxels);
+    double mean = 0;
+    dg_volume_crop(field0->f32, field0->shape, box, 0, out);
+    dg_volume_crop(field1->f32, field1->shape, box, 0, two);
+    for (int64_t i = 0; i < voxels; i++) mean += two[i];
+    for (int64_t i = 0; i < voxels; i++) out[i] += (float)(0.5 * mean / (double)voxels);
+    dg_free(&two);
+}
+
+static void stitch(const golden_array *field0, const golden_array *field1, const dg_box *boxes, int64_t count,
+                   double overlap, float *out)
+{
+    const int64_t *patch = boxes[0].shape, *n = field0->shape, voxels = dg_box_voxels(&boxes[0]), one[3] = {1, 1, 1};
+    float *weight[3], *total[3], *axis[3], *values = floats(voxels), *sum = floats(field0->count);
     for (int a = 0; a < 3; a++) {
-        g[a] = floats(patch[a]);
-        dg_window_importance(patch[a], g[a]);
+        float *g = floats(patch[a]);
+        axis[a] = floats(n[a]);
+        axis_weights(n[a], patch[a], overlap, g, axis[a]);
+        weight[a] = on_backend(device, g, patch[a]);
+        total[a] = on_backend(device, axis[a], n[a]);
+        dg_free(&g);
     }
-    DG_CHECK_OK(dg_blend_create(field0->shape, &blend));
+    dg_ring ring = {on_backend(device, NULL, field0->count), 1, n[0], n[1], n[2], n[0]};
+    float *window = on_backend(device, NULL, voxels), *done = on_backend(device, NULL, field0->count);
+    const dg_tensor y = {window, DG_F32, 1, patch[0], patch[1], patch[2], 1, 1};
     for (int64_t w = 0; w < count; w++) {
-        double mean = 0;
-        dg_volume_crop(field0->f32, field0->shape, &boxes[w], 0, one);
-        dg_volume_crop(field1->f32, field1->shape, &boxes[w], 0, two);
-        for (int64_t i = 0; i < voxels; i++) mean += two[i];
-        for (int64_t i = 0; i < voxels; i++) one[i] += (float)(0.5 * mean / (double)voxels);
-        dg_blend_add(&blend, &boxes[w], one, (const float *const *)g);
+        dg_windows at = {.mirrored = false};
+        memcpy(at.start[0], boxes[w].start, sizeof at.start[0]);
+        window_values(field0, field1, &boxes[w], values);
+        DG_CHECK_OK(device->ops->upload(device, window, values, voxels * 4));
+        DG_CHECK_OK(device->ops->window_blend(device, &y, one, &at, (const float *const *)weight, 1, &ring));
     }
     /* the reference divides by (weight + 1e-8): visible where one corner of a window alone covers a voxel */
-    for (int64_t i = 0; i < field0->count; i++) blend.sum[i] *= blend.weight[i] / (blend.weight[i] + 1e-8F);
-    dg_blend_finish(&blend, 0, 1.5F, out);
-    dg_blend_release(&blend);
-    dg_free(&one);
-    dg_free(&two);
-    for (int a = 0; a < 3; a++) dg_free(&g[a]);
+    DG_CHECK_OK(device->ops->download(device, sum, ring.data, field0->count * 4));
+    for (int64_t i = 0; i < field0->count; i++) {
+        const float w = axis[0][i / n[2] / n[1]] * axis[1][i / n[2] % n[1]] * axis[2][i % n[2]];
+        sum[i] *= w / (w + 1e-8F);
+    }
+    DG_CHECK_OK(device->ops->upload(device, ring.data, sum, field0->count * 4));
+    DG_CHECK_OK(device->ops->window_finish(device, &ring, 0, n[0], (const float *const *)total, 0, 1.5F, done));
+    DG_CHECK_OK(device->ops->download(device, out, done, field0->count * 4));
+    float *memory[] = {weight[0], weight[1], weight[2], total[0], total[1], total[2], ring.data, window, done};
+    for (int i = 0; i < 9; i++) device->ops->free(device, memory[i]);
+    for (int a = 0; a < 3; a++) dg_free(&axis[a]);
+    dg_free(&values);
+    dg_free(&sum);
 }
 
 static void check_stitch_case(golden *file, golden_tally *tally, const char *name)
@@ -514,7 +561,7 @@ static void check_stitch_case(golden *file, golden_tally *tally, const char *nam
         for (int a = 0; a < 3; a++) different += boxes[w].start[a] != places.i64[3 * w + a];
     check_count(tally, path_of("%s/%s", group, "positions_yxz"), different + llabs(count - places.shape[0]));
     float *out = floats(want.count);
-    stitch(&field0, &field1, boxes, count, out);
+    stitch(&field0, &field1, boxes, count, overlap, out);
     check_floats(tally, path_of("%s/%s", group, "out"), out, &want, 1e-6);
     dg_free(&out);
     dg_free(&boxes);
@@ -666,11 +713,9 @@ static void check_pool_case(golden *file, golden_tally *tally, dg_backend *backe
     for (int i = 0; i < 5; i++) golden_array_free(arrays[i]);
 }
 
-static void check_operations(golden *file, golden_tally *tally, const char *name)
+static void check_operations(golden *file, golden_tally *tally)
 {
-    const dg_backend_options options = {.threads = THREADS, .deterministic = true};
-    dg_backend *backend;
-    DG_CHECK_OK(dg_backend_create(name, &options, &backend));
+    dg_backend *backend = device;
     char **names, group[64];
     int count = golden_has(file, "upsample") ? golden_children(file, "upsample", &names) : 0;
     for (int i = 0; i < count; i++) {
@@ -685,7 +730,6 @@ static void check_operations(golden *file, golden_tally *tally, const char *name
         check_pool_case(file, tally, backend, group);
     }
     if (count > 0) golden_names_free(&names, count);
-    dg_backend_destroy(&backend);
 }
 
 int main(int argc, char **argv)
@@ -704,9 +748,12 @@ int main(int argc, char **argv)
     golden_args args = golden_parse(argc, argv, "geometry.h5");
     golden *file = golden_open(args.path);
     golden_tally tally = {0};
+    const dg_backend_options options = {.threads = THREADS, .deterministic = true};
+    DG_CHECK_OK(dg_backend_create(args.backend, &options, &device));
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         if (golden_has(file, part[i].group)) part[i].check(file, &tally);
-    check_operations(file, &tally, args.backend);
+    check_operations(file, &tally);
+    dg_backend_destroy(&device);
     golden_close(&file);
     return golden_finish(&tally);
 }

@@ -214,27 +214,35 @@ static void check_inference(test *t, const golden_array *x)
     test_net_close(&net);
 }
 
-/* One window of the volume through the network and into the blend. */
-static void add_window(test_net *net, const golden_array *volume, const float *constraints, const dg_box *box,
-                       const float *importance, dg_blend *blend)
+/* The weights of windows of p voxels, and their sums along an axis, in backend memory. */
+static float *axis_weights(test_net *net, int64_t length, int64_t p, double overlap, float **total)
 {
-    const dg_tensor input = dg_plan_input(net->plan), y = dg_plan_output(net->plan);
-    float *x = test_floats(input.c * dg_tensor_voxels(&input));
-    const int64_t *whole = &volume->shape[2];
-    int64_t at = 0;
-    for (int64_t c = 0; c < input.c; c++)
-        for (int64_t i = 0; i < input.z; i++)
-            for (int64_t j = 0; j < input.y; j++)
-                for (int64_t k = 0; k < input.x; k++)
-                    x[at++] =
-                        volume->f32[((c * whole[0] + box->start[0] + i) * whole[1] + box->start[1] + j) * whole[2] +
-                                    box->start[2] + k];
-    test_net_input(net, x, constraints);
+    int64_t *starts, count;
+    float *g = test_floats(p), *sum = test_floats(length);
+    dg_window_importance(p, g);
+    DG_CHECK_OK(dg_window_starts(length, p, overlap, &starts, &count));
+    for (int64_t w = 0; w < count; w++)
+        for (int64_t i = 0; i < p && starts[w] + i < length; i++) sum[starts[w] + i] += g[i];
+    float *out = test_buffer(&net->scope, g, p);
+    *total = test_buffer(&net->scope, sum, length);
+    dg_free(&starts);
+    free(g);
+    free(sum);
+    return out;
+}
+
+/* One window of the volume through the network and into the sum. */
+static void add_window(test_net *net, const dg_ring *volume, const dg_box *box, const float *const weight[3],
+                       dg_ring *sum)
+{
+    const dg_backend_ops *ops = net->scope.ops;
+    dg_tensor input = dg_plan_input(net->plan), y = dg_plan_output(net->plan);
+    const dg_windows at = {.start = {{box->start[0], box->start[1], box->start[2]}}};
+    dg_window_channels channels = {.from = {0}};
+    for (int k = 0; k < (int)input.c; k++) channels.from[k] = k;
+    DG_CHECK_OK(ops->window_gather(net->scope.backend, volume, &channels, &at, &input));
     DG_CHECK_OK(dg_plan_forward(net->plan, NULL));
-    float *values = test_tensor_get(&net->scope, &y);
-    dg_blend_add(blend, box, values, (const float *const[3]){importance, importance, importance});
-    free(values);
-    free(x);
+    DG_CHECK_OK(ops->window_blend(net->scope.backend, &y, (const int64_t[3]){1, 1, 1}, &at, weight, 1, sum));
 }
 
 static void check_stitch(test *t)
@@ -246,22 +254,27 @@ static void check_stitch(test *t)
     if (t->model.constraints > 0) k = golden_read_f32(t->file, "stitch/constraints");
     want_shape(t, "stitch/condition", &volume);
     if (t->model.constraints > 0) golden_want_count(t->file, "stitch/constraints", &k, t->model.constraints);
-    const golden_array patch = {.rank = 5, .shape = {1, volume.shape[1], p, p, p}};
+    const int64_t *n = &volume.shape[2], voxels = n[0] * n[1] * n[2], channels = volume.shape[1];
+    const golden_array patch = {.rank = 5, .shape = {1, channels, p, p, p}};
     test_net net = open_net(t, &patch, false, false);
+    float *weight[3], *total[3], *nothing = test_floats(channels * p * p * p);
     dg_box *boxes = NULL;
     int64_t count = 0;
-    dg_blend blend;
-    float *importance = test_floats(p);
-    dg_window_importance(p, importance);
-    DG_CHECK_OK(dg_window_boxes(&volume.shape[2], (int64_t[3]){p, p, p}, overlap, &boxes, &count));
-    DG_CHECK_OK(dg_blend_create(&volume.shape[2], &blend));
-    for (int64_t i = 0; i < count; i++) add_window(&net, &volume, k.f32, &boxes[i], importance, &blend);
-    dg_blend_finish(&blend, (float)golden_attr_or(t->file, "stitch", "clamp_lo", 0),
-                    (float)golden_attr_or(t->file, "stitch", "clamp_hi", 1.5), blend.sum);
-    check_output(t, "stitch/pred", "stitch/pred", blend.sum, volume.count / volume.shape[1], 0.01);
-    dg_blend_release(&blend);
+    test_net_input(&net, nothing, k.f32);
+    for (int a = 0; a < 3; a++) weight[a] = axis_weights(&net, n[a], p, overlap, &total[a]);
+    const dg_ring whole = {test_buffer(&net.scope, volume.f32, channels * voxels), channels, n[0], n[1], n[2], n[0]};
+    dg_ring sum = {test_buffer(&net.scope, NULL, voxels), 1, n[0], n[1], n[2], n[0]};
+    float *out = test_buffer(&net.scope, NULL, voxels);
+    DG_CHECK_OK(dg_window_boxes(n, (int64_t[3]){p, p, p}, overlap, &boxes, &count));
+    for (int64_t i = 0; i < count; i++) add_window(&net, &whole, &boxes[i], (const float *const *)weight, &sum);
+    DG_CHECK_OK(net.scope.ops->window_finish(net.scope.backend, &sum, 0, n[0], (const float *const *)total,
+                                             (float)golden_attr_or(t->file, "stitch", "clamp_lo", 0),
+                                             (float)golden_attr_or(t->file, "stitch", "clamp_hi", 1.5), out));
+    float *got = test_buffer_get(&net.scope, out, voxels);
+    check_output(t, "stitch/pred", "stitch/pred", got, voxels, 0.01);
     dg_free(&boxes);
-    free(importance);
+    free(got);
+    free(nothing);
     golden_array_free(&volume);
     golden_array_free(&k);
     test_net_close(&net);

@@ -1,4 +1,4 @@
-/* dg_window.h - sliding windows over a volume: where they lie, how they are weighted and blended.
+/* dg_window.h - sliding windows over a volume: where they lie and how they are weighted. Backends blend them.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_WINDOW_H
 #define DG_WINDOW_H
@@ -18,18 +18,5 @@ DG_MUST_USE dg_status dg_window_boxes(const int64_t shape_zyx[3], const int64_t 
 /* One axis of the separable Gaussian importance map: g[i] = exp(-(i - n/2)^2 / (2 (n/4)^2)), n/2 an integer division
  * (golden README section 9). Never 0, so that weights never sum to zero. */
 void dg_window_importance(int64_t n, float *g);
-
-/* A volume being blended: sum of weighted windows and sum of weights. */
-typedef struct dg_blend {
-    int64_t shape[3];
-    float *sum, *weight; /* [z,y,x], owned */
-} dg_blend;
-DG_MUST_USE dg_status dg_blend_create(const int64_t shape_zyx[3], dg_blend *out);
-void dg_blend_release(dg_blend *blend);
-/* Adds values[z,y,x] of a box, weighted by the importance of its shape; voxels outside the volume are skipped. The
- * result depends on the order of calls only by rounding: callers add windows in index order. */
-void dg_blend_add(dg_blend *blend, const dg_box *box, const float *values, const float *const importance[3]);
-/* out = sum / weight, clipped to [low, high]; out may be blend->sum. */
-void dg_blend_finish(const dg_blend *blend, float low, float high, float *out);
 
 #endif
