@@ -50,4 +50,4 @@ broken rank1:step7:forward:slow=3 20 ranks 2 0 train run.yaml --set run.name=slo
     --set train.comm_timeout_s=6
 dg 0 train run.yaml --set run.name=net --set train.steps=2
 broken rank1:step1:task:stop 12 ranks 2 1 predict -c runs/net/checkpoints/last.h5 --cohort cohort -o p --comm-timeout 4
-said "behind is rank 1 on $host (process " "case "
+said "behind is rank 1 on $host (process " "state T (stopped)"
