@@ -36,9 +36,34 @@ static void describe(int device, char *text, size_t capacity)
              (unsigned)p.pciDeviceID, cuda_is_usable(&p) ? "" : ", too old: sm_80 or newer is needed");
 }
 
+/* Dense bf16 products with f32 sums of one multiprocessor in one cycle, two operations each: NVIDIA's architecture papers
+ * (A100, GA102, AD102, H100, B200, RTX Blackwell). */
+static double flops_per_cycle(int major, int minor)
+{
+    if (major == 8) return minor == 0 ? 2048 : 512;
+    return major == 9 ? 4096 : major == 10 ? 8192 : major == 12 ? 512 : 0;
+}
+
+static void peaks(int device, double *bytes_per_s, double *flops_per_s)
+{
+    struct cudaDeviceProp p;
+    int clock_khz = 0, memory_khz = 0;
+    *bytes_per_s = *flops_per_s = 0;
+    if (cudaGetDeviceProperties(&p, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return;
+    }
+    *bytes_per_s = 2e3 * memory_khz * p.memoryBusWidth / 8; /* two transfers a cycle */
+    *flops_per_s = 1e3 * clock_khz * p.multiProcessorCount * flops_per_cycle(p.major, p.minor);
+    if (*flops_per_s == 0) *bytes_per_s = 0;
+}
+
 const dg_device_ops dg_device_cuda = {.place = place,
                                       .comm_create = dg_comm_nccl_create,
                                       .gamma = dg_cuda_gamma,
                                       .share_choices = dg_cuda_share_plans,
+                                      .peaks = peaks,
                                       .ask_site = ask_site,
                                       .describe = describe};

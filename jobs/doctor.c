@@ -1,6 +1,7 @@
 /* doctor.c - `dosegrid doctor`: what a site has to offer, tried out rather than asked: ranks and their cores, MPI-IO with
  * checksums, file locks, shared memory, backends, GPU driver. Run it under the launcher of the real job.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "doctor_gpu.h"
 #include "doctor_impl.h"
 
 #include "build_info.h"
@@ -26,7 +27,8 @@
 enum { BLOCK_BYTES = 4 << 20 };
 
 typedef struct settings {
-    bool json;
+    bool json, gpu;
+    int64_t edge;
     char folder[DG_OPT_TEXT], io[DG_OPT_TEXT];
 } settings;
 
@@ -52,7 +54,23 @@ static const dg_option rows[] = {
      .fallback = "",
      .unit = "",
      .help = "tries parallel HDF5 in this folder, and nothing else: under a launcher with its ranks, alone with every "
-             "MPI-IO driver on 1 to 4 ranks"}};
+             "MPI-IO driver on 1 to 4 ranks"},
+    {.key = "gpu",
+     .flag = "gpu",
+     .type = DG_OPT_BOOL,
+     .offset = offsetof(settings, gpu),
+     .fallback = "false",
+     .unit = "",
+     .help = "tries every operation of the network on the GPU against the reference, and times it; nothing else"},
+    {.key = "edge",
+     .flag = "edge",
+     .type = DG_OPT_INT,
+     .offset = offsetof(settings, edge),
+     .fallback = "64",
+     .min = 8,
+     .max = 256,
+     .unit = "voxels",
+     .help = "edge of the cubes that --gpu times, a multiple of 4"}};
 
 static const char *const verdict_names[] = {"ok", "warning", "failed"};
 
@@ -362,13 +380,14 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     dg_options options;
     bool helped;
     int count;
-    dg_job_arguments arguments = {.usage = "[--folder FOLDER] [--io FOLDER] [--json]",
+    dg_job_arguments arguments = {.usage = "[--folder FOLDER] [--io FOLDER] [--gpu [--edge N]] [--json]",
                                   .rows = rows,
                                   .row_count = sizeof rows / sizeof rows[0],
                                   .target = &s};
     DG_TRY(dg_job_read_arguments(env, &dg_job_doctor, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
     dg_options_release(&options);
+    if (s.gpu) return doctor_gpu(env, "cuda", s.edge, s.json, exit_code);
     doctor_findings *f;
     DG_TRY(dg_comm_agree(env->comm, DG_NEW(&f, 1, "findings")));
     dg_status status;

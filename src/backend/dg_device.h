@@ -37,6 +37,8 @@ typedef struct dg_device_ops {
      * `warning` ("" if nothing): what is wrong with the folder, or why this rank keeps its own. @collective */
     dg_status (*share_choices)(struct dg_comm *comm, dg_backend *backend, const char *folder, char *warning,
                                size_t capacity);
+    /* What memory and the tensor cores (bf16, f32 sums) of a device can do at most; 0 where it is not known. */
+    void (*peaks)(int device, double *bytes_per_s, double *flops_per_s);
     /* Answers also where there is no driver and no device. */
     void (*ask_site)(dg_device_site *site);
     /* "0: NVIDIA H100 (sm_90, 79.1 GiB, PCI 0000:1b:00.0)" of a visible device; the reason where it cannot be used. */

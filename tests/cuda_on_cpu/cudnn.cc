@@ -514,10 +514,11 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     }
     auto held = std::make_shared<operands_copy>(o, target);
     const int engine = plan->engine;
+    const double off = standin::fault("wrong") ? 1.1 : 1.0; /* what a broken kernel would compute */
     const bool varies = engine == ENGINE_NONDETERMINISTIC;
     cudaError_t error = standin::enqueue(handle->stream, "cuDNN convolution", [=] {
         const int64_t run = runs[engine]++;
-        convolve(held->o, inner, outer, filter, &held->part[4], bias, varies ? 1 + 1e-7 * (double)(run % 3) : 1);
+        convolve(held->o, inner, outer, filter, &held->part[4], bias, varies ? 1 + 1e-7 * (double)(run % 3) : off);
         return true;
     });
     return error == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;

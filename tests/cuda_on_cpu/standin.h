@@ -7,6 +7,7 @@
  * default; others: before a stream that is waited for, all that other streams can do; random:SEED: whichever),
  * DG_STANDIN_FAULT (launch:N, malloc:N, copy:N: the Nth such call from now fails as a GPU would make it fail;
  * stall:N: the Nth kernel never ends;
+ * wrong:N: the Nth convolution gives other numbers;
  * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank;
  * stuck:N: nor does the abort after it).
  * DG_STANDIN_FAULT_RANK: only the rank of this number (OMPI_COMM_WORLD_RANK) has the fault.
