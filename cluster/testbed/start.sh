@@ -20,6 +20,7 @@ check_machine() {
     PATH=$PATH:/usr/sbin:/sbin command -v $command >/dev/null || missing+=("$command")
   done
   [ ${#missing[@]} = 0 ] || skip "${missing[*]} not installed (packages slurmctld slurmd slurm-client munge iproute2)"
+  [ -n "$(find /usr/lib /usr/lib64 -name 'mpi_pmix*.so' -print -quit 2>/dev/null)" ] || skip "this Slurm has no PMIx plug-in"
   [ "$(id -u)" = 0 ] || skip "it needs root, for namespaces and device files"
   unshare --net --uts --mount true 2>/dev/null || skip "this machine grants no network namespaces"
 }
