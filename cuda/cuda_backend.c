@@ -62,6 +62,7 @@ dg_status cuda_alloc(dg_backend *head, int64_t bytes, const char *what, void **o
     dg_status status = remember(backend, data, bytes);
     if (status == DG_OK)
         status = dg_cuda_check(cudaMemsetAsync(data, 0, (size_t)bytes, backend->stream), "cudaMemsetAsync");
+    if (status == DG_OK) status = cuda_wait(backend, backend->stream, what); /* uploads ahead would come before the zeros */
     *out = data;
     return status;
 }
@@ -84,6 +85,7 @@ dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out)
 {
     if (bytes > backend->scratch_bytes) {
         void *block;
+        if (backend->recording) return DG_FAIL(DG_ERR_INTERNAL, "scratch memory would grow while work is recorded");
         cuda_free(&backend->head, backend->scratch);
         backend->scratch = NULL;
         backend->scratch_bytes = 0;

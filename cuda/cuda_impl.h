@@ -5,6 +5,7 @@
 #define DG_CUDA_IMPL_H
 
 #include "dg_arguments.h"
+#include "dg_device.h"
 #include "cuda_kernels.h"
 
 #include <cudnn.h>
@@ -26,6 +27,7 @@ typedef struct cuda_backend {
     dg_backend head;
     int device;
     cudaStream_t stream;
+    bool recording; /* queued operations are recorded and not done */
     cudnnHandle_t cudnn;
     struct plan_cache *plans; /* which engine each convolution takes */
     int64_t plans_kept;       /* plan_cache_changes that are on disk */
@@ -65,6 +67,13 @@ void cuda_free(dg_backend *backend, void *data);
 DG_MUST_USE dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what);
 /* device.c */
 extern const struct dg_device_ops dg_device_cuda;
+
+/* recording.c: of dg_device_ops. */
+dg_status cuda_record_begin(dg_backend *backend);
+dg_status cuda_record_end(dg_backend *backend, bool keep, dg_recording **out);
+dg_status cuda_replay(dg_backend *backend, dg_recording *recording);
+bool cuda_is_stale(const dg_backend *backend, const dg_recording *recording);
+void cuda_recording_destroy(dg_backend *backend, dg_recording **recording);
 
 /* conv.c */
 dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out);

@@ -60,10 +60,17 @@ static void peaks(int device, double *bytes_per_s, double *flops_per_s)
     if (*flops_per_s == 0) *bytes_per_s = 0;
 }
 
-const dg_device_ops dg_device_cuda = {.place = place,
-                                      .comm_create = dg_comm_nccl_create,
-                                      .gamma = dg_cuda_gamma,
-                                      .share_choices = dg_cuda_share_plans,
-                                      .peaks = peaks,
-                                      .ask_site = ask_site,
-                                      .describe = describe};
+const dg_device_ops dg_device_cuda = {
+    .place = place,
+    .comm_create = dg_comm_nccl_create,
+    .gamma = dg_cuda_gamma,
+    .share_choices = dg_cuda_share_plans,
+    .peaks = peaks,
+    .ask_site = ask_site,
+    .describe = describe,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .replay = cuda_replay,
+    .is_stale = cuda_is_stale,
+    .recording_destroy = cuda_recording_destroy,
+};

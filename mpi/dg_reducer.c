@@ -185,6 +185,11 @@ dg_status dg_reducer_finish(dg_reducer *reducer, dg_trace *trace, const float **
     return status;
 }
 
+int64_t dg_reducer_stride(const dg_reducer *reducer)
+{
+    return reducer->buckets > 0 ? reducer->bucket : reducer->count;
+}
+
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer)
 {
     int64_t floats = reducer->buffers * reducer->count + (reducer->staging != NULL ? reducer->bucket : 0);

@@ -45,6 +45,9 @@ DG_MUST_USE dg_status dg_reducer_pass_done(dg_reducer *reducer, int64_t samples)
 DG_MUST_USE dg_status dg_reducer_ready(void *reducer, int64_t first);
 /* Completes the sum; *sum (borrowed until the next begin) holds the same values on every rank. @collective */
 DG_MUST_USE dg_status dg_reducer_finish(dg_reducer *reducer, dg_trace *trace, const float **sum);
+/* Gradients of one message: dg_reducer_ready has work to do each time so many more are final; all of them where nothing is
+ * sent before the end. */
+int64_t dg_reducer_stride(const dg_reducer *reducer);
 /* Bytes of memory it holds, and bytes it sends per step and rank. */
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer);
 int64_t dg_reducer_wire_bytes(const dg_reducer *reducer);

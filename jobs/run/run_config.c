@@ -40,6 +40,7 @@ static const char *const optim_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
+static const char *const cuda_graph_names[] = {"auto", "off", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
@@ -161,6 +162,7 @@ static const dg_option rows[] = {
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
     WORD("train.on_degradation", train.on_degradation, degradation_names, "ignore", "what a loss does that climbs, averaged over 50 steps, far above its lowest: nothing, abort, or roll back to the last good checkpoint's weights"),
     REAL("train.degradation_factor", train.degradation_factor, 1.01, 1e9, "10", "", "how many times its lowest the mean loss may be"),
+    WORD("train.cuda_graph", train.cuda_graph, cuda_graph_names, "auto", "auto: passes on a GPU are recorded once and then queued as a whole; off: operation by operation"),
     REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),
 
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),

@@ -52,6 +52,8 @@ typedef struct dg_data_config {
     int64_t readers;
 } dg_data_config;
 
+typedef enum dg_cuda_graph { DG_CUDA_GRAPH_AUTO, DG_CUDA_GRAPH_OFF } dg_cuda_graph;
+
 typedef struct dg_train_config {
     int64_t steps;          /* 0: from epochs, else unlimited under minutes, else DG_RUN_STEPS */
     double epochs, minutes; /* 0: no such limit */
@@ -75,6 +77,7 @@ typedef struct dg_train_config {
     int on_nan;                         /* dg_nan_policy */
     int on_degradation;                 /* dg_degradation_policy */
     double degradation_factor;
+    int cuda_graph;                     /* dg_cuda_graph */
     double comm_timeout_s; /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
 

@@ -129,7 +129,9 @@ static dg_status make_pass(dg_trainer *t)
                            .x = patch[2],
                            .dtype = t->size.dtype,
                            .training = true,
-                           .recompute = t->config.train.recompute};
+                           .recompute = t->config.train.recompute,
+                           .record = t->config.train.cuda_graph == DG_CUDA_GRAPH_AUTO};
+    if (plan.record && t->backend->ops->device != NULL) plan.ready_stride = dg_reducer_stride(t->reducer);
     DG_TRY(dg_plan_create(t->model, t->backend, &plan, &t->plan));
     void *target = NULL, *counted = NULL;
     DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(float), "targets", &target));

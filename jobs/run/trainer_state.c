@@ -217,6 +217,7 @@ static bool may_change(const char *key)
                                             "train.on_nan",
                                             "train.checkpoint_every",
                                             "train.comm_timeout_s",
+                                            "train.cuda_graph",
                                             "train.mtbi_h",
                                             "train.max_restarts",
                                             "train.on_degradation",

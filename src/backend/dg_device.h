@@ -18,6 +18,9 @@ typedef struct dg_device_site {
     const char *bf16_refused; /* why convolutions in bf16 are refused, or NULL */
 } dg_device_site;
 
+/* Work that was recorded once and can be queued again as one. */
+typedef struct dg_recording dg_recording;
+
 typedef struct dg_device_ops {
     /* The device of this rank in *device, for dg_backend_options: by its number on its host, counted round the devices it
      * sees. Two ranks with one device are refused with DG_ERR_USAGE, the same words on every rank; none: DG_ERR_UNSUPPORTED.
@@ -43,6 +46,15 @@ typedef struct dg_device_ops {
     void (*ask_site)(dg_device_site *site);
     /* "0: NVIDIA H100 (sm_90, 79.1 GiB, PCI 0000:1b:00.0)" of a visible device; the reason where it cannot be used. */
     void (*describe)(int device, char *text, size_t capacity);
+
+    /* Between begin and end, operations are recorded and not done; each of them must have run before with the same shapes,
+     * and none may wait or take memory. `keep` false: what was recorded is dropped, after a failure. replay queues it; the
+     * pointers are those of the recording. A recording goes stale when the backend had to move memory of its own. */
+    dg_status (*record_begin)(dg_backend *backend);
+    dg_status (*record_end)(dg_backend *backend, bool keep, dg_recording **out);
+    dg_status (*replay)(dg_backend *backend, dg_recording *recording);
+    bool (*is_stale)(const dg_backend *backend, const dg_recording *recording);
+    void (*recording_destroy)(dg_backend *backend, dg_recording **recording);
 } dg_device_ops;
 
 #endif

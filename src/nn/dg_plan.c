@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-struct dg_plan {
-    dg_program program;
-    dg_backend *backend; /* borrowed */
-    dg_conv **conv;      /* [ops]; NULL for the others */
-    void *arena;
-    void *input_gradient; /* NULL until wanted */
-    int64_t packed_bytes;
-    const float *weights; /* borrowed, flat */
-    bool forward_done;
-};
-
 static dg_tensor view(const dg_plan *plan, int t, const dg_slot *slots)
 {
     const dg_slot *slot = &slots[t];
@@ -86,6 +75,7 @@ void dg_plan_destroy(dg_plan **plan)
     if (plan == NULL || *plan == NULL) return;
     dg_plan *p = *plan;
     dg_backend *backend = p->backend;
+    dg_plan_forget(p);
     for (int o = 0; p->conv != NULL && o < p->program.model->graph.ops; o++)
         if (p->conv[o] != NULL) backend->ops->conv_destroy(backend, p->conv[o]);
     if (p->arena != NULL) backend->ops->free(backend, p->arena);
@@ -98,6 +88,7 @@ void dg_plan_destroy(dg_plan **plan)
 dg_status dg_plan_set_weights(dg_plan *plan, const float *weights)
 {
     const dg_graph *graph = &plan->program.model->graph;
+    if (plan->weights != weights) dg_plan_forget(plan); /* recorded work has the pointers of its time */
     plan->weights = weights;
     for (int o = 0; o < graph->ops; o++) {
         const dg_graph_op *op = &graph->op[o];
@@ -135,6 +126,7 @@ dg_status dg_plan_want_input_gradient(dg_plan *plan)
     if (!plan->program.config.training)
         return DG_FAIL(DG_ERR_INTERNAL, "an inference plan has no gradients; create it with training set");
     if (plan->input_gradient != NULL) return DG_OK;
+    dg_plan_forget(plan);
     dg_tensor shape = dg_plan_input(plan);
     int64_t bytes = shape.n * dg_tensor_voxels(&shape) * shape.c * (int64_t)dg_dtype_size(shape.dtype);
     return plan->backend->ops->alloc(plan->backend, bytes, "gradient of the input", &plan->input_gradient);
@@ -317,7 +309,7 @@ static dg_status run_step(dg_plan *plan, const dg_step *step, float *gradients)
     return plan->backend->ops->copy(plan->backend, &dy, &dr, step->accumulate);
 }
 
-static dg_status run_traced(dg_plan *plan, const dg_step *step, float *gradients, dg_trace *trace)
+dg_status dg_plan_run_step(dg_plan *plan, const dg_step *step, float *gradients, dg_trace *trace)
 {
     const dg_graph_op *op = &plan->program.model->graph.op[step->op];
     int64_t range = dg_range_begin(trace, range_name(step, op->kind));
@@ -329,7 +321,8 @@ static dg_status run_traced(dg_plan *plan, const dg_step *step, float *gradients
 dg_status dg_plan_forward(dg_plan *plan, dg_trace *trace)
 {
     if (plan->weights == NULL) return DG_FAIL(DG_ERR_INTERNAL, "plan has no weights; call dg_plan_set_weights first");
-    for (int s = 0; s < plan->program.forward_steps; s++) DG_TRY(run_traced(plan, &plan->program.step[s], NULL, trace));
+    const dg_pass pass = {.end = plan->program.forward_steps, .trace = trace};
+    DG_TRY(dg_plan_run(plan, &pass));
     plan->forward_done = true;
     return DG_OK;
 }
@@ -342,12 +335,13 @@ dg_status dg_plan_backward(dg_plan *plan, float *gradients, dg_gradients_ready r
     if (!plan->forward_done)
         return DG_FAIL(DG_ERR_INTERNAL, "backward needs a forward pass of its own before it: memory is reused");
     plan->forward_done = false;
-    for (int s = plan->program.forward_steps; s < plan->program.steps; s++) {
-        const dg_step *step = &plan->program.step[s];
-        DG_TRY(run_traced(plan, step, gradients, trace));
-        if (ready != NULL && step->ready >= 0) DG_TRY(ready(ready_context, step->ready));
-    }
-    return DG_OK;
+    const dg_pass pass = {.first = plan->program.forward_steps,
+                          .end = plan->program.steps,
+                          .gradients = gradients,
+                          .ready = ready,
+                          .context = ready_context,
+                          .trace = trace};
+    return dg_plan_run(plan, &pass);
 }
 
 static void print_place(const dg_plan *plan, FILE *stream, const char *role, int t, const dg_slot *slots)

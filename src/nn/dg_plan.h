@@ -17,6 +17,9 @@ typedef struct dg_plan_config {
     dg_dtype dtype;     /* of activations */
     bool training;
     bool recompute;     /* drop normalised activations after forward and make them again in backward */
+    bool record;        /* where the backend can: passes are recorded at their third time and replayed from then on */
+    int64_t ready_stride; /* `ready` is called when another so many gradients from the end of the buffer are final (and for
+                             the last of them); 0: at every chance */
     bool keep_all;      /* every tensor in memory of its own, never in place: dg_plan_activation works (tests) */
 } dg_plan_config;
 

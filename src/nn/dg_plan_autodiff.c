@@ -191,11 +191,14 @@ dg_status dg_program_find_ready(dg_program *program)
     int *last = NULL;
     DG_TRY(DG_NEW(&last, table->count + 1, "parameter steps"));
     find_last_steps(program, last);
-    int open = table->count; /* parameters from here on are complete */
+    const int64_t stride = program->config.ready_stride > 0 ? program->config.ready_stride : 1;
+    int64_t told = table->total; /* the last offset that was reported */
+    int open = table->count;     /* parameters from here on are complete */
     for (int s = program->forward_steps; s < program->steps; s++) {
-        const int before = open;
         while (open > 0 && last[open - 1] <= s) open--;
-        if (open < before) program->step[s].ready = open > 0 ? table->item[open].offset : 0;
+        const int64_t first = open == table->count ? table->total : open > 0 ? table->item[open].offset : 0;
+        if (first == told || (first > 0 && (table->total - first) / stride == (table->total - told) / stride)) continue;
+        program->step[s].ready = told = first;
     }
     dg_free(&last);
     return DG_OK;

@@ -3,6 +3,7 @@
 #ifndef DG_PLAN_IMPL_H
 #define DG_PLAN_IMPL_H
 
+#include "dg_device.h"
 #include "dg_plan.h"
 
 enum { DG_BLOCK_NONE = -1, DG_BLOCK_EXTERNAL = -2 /* the input's gradient: allocated when wanted */ };
@@ -63,6 +64,54 @@ DG_MUST_USE dg_status dg_program_compile(const dg_model *model, const dg_plan_co
                                          dg_program *out);
 /* Convolution o as a backend is asked for it. */
 dg_conv_desc dg_program_conv(const dg_program *program, int o);
+
+/* A stretch of steps as recorded work; after it gradients at offsets >= ready are final (-1: nothing new). */
+typedef struct dg_stretch {
+    dg_recording *work;
+    int64_t ready;
+} dg_stretch;
+
+/* The passes with one gradient buffer: how often they ran, and their recording. */
+typedef struct dg_track {
+    int first; /* step */
+    const float *gradients;
+    bool reports; /* calls `ready` */
+    int64_t runs;
+    dg_stretch *stretch; /* [stretches], owned */
+    int stretches, capacity;
+} dg_track;
+enum { DG_TRACKS_MAX = 16 };
+
+/* A plan on a backend. */
+struct dg_plan {
+    dg_program program;
+    dg_backend *backend; /* borrowed */
+    dg_conv **conv;      /* [ops]; NULL for the others */
+    void *arena;
+    void *input_gradient; /* NULL until wanted */
+    int64_t packed_bytes;
+    const float *weights; /* borrowed, flat */
+    bool forward_done;
+    dg_track track[DG_TRACKS_MAX]; /* dg_plan_record.c */
+    int tracks;
+};
+
+/* Steps [first, end) with what they need. */
+typedef struct dg_pass {
+    int first, end;
+    float *gradients;
+    dg_gradients_ready ready; /* NULL: not wanted */
+    void *context;
+    dg_trace *trace;
+} dg_pass;
+
+/* dg_plan_record.c: runs a pass step by step, or records and replays it where that is wanted and possible. */
+DG_MUST_USE dg_status dg_plan_run(dg_plan *plan, const dg_pass *pass);
+/* Drops all recordings. */
+void dg_plan_forget(dg_plan *plan);
+/* dg_plan.c: one step, with its range of the trace and its name in messages. */
+DG_MUST_USE dg_status dg_plan_run_step(dg_plan *plan, const dg_step *step, float *gradients, dg_trace *trace);
+
 void dg_program_release(dg_program *program);
 
 /* Shape of tensor t at a slot, data NULL. */

@@ -56,11 +56,20 @@ static size_t find_room(memory &m, size_t bytes)
     return at;
 }
 
+/* Taking and giving back memory may wait for the device, which ends a recording. */
+static bool records()
+{
+    for (cudaStream_t stream : self().streams)
+        if (stream->capturing != nullptr) return true;
+    return false;
+}
+
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
     runtime &r = self();
     std::lock_guard<std::recursive_mutex> guard(r.mutex);
     *pointer = nullptr;
+    if (records()) return r.last = cudaErrorStreamCaptureUnsupported;
     if (r.devices == 0) return cudaErrorNoDevice;
     if (r.sticky != cudaSuccess) return r.sticky;
     memory &m = arena();
@@ -83,6 +92,7 @@ cudaError_t cudaFree(void *pointer)
 {
     runtime &r = self();
     if (pointer == nullptr) return cudaSuccess;
+    if (records()) return r.last = cudaErrorStreamCaptureUnsupported;
     (void)cudaDeviceSynchronize();
     std::lock_guard<std::recursive_mutex> guard(r.mutex);
     for (memory &m : r.memories) {
@@ -124,6 +134,7 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes)
 {
     std::lock_guard<std::recursive_mutex> guard(self().mutex);
     *pointer = nullptr;
+    if (records()) return self().last = cudaErrorStreamCaptureUnsupported;
     if (posix_memalign(pointer, 4096, bytes > 0 ? bytes : 1) != 0) return cudaErrorMemoryAllocation;
     self().pinned[(const char *)*pointer] = bytes;
     return cudaSuccess;
