@@ -76,8 +76,8 @@ static bool read_output(int from, double deadline, char *output, size_t capacity
 
 dg_status dg_command_run(const char *const *argv, double timeout_s, char *output, size_t capacity, int *exit_code)
 {
-    int ends[2], state = 0;
-    pid_t child;
+    int ends[2] = {-1, -1}, state = 0;
+    pid_t child = -1;
     output[0] = '\0';
     *exit_code = -1;
     if (pipe2(ends, O_CLOEXEC) != 0) return DG_FAIL(DG_ERR_IO, "%s: no pipe for its output", argv[0]);

@@ -159,7 +159,7 @@ dg_status dg_site_check(dg_comm *comm, dg_site_notes *notes)
     if (status == DG_OK) status = dg_alloc(&all, (size_t)comm->size, sizeof *all, "places of ranks");
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), cleanup);
     DG_TRY_GOTO(status, dg_comm_gather(comm, &mine, sizeof mine, 0, comm->rank == 0 ? all : NULL, sizes), cleanup);
-    if (comm->rank == 0) status = compare_places(all, comm->size, notes);
+    if (comm->rank == 0 && all != NULL) status = compare_places(all, comm->size, notes);
     status = dg_comm_agree(comm, status);
 cleanup:
     dg_free(&all);

@@ -44,7 +44,7 @@ static dg_status read_fields(const char *line, const char *end, const char *id, 
     char text[64], *rest;
     if (!find_field(line, end, "JobState", out->state, sizeof out->state))
         return DG_FAIL(DG_ERR_FORMAT, "scontrol tells no JobState of job %s", id);
-    out->restarts = find_field(line, end, "Restarts", text, sizeof text) ? atoi(text) : 0;
+    out->restarts = find_field(line, end, "Restarts", text, sizeof text) ? (int)strtol(text, NULL, 10) : 0;
     out->requeue = find_field(line, end, "Requeue", text, sizeof text) && strcmp(text, "1") == 0;
     out->end_time = INFINITY; /* "Unknown" and "NONE": nothing limits it */
     if (find_field(line, end, "EndTime", text, sizeof text)) {
@@ -90,7 +90,7 @@ static dg_status slurm_end_time(dg_sched *sched, double *end_time)
     slurm *s = (slurm *)sched;
     double now = clock_s();
     if (!s->asked || now >= s->next_ask) {
-        dg_sched_job job;
+        dg_sched_job job = {.end_time = INFINITY};
         dg_status status = slurm_job(sched, sched->job_id, &job);
         if (status != DG_OK && !s->asked) return status;
         if (status == DG_OK)

@@ -138,7 +138,7 @@ static int count_sessions(void)
     DIR *folder = opendir(parent);
     struct dirent *entry;
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        int pid = strncmp(entry->d_name, "pid.", 4) == 0 ? atoi(entry->d_name + 4) : 0;
+        int pid = strncmp(entry->d_name, "pid.", 4) == 0 ? (int)strtol(entry->d_name + 4, NULL, 10) : 0;
         stale += pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
     }
     if (folder != NULL) closedir(folder);

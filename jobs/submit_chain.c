@@ -76,6 +76,7 @@ static dg_status expand(submit_chain *chain, const char *text, int id, const cha
 /* Is argument i "--set" or the value behind it? */
 static bool is_setting(const char *const *arguments, int i)
 {
+    if (arguments[i] == NULL) return false;
     return strncmp(arguments[i], "--set", 5) == 0 || (i > 0 && strcmp(arguments[i - 1], "--set") == 0);
 }
 
@@ -223,7 +224,7 @@ static void name_chain(submit_chain *chain, const submit_request *request, const
 /* Settings, folders and commands of one task, added to each stage's job but compare's. */
 static dg_status add_task(submit_chain *chain, const submit_request *request, int task, run_paths *paths)
 {
-    const char *arguments[SUBMIT_ARGUMENTS_MAX];
+    const char *arguments[SUBMIT_ARGUMENTS_MAX] = {NULL};
     int id = request->task_count > 0 ? request->task_ids[task] : 0;
     dg_run_config *config;
     for (int i = 0; i < request->argument_count; i++) DG_TRY(expand(chain, request->arguments[i], id, &arguments[i]));
@@ -336,7 +337,7 @@ static bool read_number(const char **text, int *out)
 {
     size_t digits = strspn(*text, "0123456789");
     if (digits == 0 || digits > 6) return false;
-    *out = atoi(*text);
+    *out = (int)strtol(*text, NULL, 10);
     *text += digits;
     return true;
 }
