@@ -70,7 +70,7 @@ static const dg_option rows[] = {
      .help = "device library: auto, cuda, onednn, ref"},
     {.key = "predict.window_batch", .flag = "window-batch", .type = DG_OPT_INT_LIST, AT(window_batch), .min = 1,
      .max = DG_WINDOW_BATCH, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "windows",
-     .help = "most windows of one pass; auto is where a short probe on a GPU finds a window no cheaper, and 1 on a CPU"},
+     .help = "most windows of one pass; auto is where a short probe on a GPU finds a window no cheaper (its roundings may then vary), and 1 on a CPU"},
     DG_JOB_COMM_TIMEOUT("predict", settings),
     {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the result as JSON"},
@@ -190,14 +190,13 @@ static dg_status choose_cases(work *w)
     return w->count > 0 ? DG_OK : DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
 }
 
-/* Weights alone do not make a prediction: windows, mirroring and type take part, and on a GPU how many pass at once. */
+/* Weights alone do not make a prediction: windows, mirroring and type take part. How many windows pass at once does not: it may
+ * change roundings on a GPU, and a probe finds it. */
 static dg_status name_maker(work *w)
 {
-    char text[288];
+    char text[256];
     int length = snprintf(text, sizeof text, "%s overlap %.17g flips %d dtype %d", w->network.weights_sha256,
                           w->config.overlap, w->config.flips, (int)w->config.dtype);
-    if (w->config.batch > 1)
-        length += snprintf(text + length, sizeof text - (size_t)length, " windows %lld", (long long)w->config.batch);
     return dg_hash_bytes(text, (size_t)length, w->made_by);
 }
 
