@@ -27,13 +27,13 @@ fault() {
     ! pgrep -f "$DG_TEST_PROGRAM" >/dev/null || fail "$name: a process is left"
 }
 
-fault launch-1 1 launch:600 'rank 0 of 1 on .*, step [1-9], phase [a-z]*: .*unspecified launch failure'
-fault stall-1 1 stall:600 'rank 0 of 1 on .*, step [1-9], phase [a-z]*: .*does not come to the end of .* after 2 s'
-fault copy-1 1 copy:30 'rank 0 of 1 on .*, step [1-9], phase [a-z]*: .*illegal memory access'
+fault launch-1 1 launch:600 'rank 0 of 1 on .*, step [0-9], phase [a-z]*: .*unspecified launch failure'
+fault stall-1 1 stall:600 'rank 0 of 1 on .*, step [0-9], phase [a-z]*: .*does not come to the end of .* after 2 s'
+fault copy-1 1 copy:30 'rank 0 of 1 on .*, step [0-9], phase [a-z]*: .*illegal memory access'
 fault memory-1 1 malloc:30 'phase start: .*no device memory for'
-fault launch 2 launch:400 'rank 1 of 2 on .*, step [1-9], phase [a-z]*: .*unspecified launch failure'
-fault stall 2 stall:400 'rank 1 of 2 on .*, step [1-9], phase [a-z]*: .*' 'rank 1 .*a kernel hangs'
+fault launch 2 launch:400 'rank 1 of 2 on .*, step [0-9], phase [a-z]*: .*unspecified launch failure'
+fault stall 2 stall:400 'rank 1 of 2 on .*, step [0-9], phase [a-z]*: .*' 'rank 1 .*a kernel hangs'
 fault memory 2 malloc:30 'phase start: rank 1 on .*no device memory for'
-fault nccl 2 nccl:4 'rank 1 of 2 on .*, step [1-9], phase reduce: NCCL .*lost its connection'
-fault hang 2 hang:4 'rank [01] of 2 on .*, step [1-9], phase reduce: NCCL .*not complete after 2'
-fault stuck 2 stuck:4 'rank [01] of 2 on .*, step [1-9], phase reduce: NCCL .*not complete after 2'
+fault nccl 2 nccl:4 'rank 1 of 2 on .*, step [0-9], phase reduce: NCCL .*lost its connection'
+fault hang 2 hang:4 'rank [01] of 2 on .*, step [0-9], phase reduce: NCCL .*not complete after 2'
+fault stuck 2 stuck:4 'rank [01] of 2 on .*, step [0-9], phase reduce: NCCL .*not complete after 2'
