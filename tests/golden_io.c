@@ -12,6 +12,8 @@
 struct golden {
     hid_t id;
     char path[4096];
+    char **read; /* what was read: "PATH" of datasets, "PATH@NAME" of attributes */
+    int read_count, read_capacity;
 };
 
 static void __attribute__((noreturn)) fail(const golden *file, const char *path, const char *what)
@@ -110,8 +112,33 @@ void golden_close(golden **file)
 {
     if (*file == NULL) return;
     H5Fclose((*file)->id);
+    golden_names_free(&(*file)->read, (*file)->read_count);
     free(*file);
     *file = NULL;
+}
+
+static bool was_read(const golden *file, const char *key)
+{
+    for (int i = 0; i < file->read_count; i++)
+        if (strcmp(file->read[i], key) == 0) return true;
+    return false;
+}
+
+static void note_read(golden *file, const char *path, const char *separator, const char *name)
+{
+    char key[2 * GOLDEN_TEXT];
+    snprintf(key, sizeof key, "%s%s%s", path, separator, name);
+    if (was_read(file, key)) return;
+    if (file->read_count == file->read_capacity) {
+        file->read_capacity = 2 * file->read_capacity + 64;
+        char **grown = get_memory((size_t)file->read_capacity, sizeof *grown);
+        if (file->read_count > 0) memcpy(grown, file->read, (size_t)file->read_count * sizeof *grown);
+        free(file->read);
+        file->read = grown;
+    }
+    char *kept = get_memory(strlen(key) + 1, 1);
+    memcpy(kept, key, strlen(key));
+    file->read[file->read_count++] = kept;
 }
 
 bool golden_has(golden *file, const char *path)
@@ -171,6 +198,7 @@ static golden_array read_as(golden *file, const char *path, hid_t type, size_t s
     if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *data) < 0) fail(file, path, "cannot be read");
     H5Sclose(space);
     H5Dclose(set);
+    note_read(file, path, "", "");
     return array;
 }
 
@@ -222,7 +250,9 @@ void golden_array_free(golden_array *array)
 static hid_t open_attribute(golden *file, const char *path, const char *name)
 {
     const char *object = path[0] == '\0' ? "/" : path;
-    return H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t attribute = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute >= 0) note_read(file, path, "@", name);
+    return attribute;
 }
 
 int golden_attr_list(golden *file, const char *path, const char *name, double *values, int capacity)
@@ -348,4 +378,50 @@ int golden_finish(const golden_tally *tally)
     printf("%d checks, %d beyond tolerance\n", tally->checked, tally->failed);
     if (tally->checked == 0) printf("FAIL: the file holds nothing this program checks\n");
     return tally->failed > 0 || tally->checked == 0;
+}
+
+static bool is_listed(const char *name, const char *const *list)
+{
+    for (; *list != NULL; list++)
+        if (strcmp(name, *list) == 0) return true;
+    return false;
+}
+
+static void check_key_read(golden *file, golden_tally *tally, const char *key)
+{
+    if (!was_read(file, key)) golden_check(tally, key, "not checked by this program", 1, 0);
+}
+
+static void check_attributes_read(golden *file, golden_tally *tally, const char *path, const char *const *notes)
+{
+    char name[GOLDEN_TEXT], key[2 * GOLDEN_TEXT];
+    const char *object = path[0] == '\0' ? "/" : path;
+    for (hsize_t i = 0;
+         H5Aget_name_by_idx(file->id, object, H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT) >= 0;
+         i++) {
+        snprintf(key, sizeof key, "%s@%s", path, name);
+        if (!is_listed(name, notes)) check_key_read(file, tally, key);
+    }
+}
+
+/* The files are trees: no object is met twice. */
+static void check_object_read(golden *file, golden_tally *tally, const char *path, const char *const *notes)
+{
+    check_attributes_read(file, tally, path, notes);
+    if (golden_is_dataset(file, path)) {
+        check_key_read(file, tally, path);
+        return;
+    }
+    char **names = NULL, child[GOLDEN_TEXT];
+    const int count = golden_children(file, path, &names);
+    for (int i = 0; i < count; i++) {
+        snprintf(child, sizeof child, "%s%s%s", path, path[0] == '\0' ? "" : "/", names[i]);
+        check_object_read(file, tally, child, notes);
+    }
+    golden_names_free(&names, count);
+}
+
+void golden_check_all_read(golden *file, golden_tally *tally, const char *const *notes)
+{
+    check_object_read(file, tally, "", notes);
 }

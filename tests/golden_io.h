@@ -81,6 +81,9 @@ typedef struct golden_tally {
     int checked, failed;
 } golden_tally;
 void golden_check(golden_tally *tally, const char *what, const char *measure, double value, double tolerance);
+/* Fails one check, with its name, for every dataset and attribute of the file that was never read: a program that calls
+ * this passes nothing over. `notes`, ended by NULL, names the attributes that say nothing that could be checked. */
+void golden_check_all_read(golden *file, golden_tally *tally, const char *const *notes);
 /* Prints the sum; exit status of the program: 0, or 1 when a check failed or none was made. */
 int golden_finish(const golden_tally *tally);
 

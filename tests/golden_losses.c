@@ -47,19 +47,26 @@ static void mark(test *t, group *g, float near)
                                      g->n * g->voxels * (int64_t)sizeof *g->regions));
 }
 
-/* The file's channels in our order; what it lacks is absent: 0. */
-static void order_channels(test *t, group *g)
+/* Our number of a channel, or -1. */
+static int structure_of(const char *channel)
 {
     static const char *const NAMES[GOLDEN_STRUCTURES] = {"PTV70",   "PTV56",   "Prostate", "Rectum", "Bladder",
                                                          "Femur_L", "Femur_R", "Bowel",    "PTV50.4"};
+    for (int k = 0; k < GOLDEN_STRUCTURES; k++)
+        if (strcmp(NAMES[k], channel) == 0) return k;
+    return -1;
+}
+
+/* The file's channels in our order; what it lacks is absent: 0. */
+static void order_channels(test *t, group *g)
+{
     golden_want_count(t->file, "in/condition", &g->condition, g->n * g->voxels * t->channels);
     float *ordered = test_floats(g->n * g->voxels * (GOLDEN_STRUCTURES + 1));
     for (int64_t n = 0; n < g->n; n++)
-        for (int k = 0; k < GOLDEN_STRUCTURES; k++)
-            for (int c = 1; c < t->channels; c++)
-                if (strcmp(t->channel[c], NAMES[k]) == 0)
-                    memcpy(ordered + (n * (GOLDEN_STRUCTURES + 1) + k + 1) * g->voxels,
-                           g->condition.f32 + (n * t->channels + c) * g->voxels, (size_t)g->voxels * sizeof *ordered);
+        for (int c = 1, k; c < t->channels; c++)
+            if ((k = structure_of(t->channel[c])) >= 0)
+                memcpy(ordered + (n * (GOLDEN_STRUCTURES + 1) + k + 1) * g->voxels,
+                       g->condition.f32 + (n * t->channels + c) * g->voxels, (size_t)g->voxels * sizeof *ordered);
     free(g->condition.f32);
     g->condition.f32 = ordered;
 }
@@ -139,23 +146,22 @@ static dg_loss_term asymmetric_term(test *t, const group *g, const char *loss)
 /* The five parts in the tool's order, and the penalty of negative doses. */
 static dg_loss_config step_config(test *t, const group *g, const char *loss)
 {
-    const bool all = strcmp(loss, "step_mse") != 0;
     const double negative = setting(t, g, loss, "neg_penalty_weight", 0.1);
-    dg_loss_config config = {
-        .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1, negative}};
-    if (!all) return config;
-    config = (dg_loss_config){.count = 6,
-                              .term = {{.kind = DG_LOSS_MSE},
-                                       {.kind = DG_LOSS_GRADIENT},
-                                       dvh_term(t, g, loss),
-                                       structure_term(t, g, loss),
-                                       asymmetric_term(t, g, loss),
-                                       {.kind = DG_LOSS_NEGATIVE}},
-                              .weight = {1, setting(t, g, loss, "gradient_loss_weight", 0.1),
-                                         setting(t, g, loss, "dvh_loss_weight", 0.5),
-                                         setting(t, g, loss, "structure_weighted_weight", 1),
-                                         setting(t, g, loss, "asymmetric_ptv_weight", 1), negative}};
-    return config;
+    const dg_loss_config base = {.count = 2,
+                                 .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}},
+                                 .weight = {1, negative}},
+                         all = {.count = 6,
+                                .term = {{.kind = DG_LOSS_MSE},
+                                         {.kind = DG_LOSS_GRADIENT},
+                                         dvh_term(t, g, loss),
+                                         structure_term(t, g, loss),
+                                         asymmetric_term(t, g, loss),
+                                         {.kind = DG_LOSS_NEGATIVE}},
+                                .weight = {1, setting(t, g, loss, "gradient_loss_weight", 0.1),
+                                           setting(t, g, loss, "dvh_loss_weight", 0.5),
+                                           setting(t, g, loss, "structure_weighted_weight", 1),
+                                           setting(t, g, loss, "asymmetric_ptv_weight", 1), negative}};
+    return strcmp(loss, "step_mse") == 0 ? base : all;
 }
 
 static bool starts(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
@@ -200,6 +206,9 @@ static void check_attribute(test *t, const char *path, const char *name, double 
     check_number(t, label, got, wanted, tolerance);
 }
 
+/* What the file says of a dataset's size; big results are stored with 13 bits and more. */
+static void check_absmax(test *t, const char *path, double absmax) { check_attribute(t, path, "absmax", absmax, 1e-4); }
+
 static void check_gradient(test *t, const group *g, const char *loss, const dg_tensor *dy)
 {
     char path[GOLDEN_TEXT];
@@ -209,11 +218,12 @@ static void check_gradient(test *t, const group *g, const char *loss, const dg_t
     golden_want_count(t->file, path, &wanted, g->pred.count);
     float *got = test_tensor_get(&t->scope, dy);
     const golden_error e = golden_compare(got, wanted.f32, wanted.count);
+    const double noise = golden_attr_or(t->file, path, "noise_rel_l2", 0);
     if (e.absmax == 0)
         golden_check(&t->tally, path, "max (all are 0)", e.max, 0);
     else
-        golden_check(&t->tally, path, "rel-L2", e.rel_l2,
-                     fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0)));
+        golden_check(&t->tally, path, "rel-L2", e.rel_l2, fmax(2e-4, 20 * noise));
+    check_absmax(t, path, e.absmax);
     free(got);
     golden_array_free(&wanted);
 }
@@ -238,6 +248,12 @@ static void check_goals(test *t, const group *g, const char *path, const char *p
     free(value);
 }
 
+static float weight_of(const dg_loss_term *term, uint32_t region)
+{
+    if ((region & term->inside) != 0) return term->weight_inside;
+    return (region & term->near) != 0 ? term->weight_near : term->weight_else;
+}
+
 /* The tool's weight of every voxel against the term's. */
 static void check_weights(test *t, const group *g, const char *loss, const dg_loss_term *term)
 {
@@ -247,19 +263,136 @@ static void check_weights(test *t, const group *g, const char *loss, const dg_lo
     golden_array wanted = golden_read_f32(t->file, "%s", path);
     golden_want_count(t->file, path, &wanted, g->pred.count);
     double differ = 0;
-    for (int64_t i = 0; i < wanted.count; i++) {
-        const uint32_t r = g->regions[i];
-        const float w = (r & term->inside) != 0 ? term->weight_inside
-                        : (r & term->near) != 0 ? term->weight_near
-                                                : term->weight_else;
-        differ += w != wanted.f32[i];
-    }
+    for (int64_t i = 0; i < wanted.count; i++) differ += weight_of(term, g->regions[i]) != wanted.f32[i];
     golden_check(&t->tally, path, "voxels of another weight", differ, 0);
     golden_array_free(&wanted);
 }
 
+/* ---- statistics that the tool only logs --------------------------------------------------------------------------- */
+
+static void check_named(test *t, const char *path, const char *prefix, const char *name, double got, double tolerance)
+{
+    char full[GOLDEN_TEXT];
+    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
+    check_attribute(t, path, full, got, tolerance);
+}
+
+/* Mean squared error over the voxels of the batch whose regions have a bit of `any` (or none, for `outside`). */
+static void check_part_mse(test *t, const group *g, const char *path, const char *prefix, const char *name,
+                           uint32_t any, bool outside)
+{
+    double sum = 0, count = 0;
+    for (int64_t i = 0; i < g->n * g->voxels; i++) {
+        const double e = (double)g->pred.f32[i] - g->target.f32[i];
+        if (((g->regions[i] & any) != 0) == outside) continue;
+        sum += e * e;
+        count++;
+    }
+    if (count > 0) check_named(t, path, prefix, name, sum / count, 1e-5);
+}
+
+/* The tool's parts are not those of its weights: no PTV50.4, no femurs, and the prostate is not background. */
+static void check_structure_parts(test *t, const group *g, const char *path, const char *prefix,
+                                  const dg_loss_term *term, double loss)
+{
+    const uint32_t targets = 1u << GOLDEN_PTV70 | 1u << GOLDEN_PTV56,
+                   organs = 1u << GOLDEN_RECTUM | 1u << GOLDEN_BLADDER | 1u << GOLDEN_BOWEL;
+    double weight = 0;
+    for (int64_t i = 0; i < g->n * g->voxels; i++) weight += weight_of(term, g->regions[i]);
+    check_part_mse(t, g, path, prefix, "struct_weight.ptv_mse", targets, false);
+    check_part_mse(t, g, path, prefix, "struct_weight.oar_mse", organs, false);
+    check_part_mse(t, g, path, prefix, "struct_weight.background_mse", targets | organs | 1u << GOLDEN_PROSTATE, true);
+    check_named(t, path, prefix, "struct_weight.mean_weight", weight / (double)(g->n * g->voxels), 1e-5);
+    check_named(t, path, prefix, "struct_weight.weighted_loss", loss, 1e-5);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The tool's D95 over all samples together: the dose that int(0.95 n) of the n voxels in a target exceed, in Gy as f32. */
+static double sorted_d95(const test *t, const group *g, const float *dose, int64_t inside)
+{
+    float *gy = test_floats(inside);
+    int64_t n = 0;
+    for (int64_t i = 0; i < g->n * g->voxels; i++)
+        if ((g->regions[i] & GOLDEN_TARGETS) != 0) gy[n++] = dose[i] * (float)t->rx_gy;
+    qsort(gy, (size_t)n, sizeof *gy, by_value);
+    const double d95 = gy[n - 1 - (int64_t)(0.95 * (double)n)];
+    free(gy);
+    return d95;
+}
+
+static void check_target_errors(test *t, const group *g, const char *path, const char *prefix, int64_t inside)
+{
+    double sum = 0, magnitude = 0, low = INFINITY, high = -INFINITY, under = 0;
+    int64_t unders = 0;
+    for (int64_t i = 0; i < g->n * g->voxels; i++) {
+        if ((g->regions[i] & GOLDEN_TARGETS) == 0) continue;
+        const double gy = ((double)g->pred.f32[i] - g->target.f32[i]) * t->rx_gy;
+        sum += gy;
+        magnitude += fabs(gy);
+        low = fmin(low, gy);
+        high = fmax(high, gy);
+        if (gy >= 0) continue;
+        under += gy;
+        unders++;
+    }
+    /* Errors of both signs cancel in their mean; what f32 loses of them does not. */
+    check_named(t, path, prefix, "asym_ptv.mean_error_gy", sum / (double)inside,
+                fmax(1e-5, 2e-7 * magnitude / fmax(fabs(sum), 1e-30)));
+    check_named(t, path, prefix, "asym_ptv.min_error_gy", low, 1e-5);
+    check_named(t, path, prefix, "asym_ptv.max_error_gy", high, 1e-5);
+    if (unders == 0) return;
+    check_named(t, path, prefix, "asym_ptv.underdose_mean_gy", under / (double)unders, 1e-5);
+    check_named(t, path, prefix, "asym_ptv.underdose_fraction", (double)unders / (double)inside, 1e-5);
+}
+
+static void check_targets(test *t, const group *g, const char *path, const char *prefix, double loss)
+{
+    int64_t inside = 0;
+    for (int64_t i = 0; i < g->n * g->voxels; i++) inside += (g->regions[i] & GOLDEN_TARGETS) != 0;
+    check_named(t, path, prefix, "asym_ptv.loss", loss, 1e-5);
+    check_named(t, path, prefix, "asym_ptv.n_ptv_voxels", (double)inside, 0);
+    if (inside == 0) return;
+    const double pred = sorted_d95(t, g, g->pred.f32, inside), target = sorted_d95(t, g, g->target.f32, inside);
+    check_target_errors(t, g, path, prefix, inside);
+    check_named(t, path, prefix, "asym_ptv.pred_d95_gy", pred, 1e-5);
+    check_named(t, path, prefix, "asym_ptv.target_d95_gy", target, 1e-5);
+    check_named(t, path, prefix, "asym_ptv.d95_gap_gy", target - pred, 1e-5);
+}
+
+/* All that the tool logs of one term, as `PREFIXname` attributes of `path`. */
+static void check_term(test *t, const group *g, const char *path, const char *prefix, dg_loss *loss, int k, double mean)
+{
+    const dg_loss_term *term = &dg_loss_get_config(loss)->term[k];
+    if (term->kind == DG_LOSS_DVH) {
+        check_goals(t, g, path, prefix, loss, k);
+        check_named(t, path, prefix, "dvh.total_loss", mean, 1e-5);
+    }
+    if (term->kind == DG_LOSS_STRUCTURE) check_structure_parts(t, g, path, prefix, term, mean);
+    if (term->kind == DG_LOSS_ASYMMETRIC) check_targets(t, g, path, prefix, mean);
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------------- */
+
 /* The file's vectors of log sigmas are in alphabetical order (PyTorch sorts the parameters); ours is that of step_config. */
 static const int SIGMA_AT[TERM_NAMES] = {1, 3, 2, 4, 0};
+
+/* The names beside the log sigmas are the five parts, in the tool's order of adding them and not in that of the values. */
+static void check_sigma_names(test *t, const char *path)
+{
+    static const dg_loss_kind KINDS[TERM_NAMES] = {DG_LOSS_MSE, DG_LOSS_GRADIENT, DG_LOSS_DVH, DG_LOSS_STRUCTURE,
+                                                   DG_LOSS_ASYMMETRIC};
+    char **names = NULL;
+    const int count = golden_attr_strings(t->file, path, "names", &names);
+    int differ = count == 0 ? 0 : abs(count - TERM_NAMES);
+    for (int i = 0; i < count && i < TERM_NAMES; i++) differ += strcmp(names[i], golden_part_name(KINDS[i])) != 0;
+    golden_check(&t->tally, path, "other names", differ, 0);
+    golden_names_free(&names, count);
+}
 
 /* Learned weights: the file's log sigmas; the penalty of negative doses keeps its own. */
 static dg_loss_weights weights_of(test *t, const group *g, const char *loss, const dg_loss_config *config)
@@ -270,6 +403,7 @@ static dg_loss_weights weights_of(test *t, const group *g, const char *loss, con
     if (!golden_has(t->file, path)) return weights;
     golden_array sigma = golden_read_f64(t->file, "%s", path);
     golden_want_count(t->file, path, &sigma, TERM_NAMES);
+    check_sigma_names(t, path);
     for (int k = 0; k < TERM_NAMES; k++) {
         weights.learned[k] = true;
         weights.log_sigma[k] = sigma.f64[SIGMA_AT[k]];
@@ -290,6 +424,7 @@ static void check_sigma_gradient(test *t, const group *g, const char *loss, cons
     const golden_error e = golden_compare_f64(sorted, wanted.f64, TERM_NAMES);
     golden_check(&t->tally, path, "rel-L2", e.rel_l2,
                  fmax(1e-5, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0)));
+    check_absmax(t, path, e.absmax);
     golden_array_free(&wanted);
 }
 
@@ -333,17 +468,51 @@ static dg_loss *evaluate(test *t, const group *g, const dg_loss_config *config, 
     return loss;
 }
 
+static void check_value(test *t, const char *path, double total)
+{
+    golden_array wanted = golden_read_f64(t->file, "%s", path);
+    golden_want_count(t->file, path, &wanted, 1);
+    check_number(t, path, total, wanted.f64[0], 1e-5);
+    (void)golden_attr_or(t->file, path, "noise_rel_l2", 0); /* far below what is allowed */
+    check_absmax(t, path, fabs(wanted.f64[0]));
+    golden_array_free(&wanted);
+}
+
+/* The mean of |S d - S t| with the file's own Sobel kernels is the gradient loss: they are the ones we have. */
+static void check_sobel(test *t, const group *g, double value)
+{
+    if (!golden_has(t->file, "sobel")) return;
+    golden_array kernel = golden_read_f32(t->file, "sobel");
+    golden_want_count(t->file, "sobel", &kernel, 3 * 27);
+    const int64_t *shape = g->pred.shape + g->pred.rank - 3;
+    double sum = 0;
+    for (int64_t i = 0; i < g->n * g->voxels * 3; i++) {
+        const int64_t v = i / 3, at[3] = {v / (shape[1] * shape[2]) % shape[0], v / shape[2] % shape[1], v % shape[2]};
+        double response = 0;
+        for (int k = 0; k < 27; k++) {
+            const int64_t step[3] = {k / 9 - 1, k / 3 % 3 - 1, k % 3 - 1};
+            bool inside = true;
+            for (int a = 0; a < 3; a++) inside = inside && at[a] + step[a] >= 0 && at[a] + step[a] < shape[a];
+            if (!inside) continue;
+            const int64_t u = v + (step[0] * shape[1] + step[1]) * shape[2] + step[2];
+            response += (double)kernel.f32[i % 3 * 27 + k] * ((double)g->pred.f32[u] - g->target.f32[u]);
+        }
+        sum += fabs(response);
+    }
+    char label[GOLDEN_TEXT];
+    (void)snprintf(label, sizeof label, "sobel, over %s", g->name);
+    check_number(t, label, value, sum / (double)(g->n * g->voxels * 3), 1e-5);
+    golden_array_free(&kernel);
+}
+
 static void check_loss(test *t, group *g, const char *name)
 {
     dg_loss_config config;
     char path[GOLDEN_TEXT];
     double weight[DG_LOSS_TERMS_MAX], mean[DG_LOSS_TERMS_MAX];
-    if (!config_of(t, g, name, &config)) {
-        printf("%s/out/%s: not a loss of the reference study, passed over\n", g->name, name);
-        return;
-    }
-    if (starts(name, "structure"))
-        mark(t, g, (float)(setting(t, g, name, "boundary_width_mm", 5) / setting(t, g, name, "sdf_clip_mm", 50)));
+    if (!config_of(t, g, name, &config)) return; /* golden_check_all_read names it */
+    const double clip = golden_attr_or(t->file, "", "sdf_clip_mm", 50);
+    mark(t, g, (float)(setting(t, g, name, "boundary_width_mm", 5) / setting(t, g, name, "sdf_clip_mm", clip)));
     dg_tensor dy =
         test_tensor(&t->scope, DG_F32, (test_shape){g->n, g->batch.y.z, g->batch.y.y, g->batch.y.x, 1}, 0, NULL);
     dg_loss_weights weights = weights_of(t, g, name, &config);
@@ -351,32 +520,58 @@ static void check_loss(test *t, group *g, const char *name)
     dg_loss *loss = evaluate(t, g, &config, weight, &dy, mean);
     const double total = dg_loss_weights_total(&weights, mean);
     (void)snprintf(path, sizeof path, "%s/out/%s/value", g->name, name);
-    golden_array wanted = golden_read_f64(t->file, "%s", path);
-    golden_want_count(t->file, path, &wanted, 1);
-    check_number(t, path, total, wanted.f64[0], 1e-5);
-    golden_array_free(&wanted);
+    check_value(t, path, total);
     check_gradient(t, g, name, &dy);
-    (void)snprintf(path, sizeof path, "%s/out/%s/terms", g->name, name);
-    if (starts(name, "dvh")) {
-        check_goals(t, g, path, "", loss, 0);
-        check_attribute(t, path, "dvh.total_loss", total, 1e-5);
-    }
-    if (starts(name, "structure")) {
-        check_weights(t, g, name, &config.term[0]);
-        check_attribute(t, path, "struct_weight.weighted_loss", total, 1e-5);
-    }
-    if (starts(name, "asymmetric")) {
-        check_attribute(t, path, "asym_ptv.loss", total, 1e-5);
-        check_attribute(t, path, "asym_ptv.n_ptv_voxels", (double)g->coupled * (double)g->n, 0);
-    }
+    if (config.term[0].kind == DG_LOSS_GRADIENT) check_sobel(t, g, total);
+    if (config.term[0].kind == DG_LOSS_STRUCTURE) check_weights(t, g, name, &config.term[0]);
     if (starts(name, "step_")) {
         check_sigma_gradient(t, g, name, &weights);
         check_logged(t, g, name, config.term, &weights, mean);
         (void)snprintf(path, sizeof path, "%s/out/%s/logged", g->name, name);
         check_attribute(t, path, "train.loss", total, 1e-5);
-        if (config.count > 2) check_goals(t, g, path, "train.", loss, 2);
+        for (int k = 0; k < config.count; k++) check_term(t, g, path, "train.", loss, k, mean[k]);
+    } else {
+        (void)snprintf(path, sizeof path, "%s/out/%s/terms", g->name, name);
+        check_term(t, g, path, "", loss, 0, mean[0]);
+        (void)snprintf(path, sizeof path, "%s/out/%s/terms_f64", g->name, name);
+        check_term(t, g, path, "", loss, 0, mean[0]);
     }
     dg_loss_destroy(&loss);
+}
+
+/* The loss of the validation step and what it logs of the terms. */
+static void check_validation_terms(test *t, const group *g, const char *path)
+{
+    const dg_loss_config config = {
+        .count = 3,
+        .term = {{.kind = DG_LOSS_MSE}, dvh_term(t, g, "validation"), asymmetric_term(t, g, "validation")},
+        .weight = {1, 1, 1}};
+    double mean[DG_LOSS_TERMS_MAX];
+    dg_loss *loss = evaluate(t, g, &config, config.weight, NULL, mean);
+    check_attribute(t, path, "val.loss", mean[0], 1e-5);
+    for (int k = 1; k < config.count; k++) check_term(t, g, path, "val.", loss, k, mean[k]);
+    dg_loss_destroy(&loss);
+}
+
+/* Voxels of every structure, in the order of the file's channels. */
+static void check_voxel_counts(test *t, const group *g)
+{
+    const int structures = t->channels - 1;
+    const int64_t cells = g->n * structures;
+    double *wanted = calloc((size_t)cells, sizeof *wanted);
+    DG_CHECK(wanted != NULL);
+    if (golden_attr_list(t->file, g->name, "n_voxels", wanted, (int)cells) == (int)cells) {
+        double differ = 0;
+        for (int64_t i = 0; i < cells; i++) {
+            const int k = structure_of(t->channel[i % structures + 1]);
+            double got = 0;
+            for (int64_t v = 0; k >= 0 && v < g->voxels; v++)
+                got += (g->regions[i / structures * g->voxels + v] >> k & 1) != 0;
+            differ += k >= 0 && got != wanted[i];
+        }
+        golden_check(&t->tally, g->name, "n_voxels that differ", differ, 0);
+    }
+    free(wanted);
 }
 
 /* Mean absolute errors of the validation step: the masked mean absolute error is that of a region. */
@@ -389,6 +584,7 @@ static void check_validation(test *t, group *g)
     char path[GOLDEN_TEXT];
     (void)snprintf(path, sizeof path, "%s/out/validation", g->name);
     if (!golden_has(t->file, path)) (void)snprintf(path, sizeof path, "%s/validation", g->name);
+    check_validation_terms(t, g, path);
     const dg_loss_config config = {.count = 1, .term = {{.kind = DG_LOSS_MAE}}, .weight = {1}};
     for (size_t i = 0; i < sizeof mae / sizeof *mae; i++) {
         /* all voxels of the batch together, as one sample */
@@ -422,6 +618,7 @@ static void check_group(test *t, const char *name)
     for (int i = 0; i < count; i++)
         if (strcmp(losses[i], "validation") != 0) check_loss(t, &g, losses[i]);
     check_validation(t, &g);
+    check_voxel_counts(t, &g);
     golden_names_free(&losses, count);
     free_group(&g);
     test_scope_clear(&t->scope);
@@ -435,6 +632,7 @@ static void check_calibration(test *t)
     double range[2] = {1e-4, 1e4}, sum[TERM_NAMES] = {0};
     const double noise_scale = golden_attr_or(t->file, "calibration", "noise_std_normalized", 5.0 / 70.0);
     (void)golden_attr_list(t->file, "calibration", "clamp_avg", range, 2);
+    check_attribute(t, "calibration", "noise_std_gy", noise_scale * t->rx_gy, 1e-5);
     for (int s = 0; s < samples; s++) {
         group g = {.name = "calibration",
                    .pred = golden_read_f32(t->file, "calibration/in/noise%d", s),
@@ -519,6 +717,9 @@ int main(int argc, char **argv)
     }
     if (golden_has(t.file, "calibration/in")) check_calibration(&t);
     if (golden_has(t.file, "uniform_d95/dose")) check_uniform(&t);
+    /* The voxels' size is in the distances already; the absolute noise is in noise_rel_l2. */
+    static const char *const NOTES[] = {"noise", "spacing_mm", NULL};
+    golden_check_all_read(t.file, &t.tally, NOTES);
     golden_names_free(&names, count);
     golden_names_free(&t.channel, t.channels);
     test_scope_close(&t.scope);
