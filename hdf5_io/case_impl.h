@@ -78,6 +78,8 @@ DG_MUST_USE dg_status dg_index_read(hid_t file, dg_index_row **row, int64_t *cou
 /* The cases of a folder by their own files, sorted by id; damaged ones have status "damaged" and are named in `bad`. */
 DG_MUST_USE dg_status dg_index_scan(const char *folder, dg_index_row **row, int64_t *count, char *bad,
                                     size_t bad_capacity);
+/* Adds "reason; " to a text that may be full or NULL. */
+void dg_index_note_bad(char *bad, size_t capacity, const char *reason);
 /* Ids and sizes alone, sorted: what tells whether an index is stale. */
 DG_MUST_USE dg_status dg_index_list(const char *folder, dg_index_row **row, int64_t *count);
 

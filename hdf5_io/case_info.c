@@ -4,9 +4,11 @@
 
 #include "dg_mem.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 void dg_case_role(char role[DG_ROLE_TEXT], const char *id) { snprintf(role, DG_ROLE_TEXT, "case %s", id); }
 
@@ -252,6 +254,13 @@ dg_status dg_case_info_read(hid_t group, dg_case_info *info, const char *role)
 dg_status dg_case_open_group(const char *path, const char *group_name, const char *role, hid_t *file, hid_t *group)
 {
     *group = H5I_INVALID_HID;
+    *file = H5I_INVALID_HID;
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return DG_FAIL(
+            DG_ERR_IO,
+            "%s: file is missing; put it back or import the case again, or delete cohort.h5 to go on without "
+            "it",
+            role);
     DG_TRY(dg_h5_open(path, role, file));
     *group = H5Gopen2(*file, group_name, H5P_DEFAULT);
     if (*group < 0) {

@@ -88,6 +88,25 @@ static int64_t keep_known(dg_index_row *row, int64_t count, const dg_index_row *
     return unknown;
 }
 
+/* A case that the last index knew and whose file is gone keeps its place as well: opening it tells that it is missing,
+ * where a shorter cohort would tell nothing. Both lists are sorted by id; so is the result. */
+static dg_status keep_missing(dg_index_row **row, int64_t *count, const dg_index_row *old, int64_t old_count)
+{
+    dg_index_row *all;
+    int64_t i = 0, n = 0;
+    DG_TRY(DG_NEW(&all, *count + old_count, "index"));
+    for (int64_t k = 0; k < old_count; k++) {
+        while (i < *count && strcmp((*row)[i].info.id, old[k].info.id) < 0) all[n++] = (*row)[i++];
+        const bool there = i < *count && strcmp((*row)[i].info.id, old[k].info.id) == 0;
+        if (!there && strcmp(old[k].status, "ok") == 0) all[n++] = old[k];
+    }
+    while (i < *count) all[n++] = (*row)[i++];
+    dg_free(row);
+    *row = all;
+    *count = n;
+    return DG_OK;
+}
+
 static dg_status open_folder(dg_cohort *cohort)
 {
     dg_index_row *row, *old;
@@ -98,9 +117,10 @@ static dg_status open_folder(dg_cohort *cohort)
     dg_status status =
         fresh ? adopt_rows(cohort, old, old_count) : dg_index_scan(cohort->path, &row, &count, bad, sizeof bad);
     if (!fresh && status == DG_OK) {
-        if (keep_known(row, count, old, old_count) == 0)
-            status = adopt_rows(cohort, row, count);
-        else
+        if (keep_known(row, count, old, old_count) == 0) {
+            status = keep_missing(&row, &count, old, old_count);
+            if (status == DG_OK) status = adopt_rows(cohort, row, count);
+        } else
             status = DG_FAIL(DG_ERR_FORMAT,
                              "the cohort's index is lost or stale, and cases are damaged: %s. "
                              "Import these cases again, or remove their files",
@@ -248,18 +268,35 @@ fail:
     return status;
 }
 
+/* Cases of the last index that have no file any more; what is left out shall be named. */
+static void name_missing(const dg_index_row *row, int64_t count, const dg_index_row *old, int64_t old_count, char *bad,
+                         size_t capacity)
+{
+    for (int64_t i = 0, k = 0; k < old_count; k++) {
+        char reason[DG_CASE_ID + 64];
+        while (i < count && strcmp(row[i].info.id, old[k].info.id) < 0) i++;
+        if (i < count && strcmp(row[i].info.id, old[k].info.id) == 0) continue;
+        snprintf(reason, sizeof reason, "case %s: file is missing", old[k].info.id);
+        dg_index_note_bad(bad, capacity, reason);
+    }
+}
+
 dg_status dg_cohort_write_index(const char *cohort_folder, char *bad, size_t bad_capacity)
 {
     char path[DG_PATH_MAX];
-    dg_index_row *row;
-    int64_t count;
+    dg_index_row *row, *old = NULL;
+    int64_t count, old_count;
+    bool fresh;
     DG_TRY(dg_path_join(path, cohort_folder, "cohort.h5"));
     dg_h5_lock();
-    dg_status status = dg_index_scan(cohort_folder, &row, &count, bad, bad_capacity);
+    dg_status status = stored_index(cohort_folder, &old, &old_count, &fresh);
+    if (status == DG_OK) status = dg_index_scan(cohort_folder, &row, &count, bad, bad_capacity);
     if (status == DG_OK) {
+        name_missing(row, count, old, old_count, bad, bad_capacity);
         status = write_index(path, row, count);
         dg_free(&row);
     }
+    dg_free(&old);
     dg_h5_unlock();
     return status;
 }

@@ -288,8 +288,7 @@ static dg_status scan_case(const char *folder, dg_index_row *row)
     return DG_OK;
 }
 
-/* Adds "reason; " to a text that may be full. */
-static void note_bad(char *bad, size_t capacity, const char *reason)
+void dg_index_note_bad(char *bad, size_t capacity, const char *reason)
 {
     if (bad == NULL || capacity == 0) return;
     size_t used = strlen(bad);
@@ -308,7 +307,7 @@ dg_status dg_index_scan(const char *folder, dg_index_row **row, int64_t *count, 
             return status;
         }
         snprintf(r->status, sizeof r->status, "%s", status == DG_OK ? "ok" : "damaged");
-        if (status != DG_OK) note_bad(bad, bad_capacity, dg_error_last()->text);
+        if (status != DG_OK) dg_index_note_bad(bad, bad_capacity, dg_error_last()->text);
     }
     dg_error_clear();
     return DG_OK;

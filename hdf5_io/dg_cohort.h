@@ -52,6 +52,7 @@ typedef struct dg_case dg_case; /* an open case: chunk tables in memory, descrip
 typedef enum dg_field { DG_FIELD_CT_HU, DG_FIELD_DOSE_GY, DG_FIELD_MASK, DG_FIELD_SDF_MM, DG_FIELD_LABEL } dg_field;
 
 /* Opens a cohort read-only and reads its index; a lost or stale index of a folder is rebuilt in memory from the cases.
+ * A case that the index lists and whose file is gone keeps its place: opening it is DG_ERR_IO "file is missing".
  * @collective no (every rank opens for itself). DG_ERR_IO, DG_ERR_FORMAT (what is damaged, and how to mend it). */
 DG_MUST_USE dg_status dg_cohort_open(const char *path, dg_cohort **out);
 void dg_cohort_close(dg_cohort **cohort);
@@ -76,7 +77,8 @@ const dg_case_info *dg_case_get_info(const dg_case *c);
 /* Writes COHORT/cases/<id>.h5 (H5FD_CORE image, *.tmp, fsync, rename), chunks 32^3, shuffle + LZ4 + fletcher32, and
  * fills info.content_sha256. @collective no. */
 DG_MUST_USE dg_status dg_case_write(const char *cohort_folder, dg_case_data *data);
-/* Rebuilds COHORT/cohort.h5 from cases/ (sorted by id). Damaged cases are left out and named in `bad` (may be NULL). */
+/* Rebuilds COHORT/cohort.h5 from cases/ (sorted by id). Damaged cases are left out and named in `bad` (may be NULL),
+ * as are those of the index before whose files are gone. */
 DG_MUST_USE dg_status dg_cohort_write_index(const char *cohort_folder, char *bad, size_t bad_capacity);
 /* One packed file from a folder, written collectively; every rank's data read back and compared before the rename.
  * @collective yes. All ranks return the same status. */

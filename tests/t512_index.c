@@ -1,6 +1,6 @@
 /* ctest: libs=dg_h5 label=unit timeout=60 */
-/* t512: the index is derived: lost or stale it is rebuilt from the cases; damaged cases are named, and left out of
- * a written index; a case written after the index was read is noticed. SPDX-License-Identifier: Apache-2.0 */
+/* t512: the index is derived: lost or stale it is rebuilt from the cases; damaged and missing cases are named, and left
+ * out of a written index; a case written after the index was read is noticed. SPDX-License-Identifier: Apache-2.0 */
 #include "t5_cases.h"
 
 static void write_case(const char *folder, const char *id, int64_t nz)
@@ -56,6 +56,40 @@ static void check_damaged_case(const char *folder)
     dg_free(&bytes);
 }
 
+/* No case leaves a cohort in silence: the index knows of one that has no file any more. */
+static void check_missing_case(const char *folder)
+{
+    dg_cohort *cohort;
+    dg_case *c;
+    char path[DG_PATH_MAX], index[DG_PATH_MAX], *bytes, bad[512];
+    int64_t length;
+    snprintf(path, sizeof path, "%s/cases/b.h5", folder);
+    snprintf(index, sizeof index, "%s/cohort.h5", folder);
+    DG_CHECK_OK(dg_cohort_write_index(folder, bad, sizeof bad));
+    t5_read_file(path, &bytes, &length);
+    DG_CHECK(unlink(path) == 0);
+    write_case(folder, "d", 4); /* one that the index does not know */
+    DG_CHECK_OK(dg_cohort_open(folder, &cohort));
+    DG_CHECK(dg_cohort_count(cohort) == 4 && dg_cohort_find(cohort, "b") == 1 && dg_cohort_find(cohort, "d") == 3);
+    DG_CHECK(dg_cohort_case(cohort, 1)->grid.shape[0] == 3);
+    DG_CHECK_FAILS(dg_case_open(cohort, 1, &c), DG_ERR_IO, "case b: file is missing");
+    DG_CHECK_FAILS(dg_case_verify(cohort, 1), DG_ERR_IO, "case b: file is missing");
+    DG_CHECK_OK(dg_case_verify(cohort, 2));
+    dg_cohort_close(&cohort);
+    DG_CHECK_OK(dg_cohort_write_index(folder, bad, sizeof bad)); /* an import: the new index is of what is there */
+    DG_CHECK(strcmp(bad, "case b: file is missing") == 0);
+    check_count(folder, 3);
+    t5_write_file(path, bytes, length);
+    DG_CHECK_OK(dg_cohort_write_index(folder, bad, sizeof bad));
+    DG_CHECK(bad[0] == '\0');
+    DG_CHECK(unlink(path) == 0 && unlink(index) == 0); /* left out by will */
+    check_count(folder, 3);
+    t5_write_file(path, bytes, length);
+    snprintf(path, sizeof path, "%s/cases/d.h5", folder);
+    DG_CHECK(unlink(path) == 0);
+    dg_free(&bytes);
+}
+
 static void check_changed_case(const char *folder)
 {
     dg_cohort *cohort;
@@ -89,6 +123,7 @@ int main(void)
     write_case(folder, "b", 3);
     check_lost_and_stale(folder);
     check_damaged_case(folder);
+    check_missing_case(folder);
     check_changed_case(folder);
     check_not_a_cohort(folder);
     t5_remove_tree(folder);
