@@ -36,6 +36,14 @@ static void describe(int device, char *text, size_t capacity)
              (unsigned)p.pciDeviceID, cuda_is_usable(&p) ? "" : ", too old: sm_80 or newer is needed");
 }
 
+static void pci_address(int device, char *text, size_t capacity)
+{
+    text[0] = '\0';
+    if (cudaDeviceGetPCIBusId(text, (int)capacity, device) == cudaSuccess) return;
+    (void)cudaGetLastError();
+    text[0] = '\0';
+}
+
 /* Dense bf16 products with f32 sums of one multiprocessor in one cycle, two operations each: NVIDIA's architecture papers
  * (A100, GA102, AD102, H100, B200, RTX Blackwell). */
 static double flops_per_cycle(int major, int minor)
@@ -68,6 +76,7 @@ const dg_device_ops dg_device_cuda = {
     .peaks = peaks,
     .ask_site = ask_site,
     .describe = describe,
+    .pci_address = pci_address,
     .record_begin = cuda_record_begin,
     .record_end = cuda_record_end,
     .replay = cuda_replay,

@@ -84,6 +84,7 @@ static void test_events(const char *folder)
 
 static const char PARTS[3][DG_METRICS_NAME] = {"mse", "term_dvh", "sigma_dvh"};
 static const double PART[3] = {0.25, 0.5, 0};
+static const dg_gpu_reading GPU = {71, 212.5, 20480, 1755, 3, 79};
 
 static dg_metrics_row row_of(int64_t step)
 {
@@ -95,7 +96,8 @@ static dg_metrics_row row_of(int64_t step)
                             .grad_norm = 2,
                             .samples_per_s = 4,
                             .validated = step == 4,
-                            .scores = {1.25, NAN, 3.5}};
+                            .scores = {1.25, NAN, 3.5},
+                            .gpu = step == 2 ? &GPU : NULL};
 }
 
 static void test_csv(const char *folder)
@@ -118,13 +120,14 @@ static void test_csv(const char *folder)
     dg_metrics_destroy(&metrics);
     DG_CHECK_OK(dg_file_read(path, "metrics.csv", 1 << 20, &text, &length));
     DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,term_dvh,sigma_dvh,grad_norm,samples_per_s,val_mae_gy,"
-                          "val_mae_ptv_gy,val_dose_score\n"
-                          "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
-                          "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
-                          "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
-                          "4,4.000,0.001,0.5,0.25,0.5,0,2,4.000,1.250000,,3.500000\n"
-                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,\n"
-                          "5,5.500,,,,,,,,1.000000,2.000000,\n") == 0);
+                          "val_mae_ptv_gy,val_dose_score,"
+                          "gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n"
+                          "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,\n"
+                          "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,71,212.5,20480,1755,3,79\n"
+                          "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,\n"
+                          "4,4.000,0.001,0.5,0.25,0.5,0,2,4.000,1.250000,,3.500000,,,,,,\n"
+                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,\n"
+                          "5,5.500,,,,,,,,1.000000,2.000000,,,,,,,\n") == 0);
     dg_free(&text);
     unlink(path);
     find_events(folder, path);

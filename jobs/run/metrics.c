@@ -16,7 +16,8 @@
 enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
 static const char HEAD[] = "step,seconds,lr,loss";
-static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score\n";
+static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score"
+                           ",gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n";
 enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
 struct dg_metrics {
@@ -113,6 +114,7 @@ static void put_score(FILE *csv, bool validated, double value)
 static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
 {
     double now = wall_time_s();
+    const dg_gpu_reading gpu = row->gpu != NULL ? *row->gpu : dg_gpu_reading_none();
     const struct {
         const char *tag;
         double value;
@@ -121,6 +123,10 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
                 {"train/lr", row->lr, !row->untrained},
                 {"train/grad_norm", row->grad_norm, !row->untrained},
                 {"train/samples_per_s", row->samples_per_s, !row->untrained},
+                {"gpu/temperature_c", gpu.temperature_c, !isnan(gpu.temperature_c)},
+                {"gpu/power_w", gpu.power_w, !isnan(gpu.power_w)},
+                {"gpu/memory_mb", gpu.memory_mb, !isnan(gpu.memory_mb)},
+                {"gpu/sm_clock_mhz", gpu.sm_clock_mhz, !isnan(gpu.sm_clock_mhz)},
                 {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
                 {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
                 {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)}};
@@ -150,14 +156,26 @@ static void put_training(const dg_metrics *metrics, const dg_metrics_row *row)
     fprintf(csv, ",%.3f", row->samples_per_s);
 }
 
+static void put_gpu(FILE *csv, const dg_gpu_reading *gpu)
+{
+    const double value[] = {gpu->temperature_c, gpu->power_w,    gpu->memory_mb,
+                            gpu->sm_clock_mhz,  gpu->ecc_errors, gpu->xid};
+    for (size_t i = 0; i < sizeof value / sizeof value[0]; i++) {
+        fputc(',', csv);
+        if (!isnan(value[i])) fprintf(csv, "%.9g", value[i]);
+    }
+}
+
 dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
 {
     FILE *csv = metrics->csv;
+    const dg_gpu_reading gpu = row->gpu != NULL ? *row->gpu : dg_gpu_reading_none();
     fprintf(csv, "%lld,%.3f", (long long)row->step, row->seconds);
     put_training(metrics, row);
     put_score(csv, row->validated, row->scores.mae_gy);
     put_score(csv, row->validated, row->scores.mae_ptv_gy);
     put_score(csv, row->validated, row->scores.dose_score);
+    put_gpu(csv, &gpu);
     fputc('\n', csv);
     if (ferror(csv)) return failed();
     DG_TRY(add_events(metrics, row));

@@ -3,6 +3,7 @@
 #ifndef DG_METRICS_H
 #define DG_METRICS_H
 
+#include "dg_gpu_sensor.h"
 #include "dg_status.h"
 
 #include <stdbool.h>
@@ -25,7 +26,8 @@ typedef struct dg_metrics_row {
     double grad_norm, samples_per_s;
     bool untrained; /* the scores alone: the step has its row already */
     bool validated;
-    dg_scores scores; /* where validated */
+    dg_scores scores;          /* where validated */
+    const dg_gpu_reading *gpu; /* rank 0's, its temperature the highest of all ranks; borrowed; NULL: there is none */
 } dg_metrics_row;
 
 enum { DG_METRICS_NAME = 40, DG_METRICS_PARTS_MAX = 48 };

@@ -163,6 +163,9 @@ static const dg_option rows[] = {
     WORD("train.on_degradation", train.on_degradation, degradation_names, "ignore", "what a loss does that climbs, averaged over 50 steps, far above its lowest: nothing, abort, or roll back to the last good checkpoint's weights"),
     REAL("train.degradation_factor", train.degradation_factor, 1.01, 1e9, "10", "", "how many times its lowest the mean loss may be"),
     WORD("train.cuda_graph", train.cuda_graph, cuda_graph_names, "auto", "auto: passes on a GPU are recorded once and then queued as a whole; off: operation by operation"),
+    WHOLE("train.cooling.every_steps", train.cooling.every_steps, 0, BIG, "0", "steps", "pauses for train.cooling.pause_s after every so many steps; 0: never"),
+    REAL("train.cooling.pause_s", train.cooling.pause_s, 0, 86400, "0", "s", "length of that pause"),
+    REAL("train.cooling.above_c", train.cooling.above_c, 0, 150, "0", "degrees C", "pauses before a step while a GPU of the run is hotter, by NVML; 0: never"),
     REAL("train.comm_timeout_s", train.comm_timeout_s, 1, 1e6, "300", "s", "ends the run when a rank that others wait for, or a file, makes no progress for so long, and says which"),
 
     REAL("predict.overlap", predict.overlap, 0, 0.9, "0.5", "", "share of a window that the next one covers again"),
@@ -279,6 +282,11 @@ dg_status dg_run_config_check(const dg_run_config *config)
                        "train.checkpoint_every '%.60s' is neither auto, nor a number of steps, nor a time such as 10 min "
                        "(units: s, min, h)",
                        config->train.checkpoint_every);
+    }
+    if ((config->train.cooling.every_steps > 0) != (config->train.cooling.pause_s > 0)) {
+        return DG_FAIL(DG_ERR_USAGE,
+                       "train.cooling.every_steps is %lld and train.cooling.pause_s is %g: a pause needs both, above 0",
+                       (long long)config->train.cooling.every_steps, config->train.cooling.pause_s);
     }
     if (config->train.steps > 0 && config->train.epochs > 0) {
         return DG_FAIL(DG_ERR_USAGE, "train.steps and train.epochs both set the length of the run; leave one out");

@@ -77,7 +77,12 @@ typedef struct dg_train_config {
     int on_nan;                         /* dg_nan_policy */
     int on_degradation;                 /* dg_degradation_policy */
     double degradation_factor;
-    int cuda_graph;                     /* dg_cuda_graph */
+    int cuda_graph; /* dg_cuda_graph */
+    struct {
+        int64_t every_steps; /* a pause of pause_s after so many; 0: none */
+        double pause_s;
+        double above_c; /* pauses while a GPU is hotter; 0: never */
+    } cooling;
     double comm_timeout_s; /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
 

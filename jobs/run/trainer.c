@@ -9,12 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+enum { COOLING_SLICE_NANOSECONDS = 100000000 }; /* between two looks for requests to stop */
 
 /* What all ranks know at the start of a step. */
 typedef struct step_control {
     int stop; /* reason, or 0 */
     bool fault, save;
-    double fraction; /* of the run, by rank 0's clock */
+    double fraction;  /* of the run, by rank 0's clock */
+    double pause_s;   /* that are left of a pause */
+    double hottest_c; /* of all GPUs; -INFINITY where that is not known */
 } step_control;
 
 int64_t trainer_begin(dg_trainer *t, dg_phase phase)
@@ -36,21 +41,32 @@ static double fraction_done(const dg_trainer *t)
     return fmin(1, fmax(by_steps, by_time));
 }
 
-static dg_status agree_control(dg_trainer *t, bool fault, step_control *out)
+static dg_status agree_control(dg_trainer *t, bool fault, double pause_s, step_control *out)
 {
     (void)dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_REDUCE); /* the files of the data phase are read */
     dg_status saved = t->comm->rank == 0 ? dg_saver_poll(t->saver) : DG_OK;
-    double shared[5] = {dg_stop_watch_due(&t->watch, trainer_stop_s(t)), t->comm->rank == 0 ? fraction_done(t) : 0,
-                        fault, trainer_save_due(t), saved != DG_OK};
-    DG_TRY(dg_comm_all_reduce(t->comm, shared, 5, DG_F64, DG_MAX));
-    *out =
-        (step_control){.stop = (int)shared[0], .fraction = shared[1], .fault = shared[2] != 0, .save = shared[3] != 0};
+    double shared[7] = {dg_stop_watch_due(&t->watch, trainer_stop_s(t)),
+                        t->comm->rank == 0 ? fraction_done(t) : 0,
+                        fault,
+                        trainer_save_due(t),
+                        saved != DG_OK,
+                        pause_s,
+                        trainer_heat_c(t)};
+    DG_TRY(dg_comm_all_reduce(t->comm, shared, 7, DG_F64, DG_MAX));
+    *out = (step_control){.stop = (int)shared[0],
+                          .fraction = shared[1],
+                          .fault = shared[2] != 0,
+                          .save = shared[3] != 0,
+                          .pause_s = shared[5],
+                          .hottest_c = shared[6]};
     return shared[4] == 0 ? DG_OK : dg_comm_agree(t->comm, saved);
 }
 
-static dg_status record(dg_trainer *t, const trainer_step *result, double seconds)
+static dg_status record(dg_trainer *t, const trainer_step *result, double seconds, double hottest_c)
 {
     if (t->comm->rank != 0) return DG_OK;
+    dg_gpu_reading gpu = dg_gpu_sensor_read(t->sensor);
+    if (isfinite(hottest_c)) gpu.temperature_c = hottest_c;
     dg_metrics_row row = {.step = t->progress.step,
                           .seconds = trainer_elapsed_s(t),
                           .lr = result->lr,
@@ -59,7 +75,8 @@ static dg_status record(dg_trainer *t, const trainer_step *result, double second
                           .grad_norm = result->grad_norm,
                           .samples_per_s = (double)t->sampler.batch / seconds,
                           .validated = t->validated_step == t->progress.step,
-                          .scores = t->scores};
+                          .scores = t->scores,
+                          .gpu = t->sensor != NULL ? &gpu : NULL};
     char note[160], best[48] = "";
     int64_t total = t->total_steps;
     double fraction = fraction_done(t);
@@ -75,13 +92,12 @@ static dg_status record(dg_trainer *t, const trainer_step *result, double second
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-/* `save`: a checkpoint is due by the clock. */
-static dg_status after_step(dg_trainer *t, const trainer_step *result, bool save, double seconds)
+static dg_status after_step(dg_trainer *t, const trainer_step *result, const step_control *control, double seconds)
 {
     t->progress.step++;
     if (due(t->progress.step, t->config.train.validate_every)) DG_TRY(trainer_validate(t));
-    DG_TRY(dg_comm_agree(t->comm, result->updated ? record(t, result, seconds) : DG_OK));
-    return trainer_save(t, save || due(t->progress.step, dg_run_config_save_rule(&t->config).steps));
+    DG_TRY(dg_comm_agree(t->comm, result->updated ? record(t, result, seconds, control->hottest_c) : DG_OK));
+    return trainer_save(t, control->save || due(t->progress.step, dg_run_config_save_rule(&t->config).steps));
 }
 
 static bool finished(const dg_trainer *t, const step_control *control, dg_trainer_end *end)
@@ -97,6 +113,28 @@ static bool finished(const dg_trainer *t, const step_control *control, dg_traine
     }
     *end = DG_END_EARLY_STOPPING;
     return train->early_stopping.patience > 0 && t->progress.stale >= train->early_stopping.patience;
+}
+
+/* Rests before the step that comes, all ranks together, until the pause is over and no GPU too hot; a request to stop
+ * and the end of the run are acted on meanwhile. */
+static dg_status cool_down(dg_trainer *t, bool fault, step_control *control, dg_trainer_end *end)
+{
+    const double begun = dg_time_s(), until = begun + control->pause_s;
+    if (!(control->pause_s > 0) && !trainer_is_hot(t, control->hottest_c)) return DG_OK;
+    if (trainer_is_hot(t, control->hottest_c))
+        dg_log_write(t->log, DG_LOG_INFO, "step %lld waits for the hottest GPU, at %g degrees C, to cool to %g",
+                     (long long)t->progress.step, control->hottest_c, t->config.train.cooling.above_c);
+    const int64_t range = trainer_begin(t, DG_PHASE_COOLING);
+    dg_status status = DG_OK;
+    while (status == DG_OK && control->stop == 0 && !finished(t, control, end) &&
+           (control->pause_s > 0 || trainer_is_hot(t, control->hottest_c))) {
+        (void)dg_heartbeat_phase(t->comm->heartbeat, DG_PHASE_COOLING);
+        nanosleep(&(struct timespec){.tv_nsec = COOLING_SLICE_NANOSECONDS}, NULL);
+        status = agree_control(t, fault, until - dg_time_s(), control);
+    }
+    dg_range_end(t->trace, range);
+    t->progress.cooling_s += dg_time_s() - begun;
+    return status;
 }
 
 /* One turn: the samples, the agreement, the step. *go_on false: the run is over or was asked to stop. */
@@ -115,7 +153,10 @@ static dg_status turn(dg_trainer *t, bool *go_on, int *stopped, dg_trainer_end *
     if (drawn == DG_OK) drawn = dg_fault_reach(DG_FAULT_DATA, samples[0].input, dg_sample_input_bytes(&t->size));
     if (drawn != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);
     dg_range_end(t->trace, range);
-    DG_TRY(agree_control(t, fault[0] != '\0', &control));
+    DG_TRY(agree_control(t, fault[0] != '\0', trainer_pause_s(t), &control));
+    const double cooled = t->progress.cooling_s;
+    if (!finished(t, &control, end) && control.stop == 0) DG_TRY(cool_down(t, fault[0] != '\0', &control, end));
+    start += t->progress.cooling_s - cooled; /* a pause is no part of a step */
     *stopped = control.stop;
     *go_on = !finished(t, &control, end) && control.stop == 0;
     if (!*go_on) return DG_OK;
@@ -124,7 +165,7 @@ static dg_status turn(dg_trainer *t, bool *go_on, int *stopped, dg_trainer_end *
     } else {
         DG_TRY(trainer_take_step(t, samples, control.fraction, &result));
     }
-    dg_status status = after_step(t, &result, control.save, dg_time_s() - start);
+    dg_status status = after_step(t, &result, &control, dg_time_s() - start);
     t->step_s = dg_time_s() - start;
     return status;
 }
@@ -172,6 +213,7 @@ static dg_status write_summary(dg_trainer *t, const dg_trainer_summary *s)
                   (json_int_t)s->best_step, "ranks", t->comm->size, "threads_per_rank", (json_int_t)t->progress.threads,
                   "wire_bytes_per_step", (json_int_t)dg_reducer_wire_bytes(t->reducer), "peak_rss_bytes",
                   (json_int_t)dg_peak_rss_bytes());
+    json_object_set_new(root, "cooling_s", json_real(t->progress.cooling_s));
     json_object_set_new(root, "monitor", s->monitor[0] != '\0' ? json_string(s->monitor) : json_null());
     json_object_set_new(root, "best", number(s->best));
     json_object_set_new(root, "val_mae_gy", number(s->scores.mae_gy));

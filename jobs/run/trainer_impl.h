@@ -4,6 +4,7 @@
 
 #include "compute.h"
 #include "dg_checkpoint.h"
+#include "dg_gpu_sensor.h"
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
@@ -21,6 +22,7 @@ typedef struct trainer_progress {
     int64_t step; /* steps begun and ended; the next sample's step */
     int64_t seed;
     double elapsed_s; /* training time before this process */
+    double cooling_s; /* of it in pauses, this process included */
     int64_t skipped;  /* steps without update, because of values that were not finite */
     int64_t rollbacks;
     int64_t threads; /* per rank: part of the numerics */
@@ -50,7 +52,9 @@ struct dg_trainer {
     dg_recipe recipe;
     dg_source *source;
     dg_backend *backend;
-    dg_comm *memory_comm; /* for data in the backend's memory: `comm` itself, or owned */
+    dg_gpu_sensor *sensor; /* of this rank's GPU; NULL: none */
+    bool sensor_blind;     /* it told no temperature when last asked */
+    dg_comm *memory_comm;  /* for data in the backend's memory: `comm` itself, or owned */
     dg_model *model;
     dg_plan *plan;
     dg_optim *optim;
@@ -104,6 +108,15 @@ typedef struct trainer_step {
     double lr, grad_norm;
     bool updated;
 } trainer_step;
+
+/* trainer_cooling.c: opens the sensor of this rank's GPU, where it has one; DG_ERR_USAGE or DG_ERR_UNSUPPORTED where
+ * train.cooling.above_c needs one that is not there. @collective yes. */
+DG_MUST_USE dg_status trainer_open_sensor(dg_trainer *t);
+/* Degrees C of this rank's GPU, -INFINITY where they are not known; the log says so where a limit is set. */
+double trainer_heat_c(dg_trainer *t);
+/* Seconds that the step which comes is to be put off; the same on every rank. */
+double trainer_pause_s(const dg_trainer *t);
+bool trainer_is_hot(const dg_trainer *t, double hottest_c);
 
 /* trainer_loss.c: what the loss knows, and its weights. */
 DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);

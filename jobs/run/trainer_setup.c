@@ -96,6 +96,7 @@ static dg_status make_weights(dg_trainer *t)
 static dg_status open_backend(dg_trainer *t)
 {
     DG_TRY(dg_compute_open(t->comm, t->config.train.backend, (int)t->progress.threads, &t->backend));
+    DG_TRY(trainer_open_sensor(t));
     return dg_compute_comm(t->comm, t->backend, &t->memory_comm);
 }
 
@@ -294,6 +295,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_stop_remove();
     if (t == NULL) return;
     dg_stop_watch_close(&t->watch, false);
+    dg_gpu_sensor_close(&t->sensor);
     dg_loader_destroy(&t->loader);
     dg_saver_destroy(&t->saver);
     dg_state_frozen_destroy(&t->kept);

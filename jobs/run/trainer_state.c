@@ -59,6 +59,7 @@ static dg_status save_progress(const void *object, const dg_state_sink *sink)
     DG_TRY(dg_state_put_int(sink, "step", p->step));
     DG_TRY(dg_state_put_int(sink, "seed", p->seed));
     DG_TRY(dg_state_put_double(sink, "elapsed_s", trainer_elapsed_s(t)));
+    DG_TRY(dg_state_put_double(sink, "cooling_s", p->cooling_s));
     DG_TRY(dg_state_put_int(sink, "skipped", p->skipped));
     DG_TRY(dg_state_put_int(sink, "rollbacks", p->rollbacks));
     DG_TRY(dg_state_put_int(sink, "threads", p->threads));
@@ -83,7 +84,7 @@ static dg_status load_guards(dg_trainer *t, const dg_state_source *source)
     return DG_OK;
 }
 
-/* Version 1 knew no rollbacks, version 2 no guards. */
+/* Version 1 knew no rollbacks, version 2 no guards, version 3 no pauses. */
 static dg_status load_progress(void *object, const dg_state_source *source, int version)
 {
     dg_trainer *t = object;
@@ -93,6 +94,7 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
     DG_TRY(dg_state_get_double(source, "elapsed_s", &p.elapsed_s));
     DG_TRY(dg_state_get_int(source, "skipped", &p.skipped));
     if (version >= 2) DG_TRY(dg_state_get_int(source, "rollbacks", &p.rollbacks));
+    if (version >= 4) DG_TRY(dg_state_get_double(source, "cooling_s", &p.cooling_s));
     DG_TRY(dg_state_get_int(source, "threads", &p.threads));
     DG_TRY(dg_state_get_double(source, "best", &p.best));
     DG_TRY(dg_state_get_int(source, "best_step", &p.best_step));
@@ -102,7 +104,7 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
         return DG_FAIL(DG_ERR_MISMATCH, "the training or validation cases are not those that the run was begun with: "
                                         "restore data.cohort and data.split");
     }
-    if (p.step < 0 || p.stale < 0 || !(p.elapsed_s >= 0) || isnan(p.best)) {
+    if (p.step < 0 || p.stale < 0 || !(p.elapsed_s >= 0) || !(p.cooling_s >= 0) || isnan(p.best)) {
         return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's progress is damaged: step %lld, %g s", (long long)p.step,
                        p.elapsed_s);
     }
@@ -140,7 +142,7 @@ dg_status trainer_register(dg_trainer *t)
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(
         &t->registry,
-        (dg_state){.name = "run", .version = 3, .object = t, .save = save_progress, .load = load_progress});
+        (dg_state){.name = "run", .version = 4, .object = t, .save = save_progress, .load = load_progress});
 }
 
 dg_status trainer_remember(dg_trainer *t)
@@ -221,7 +223,10 @@ static bool may_change(const char *key)
                                             "train.mtbi_h",
                                             "train.max_restarts",
                                             "train.on_degradation",
-                                            "train.degradation_factor"};
+                                            "train.degradation_factor",
+                                            "train.cooling.every_steps",
+                                            "train.cooling.pause_s",
+                                            "train.cooling.above_c"};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) {
         if (strcmp(key, free_keys[i]) == 0) return true;
     }

@@ -46,6 +46,8 @@ typedef struct dg_device_ops {
     void (*ask_site)(dg_device_site *site);
     /* "0: NVIDIA H100 (sm_90, 79.1 GiB, PCI 0000:1b:00.0)" of a visible device; the reason where it cannot be used. */
     void (*describe)(int device, char *text, size_t capacity);
+    /* "0000:1b:00.0", as NVML and hwloc know it; "" where the device cannot be used. */
+    void (*pci_address)(int device, char *text, size_t capacity);
 
     /* Between begin and end, operations are recorded and not done; each of them must have run before with the same shapes,
      * and none may wait or take memory. `keep` false: what was recorded is dropped, after a failure. replay queues it; the

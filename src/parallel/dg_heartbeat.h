@@ -24,6 +24,7 @@ typedef enum dg_phase {
     DG_PHASE_PREDICT,
     DG_PHASE_EVALUATE,
     DG_PHASE_IMPORT,
+    DG_PHASE_COOLING, /* a pause between training steps */
     DG_PHASE_READ, /* a case, for predict, evaluate, import */
     DG_PHASE_DATA, /* the samples of a training step */
     DG_PHASE_WRITE,

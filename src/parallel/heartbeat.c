@@ -11,8 +11,8 @@
 const char *dg_phase_name(dg_phase phase)
 {
     static const char *const names[DG_PHASES] = {"start",    "forward", "backward", "reduce", "update",
-                                                 "validate", "predict", "evaluate", "import", "read",
-                                                 "data",     "write",   "save",     "end"};
+                                                 "validate", "predict", "evaluate", "import", "cooling",
+                                                 "read",     "data",    "write",    "save",   "end"};
     return (unsigned)phase < DG_PHASES ? names[phase] : "unknown";
 }
 

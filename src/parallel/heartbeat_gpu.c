@@ -1,24 +1,15 @@
-/* heartbeat_gpu.c - the GPUs of this host as NVML tells, where there are any. The library is opened at run time (its ABI is
- * stable: NVML API reference, "nvmlInit_v2" and on), by a thread of its own: a driver that hangs is one of the faults that
- * are reported. SPDX-License-Identifier: Apache-2.0 */
+/* heartbeat_gpu.c - the GPUs of this host as NVML tells, where there are any. Asked by a thread of its own: a driver that
+ * hangs is one of the faults that are reported. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
 #include "dg_trace.h"
 #include "heartbeat_impl.h"
+#include "nvml_impl.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <time.h>
 
-enum { GPU_TEXT = 4096, GPUS_MAX = 16, NAME_TEXT = 96, ABSENT = -1 };
+enum { GPU_TEXT = 4096, GPUS_MAX = 16, NAME_TEXT = 96 };
 static const double ANSWER_S = 1.0;
-
-typedef struct gpu_rates {
-    unsigned gpu, memory; /* percent */
-} gpu_rates;
-
-typedef struct gpu_memory {
-    unsigned long long total, free, used; /* bytes */
-} gpu_memory;
 
 /* Shared by who asks and who answers; the later of the two to leave frees it. */
 typedef struct gpu_question {
@@ -32,25 +23,18 @@ static void leave_question(gpu_question *q)
 }
 
 /* One line on device `index`; a call that fails tells its code instead of a value (15: the GPU is lost). */
-static size_t describe(void *library, unsigned index, char *text, size_t room)
+static size_t describe(const nvml_library *nvml, unsigned index, char *text, size_t room)
 {
-    int (*by_index)(unsigned, void **) = (int (*)(unsigned, void **))dlsym(library, "nvmlDeviceGetHandleByIndex_v2");
-    int (*get_name)(void *, char *, unsigned) = (int (*)(void *, char *, unsigned))dlsym(library, "nvmlDeviceGetName");
-    int (*get_rates)(void *, gpu_rates *) =
-        (int (*)(void *, gpu_rates *))dlsym(library, "nvmlDeviceGetUtilizationRates");
-    int (*get_memory)(void *, gpu_memory *) = (int (*)(void *, gpu_memory *))dlsym(library, "nvmlDeviceGetMemoryInfo");
-    int (*get_heat)(void *, int, unsigned *) =
-        (int (*)(void *, int, unsigned *))dlsym(library, "nvmlDeviceGetTemperature");
     void *device = NULL;
     char name[NAME_TEXT] = "?";
-    gpu_rates rates = {0, 0};
-    gpu_memory memory = {0, 0, 0};
+    nvml_rates rates = {0, 0};
+    nvml_memory memory = {0, 0, 0};
     unsigned heat = 0;
-    int failed = by_index == NULL ? ABSENT : by_index(index, &device);
-    if (failed == 0) failed = get_name == NULL ? ABSENT : get_name(device, name, sizeof name);
-    if (failed == 0) failed = get_rates == NULL ? ABSENT : get_rates(device, &rates);
-    if (failed == 0) failed = get_memory == NULL ? ABSENT : get_memory(device, &memory);
-    if (failed == 0) failed = get_heat == NULL ? ABSENT : get_heat(device, 0, &heat);
+    int failed = NVML_CALL(nvml->by_index, index, &device);
+    if (failed == 0) failed = NVML_CALL(nvml->name, device, name, sizeof name);
+    if (failed == 0) failed = NVML_CALL(nvml->rates, device, &rates);
+    if (failed == 0) failed = NVML_CALL(nvml->memory, device, &memory);
+    if (failed == 0) failed = NVML_CALL(nvml->heat, device, NVML_CORE_HEAT, &heat);
     if (failed != 0) return (size_t)snprintf(text, room, "GPU %u (%s): NVML fails with code %d\n", index, name, failed);
     return (size_t)snprintf(text, room, "GPU %u (%s): %u %% busy, %llu of %llu MB used, %u degrees C\n", index, name,
                             rates.gpu, memory.used >> 20, memory.total >> 20, heat);
@@ -59,15 +43,12 @@ static size_t describe(void *library, unsigned index, char *text, size_t room)
 static void *answer(void *context)
 {
     gpu_question *q = context;
-    void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW);
-    int (*init)(void) = library == NULL ? NULL : (int (*)(void))dlsym(library, "nvmlInit_v2");
-    int (*get_count)(unsigned *) =
-        library == NULL ? NULL : (int (*)(unsigned *))dlsym(library, "nvmlDeviceGetCount_v2");
+    nvml_library nvml;
     unsigned count = 0;
     size_t used = 0;
-    if (init != NULL && get_count != NULL && init() == 0 && get_count(&count) == 0)
+    if (dg_nvml_open(&nvml) == NULL && NVML_CALL(nvml.count, &count) == 0)
         for (unsigned i = 0; i < count && i < GPUS_MAX && used < sizeof q->text; i++)
-            used += describe(library, i, q->text + used, sizeof q->text - used);
+            used += describe(&nvml, i, q->text + used, sizeof q->text - used);
     atomic_store(&q->answered, 1);
     leave_question(q);
     return NULL;
