@@ -254,7 +254,11 @@ static double run_step(test *t, test_net *net, dg_optim *optim, int64_t step)
     golden_array_free(&dose);
     DG_CHECK_OK(dg_optim_step(optim, lr, 1.0, net->weights, net->gradients, &norm));
     DG_CHECK_OK(dg_plan_set_weights(net->plan, net->weights));
-    check_step(t, "loss", step, loss, 0, 1e-3);
+    /* Learned weights add log sigmas, which all but cancel the weighted terms at some steps (8.7, -0.19, ..): roundings of bf16
+     * lie in the terms, so they count against these and not against the little that is left. */
+    double weighted = 0;
+    for (int k = 0; k < t->loss.count; k++) weighted += t->loss.weight[k] * terms[k];
+    check_step(t, "loss", step, loss, t->args.bf16 ? weighted : 0, 1e-3);
     check_step(t, "mse", step, terms[0], 0, 1e-3);
     /* In bf16 the few voxels below zero come and go: the term counts by what it adds to the loss. */
     check_step(t, "neg_penalty", step, terms[t->loss.count - 1], t->args.bf16 ? fabs(loss) : 0, 1e-3);
