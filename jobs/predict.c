@@ -251,12 +251,13 @@ static dg_status choose_batch(work *w)
 static dg_status set_up(work *w)
 {
     const dg_job_env *env = w->env;
-    char warning[256] = "";
+    char warning[256] = "", gpu[DG_COMPUTE_ADDRESS];
     int threads = 1;
     DG_TRY(dg_comm_agree(env->comm, open_data(w)));
     dg_job_watch(env, w->s->comm_timeout_s, w->s->output);
-    dg_status status = dg_affinity_set(env->comm, w->s->threads.count > 0 ? (int)w->s->threads.value[0] : 0, &threads,
-                                       warning, sizeof warning);
+    DG_TRY(dg_compute_address(env->comm, w->s->backend, gpu));
+    dg_status status = dg_affinity_set_near(env->comm, gpu, w->s->threads.count > 0 ? (int)w->s->threads.value[0] : 0,
+                                            &threads, warning, sizeof warning);
     DG_TRY(dg_comm_agree(env->comm, status));
     if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
     int64_t agreed = threads;

@@ -35,5 +35,10 @@ DG_MUST_USE dg_status dg_heartbeat_open(dg_comm *comm, const dg_heartbeat_option
  * should use; `wanted` 0 means all of its share. A warning text is left in `warning` ("" if none) when the launcher left
  * fewer cores than threads. */
 DG_MUST_USE dg_status dg_affinity_set(dg_comm *comm, int wanted, int *threads, char *warning, size_t warning_capacity);
+/* The same for a rank with a device at that PCI address, such as "0000:1b:00.0" ("": none): of the allowed cores those of
+ * the NUMA node or package that the device hangs on, shared by the ranks whose devices hang there too. Where hwloc does
+ * not see it, or the rank may use none of them, all allowed cores as above, and `warning` says so. */
+DG_MUST_USE dg_status dg_affinity_set_near(dg_comm *comm, const char *pci, int wanted, int *threads, char *warning,
+                                           size_t warning_capacity);
 
 #endif

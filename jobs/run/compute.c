@@ -31,6 +31,18 @@ dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backe
     return dg_comm_agree(comm, dg_backend_create(ops->name, &options, out));
 }
 
+dg_status dg_compute_address(dg_comm *comm, const char *name, char address[DG_COMPUTE_ADDRESS])
+{
+    const dg_backend_ops *ops = NULL;
+    int device = 0;
+    address[0] = '\0';
+    DG_TRY(agree_backend(comm, name, &ops));
+    if (ops->device == NULL) return DG_OK;
+    DG_TRY(ops->device->place(comm, &device));
+    ops->device->pci_address(device, address, DG_COMPUTE_ADDRESS);
+    return DG_OK;
+}
+
 dg_status dg_compute_gamma(dg_comm *comm, const char *name, dg_log *log, dg_backend **out)
 {
     *out = NULL;

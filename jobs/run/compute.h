@@ -11,6 +11,10 @@
  * also the longest wait for a device. DG_ERR_USAGE for an unknown name or devices that ranks share, DG_ERR_UNSUPPORTED
  * where the backend cannot run. @collective yes. */
 DG_MUST_USE dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backend **out);
+/* The PCI address of the device that dg_compute_open will give this rank, "" where the backend computes on the CPU.
+ * @collective yes. */
+enum { DG_COMPUTE_ADDRESS = 32 };
+DG_MUST_USE dg_status dg_compute_address(dg_comm *comm, const char *name, char address[DG_COMPUTE_ADDRESS]);
 /* Where gamma is searched for: "cpu" (*out NULL: the host's threads), "cuda", or "auto", a GPU where every rank has one of its
  * own. The numbers are the same. @collective yes. */
 DG_MUST_USE dg_status dg_compute_gamma(dg_comm *comm, const char *name, dg_log *log, dg_backend **out);

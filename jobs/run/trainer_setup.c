@@ -62,10 +62,11 @@ static void choose_patch(dg_trainer *t, int64_t patch[3])
 static dg_status choose_threads(dg_trainer *t)
 {
     const dg_int_list *wanted = &t->config.train.threads;
-    char warning[256] = "";
+    char warning[256] = "", gpu[DG_COMPUTE_ADDRESS];
     int threads = 1;
-    dg_status status =
-        dg_affinity_set(t->comm, wanted->count > 0 ? (int)wanted->value[0] : 0, &threads, warning, sizeof warning);
+    DG_TRY(dg_compute_address(t->comm, t->config.train.backend, gpu));
+    dg_status status = dg_affinity_set_near(t->comm, gpu, wanted->count > 0 ? (int)wanted->value[0] : 0, &threads,
+                                            warning, sizeof warning);
     DG_TRY(dg_comm_agree(t->comm, status));
     if (warning[0] != '\0') dg_log_write(t->log, DG_LOG_WARNING, "%s", warning);
     int64_t agreed = threads;
