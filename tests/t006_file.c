@@ -40,6 +40,16 @@ static void check_write(void)
     DG_CHECK_FAILS(dg_file_commit(temporary, path), DG_ERR_IO, "a.txt.tmp failed: No such file");
     in_folder("missing/a.txt", path);
     DG_CHECK_FAILS(dg_file_write(path, "x", 1), DG_ERR_IO, "missing/a.txt failed: No such file");
+    /* -o /dev/null by the owner of the machine must not put a file in the device's place. */
+    in_folder("pipe", path);
+    DG_CHECK(mkfifo(path, 0600) == 0);
+    DG_CHECK_FAILS(dg_file_write(path, "x", 1), DG_ERR_IO, "it is a device or a pipe");
+    DG_CHECK_FAILS(dg_file_check_writable(path), DG_ERR_IO, "it is a device or a pipe");
+    in_folder("pipe.tmp", temporary);
+    DG_CHECK(!dg_file_exists(temporary));
+    DG_CHECK_OK(dg_file_write(temporary, "x", 1));
+    DG_CHECK_FAILS(dg_file_commit(temporary, path), DG_ERR_IO, "name a file");
+    DG_CHECK(unlink(path) == 0 && unlink(temporary) == 0);
 }
 
 /* A full disk and a size limit: the reason is named, the old file stays, nothing half-written is left. */

@@ -53,6 +53,15 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+/* A finished file takes the place of an older one by its name: of a file, never of a folder, a device or a pipe. */
+static dg_status check_replaceable(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode)) return DG_OK;
+    if (S_ISDIR(info.st_mode)) return fail_errno(EISDIR, "writing", path);
+    return DG_FAIL(DG_ERR_IO, "writing %s failed: it is a device or a pipe, which a file would replace; name a file", path);
+}
+
 dg_status dg_make_folder(const char *path)
 {
     char part[DG_PATH_MAX];
@@ -138,6 +147,7 @@ static dg_status sync_folder_of(const char *path)
 
 dg_status dg_file_commit(const char *temporary, const char *path)
 {
+    DG_TRY(check_replaceable(path));
     int descriptor = open(temporary, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return fail_errno(errno, "opening", temporary);
     dg_status status = dg_fault_reach(DG_FAULT_SAVE_FSYNC, NULL, 0);
@@ -167,7 +177,7 @@ static dg_status create_temporary(const char *path, char temporary[DG_PATH_MAX],
 {
     if (snprintf(temporary, DG_PATH_MAX, "%s.tmp", path) >= DG_PATH_MAX)
         return DG_FAIL(DG_ERR_USAGE, "path too long: %.100s...", path);
-    if (is_folder(path)) return fail_errno(EISDIR, "writing", path);
+    DG_TRY(check_replaceable(path));
     *descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return *descriptor < 0 ? fail_errno(errno, "creating", path) : DG_OK;
 }
