@@ -25,6 +25,7 @@ same "steps in metrics.csv" "$(seq -s ' ' $((step + 4)))" \
 score=$(summary through val_dose_score)
 dg 0 status runs/through --json
 same "best step of status" $((step + 4)) "$(value best_step)"
-tail -n 1 runs/through/metrics.csv | grep -q ",$(printf %.6f "$score")\$" || fail "metrics.csv does not end in $score"
+last=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "val_dose_score") c = i } END { print $c }' runs/through/metrics.csv)
+same "score in the last line of metrics.csv" "$(printf %.6f "$score")" "$last"
 dg 0 train run.yaml --set run.name=through --set train.steps=$((step + 5)) --resume
 said "best $(printf %.3f "$score")"
