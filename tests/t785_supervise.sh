@@ -10,10 +10,11 @@ tiny_cohort cohort
 tiny_config run.yaml
 dg 0 train run.yaml --set run.name=through --set train.steps=12
 whole=$(summary through weights_sha256)
-# The program breaks on its first start only: afterwards a file is there.
+# The program breaks on its first start only: afterwards a file is there, one for each rank, as ranks do not start at once.
 cat >once <<'SH'
 #!/bin/bash
-if [ -e "$1" ]; then unset DG_FAULT; else touch "$1"; fi
+started=$1-${OMPI_COMM_WORLD_RANK:-0}
+if [ -e "$started" ]; then unset DG_FAULT; else touch "$started"; fi
 shift; exec "$@"
 SH
 chmod +x once
