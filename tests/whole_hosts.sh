@@ -59,7 +59,13 @@ hosts_run() { # ranks per host, job arguments...: mpirun over h1 and h2, over TC
         on h1 mpirun --host "h1:$each,h2:$each" -x OMP_WAIT_POLICY -x ASAN_OPTIONS "$dosegrid" "$@"
 }
 cut_link() { on sw ip link set p2 down; }
-mend_link() { on sw ip link set p2 up; }
+mend_link() { # until both hosts answer each other again: neighbours that were not found are remembered for a while
+    on sw ip link set p2 up
+    for _ in $(seq 50); do answers h1 2 && answers h2 1 && return; sleep 0.1; done
+}
+answers() { # host number: a port of the other host where nobody listens refuses at once
+    timeout 1 nsenter -t "${holder[$1]}" -n -- bash -c "exec 3<>/dev/tcp/$net.$2/9" 2>&1 | grep -q refused
+}
 ranks_on() { # host: its processes of this program
     local space pid
     space=$(readlink "/proc/${holder[$1]}/ns/net")
