@@ -247,6 +247,43 @@ static void lose_launcher(void)
     nap(1);
 }
 
+static dg_status poll_for(dg_wait *wait, double seconds)
+{
+    for (double stop = dg_time_s() + seconds; dg_time_s() < stop; nap(0.01)) DG_TRY(dg_wait_poll(wait));
+    return DG_OK;
+}
+
+/* Two ranks of one host. One that came late, after longer than the deadline, but did come, ends nothing; two that then
+ * wait for each other longer than the deadline are a fault. */
+static void come_late(void)
+{
+    enum { RANKS = 2 };
+    dg_heartbeat *h[RANKS];
+    dg_comm *comm[RANKS];
+    dg_wait wait[RANKS];
+    void *table = NULL;
+    const dg_heartbeat_options options = {.tell = tell, .leave = leave};
+    DG_CHECK_OK(dg_alloc(&table, 1, (size_t)dg_heartbeat_table_bytes(RANKS), "table"));
+    for (int r = 0; r < RANKS; r++) {
+        DG_CHECK_OK(dg_comm_self_create(&comm[r]));
+        comm[r]->rank = comm[r]->local_rank = r;
+        comm[r]->size = comm[r]->local_size = RANKS;
+        dg_comm_set_timeout(comm[r], 1.0);
+        DG_CHECK_OK(dg_heartbeat_create(comm[r], &options, table, "test", &h[r]));
+        dg_heartbeat_operation(h[r]);
+    }
+    dg_wait_begin(comm[0], "receive from", 1, &wait[0]);
+    for (int i = 0; i < 15; i++) {
+        dg_heartbeat_tick(h[1]);
+        DG_CHECK_OK(poll_for(&wait[0], 0.1));
+    }
+    dg_wait_begin(comm[1], "send to", 0, &wait[1]);
+    DG_CHECK_OK(poll_for(&wait[0], 0.5)); /* as long as the message may take */
+    DG_CHECK(poll_for(&wait[0], 20) == DG_ERR_COMM);
+    DG_CHECK(strstr(dg_error_last()->text, "all 2 ranks are alive and wait for each other") != NULL);
+    _exit(0);
+}
+
 static void check_late(void)
 {
     char text[8192];
@@ -259,6 +296,7 @@ static void check_late(void)
     DG_CHECK(strstr(text, "phase read, case case-3 since ") != NULL &&
              strstr(text, "not complete after 0.5 s") != NULL);
     DG_CHECK(apart(go_on, text, &seconds) == 0 && text[0] == '\0');
+    DG_CHECK(apart(come_late, text, &seconds) == 0);
     DG_CHECK(apart(be_stopped, text, &seconds) == 0 && text[0] == '\0' && seconds >= 4);
     DG_CHECK(apart(lose_launcher, text, &seconds) == 0 && seconds < 20); /* the pipe closed: the rank is gone too */
     DG_CHECK(strncmp(text, "up ", 3) == 0 && strstr(text, "the launcher (process ") != NULL);

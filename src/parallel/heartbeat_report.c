@@ -108,18 +108,27 @@ static bool is_behind(const dg_heartbeat *h, const dg_pulse *p)
     return p->wait_age_s < 0 || p->beat_age_s > STALE_S || p->operations < atomic_load(&h->row->operations);
 }
 
+/* It came to the same wait less than the deadline ago: what was late until then goes on now. */
+static bool has_just_come(const dg_heartbeat *h, const dg_pulse *p)
+{
+    if (p->rank == h->rank || p->rank + 1 == atomic_load(&h->table->fault)) return false;
+    return p->wait_age_s >= 0 && p->wait_age_s <= atomic_load(&h->timeout_s);
+}
+
 bool dg_heartbeat_is_late(dg_heartbeat *h)
 {
     dg_pulse *pulses;
-    int count, behind = 0, silent = 0;
+    int count, behind = 0, silent = 0, come = 0;
     if (dg_heartbeat_see(h, &pulses, &count) != DG_OK) return true;
     for (int i = 0; i < count; i++) {
-        if (!is_behind(h, &pulses[i])) continue;
-        behind++;
-        silent += pulses[i].mark_age_s > atomic_load(&h->timeout_s);
+        if (is_behind(h, &pulses[i])) {
+            behind++;
+            silent += pulses[i].mark_age_s > atomic_load(&h->timeout_s);
+        } else
+            come += has_just_come(h, &pulses[i]);
     }
     dg_free(&pulses);
-    return behind == 0 || silent > 0;
+    return silent > 0 || behind + come == 0;
 }
 
 /* The one that is waited for first, then those without a sign of life, then by how long they left no mark. */
