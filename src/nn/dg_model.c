@@ -13,6 +13,7 @@ static const struct {
     {"unet", dg_model_build_unet},
     {"attention_unet", dg_model_build_unet},
     {"bottleneck_attn", dg_model_build_unet},
+    {"topology_unet", dg_model_build_topology},
 };
 
 static dg_status check_range(const char *key, int64_t value, int64_t low, int64_t high)
@@ -30,6 +31,8 @@ static dg_status check_config(const dg_model_config *config)
     DG_TRY(check_range("levels", config->levels, 2, 10));
     DG_TRY(check_range("constraints", config->constraints, 0, 65536));
     if (config->constraints > 0) DG_TRY(check_range("cond_channels", config->cond_channels, 1, 65536));
+    if (config->constraints > 0 && strcmp(config->kind, "topology_unet") == 0)
+        return DG_FAIL(DG_ERR_USAGE, "model kind topology_unet takes no constraints; leave out data.constraints");
     return DG_OK;
 }
 
@@ -39,8 +42,8 @@ dg_status dg_model_create(const dg_model_config *config, dg_model **out)
     int found = 0;
     while (found < count && strcmp(architectures[found].kind, config->kind) != 0) found++;
     if (found == count)
-        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s", config->kind, architectures[0].kind,
-                       architectures[1].kind, architectures[2].kind);
+        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s", config->kind,
+                       architectures[0].kind, architectures[1].kind, architectures[2].kind, architectures[3].kind);
     DG_TRY(check_config(config));
     dg_model *model = NULL;
     DG_TRY(DG_NEW(&model, 1, "model"));

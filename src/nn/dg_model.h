@@ -8,11 +8,13 @@
 #include "dg_params.h"
 
 typedef struct dg_model_config {
-    char kind[32];        /* "unet", "attention_unet" (gated skips), "bottleneck_attn" (self-attention at the bottom) */
-    int64_t in_channels;  /* >= 1 */
-    int64_t out_channels; /* >= 1 */
+    char kind[32];         /* "unet", "attention_unet" (gated skips), "bottleneck_attn" (self-attention at the bottom),
+                           * "topology_unet" (instance norm, leaky ReLU; its output is a probability) */
+    int64_t in_channels;   /* >= 1 */
+    int64_t out_channels;  /* >= 1 */
     int64_t base_channels; /* of the first level */
-    int64_t levels;        /* counts the bottleneck: the baseline has 5, channels base * (1,2,4,8,8) */
+    int64_t levels;        /* counts the bottleneck: the baseline has 5, channels base * (1,2,4,8,8), the
+                            * topology U-Net base * (1,2,4,8,16,...) */
     int64_t constraints;   /* length of the conditioning vector; 0: no FiLM */
     int64_t cond_channels; /* width of the conditioning embedding (256) */
 } dg_model_config;

@@ -23,7 +23,8 @@ double ref_act_derivative(dg_activation act, double slope, double x)
     case DG_ACT_SILU: return s * (1.0 + x * (1.0 - s));
     case DG_ACT_RELU: return x > 0 ? 1 : 0;
     case DG_ACT_LEAKY_RELU: return x > 0 ? 1 : slope;
-    case DG_ACT_SIGMOID: return s * (1.0 - s);
+    case DG_ACT_SIGMOID:
+        return (double)((float)s * (1.0f - (float)s)); /* of the f32 that forward gave: 0 where it is 1 */
     }
     return NAN;
 }
