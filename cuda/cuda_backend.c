@@ -39,15 +39,16 @@ static dg_status remember(cuda_backend *backend, void *data, int64_t bytes)
     return DG_OK;
 }
 
-static dg_status no_room(const char *what, int64_t bytes)
+static dg_status no_room(const char *what, int64_t bytes, int64_t held)
 {
     size_t left = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&left, &total);
     return DG_FAIL(DG_ERR_MEMORY,
-                   "%s: no device memory for %.1f MiB (%.1f of %.1f MiB are free); choose a smaller patch, "
-                   "train.micro_batch 1 or dtype bf16",
-                   what, (double)bytes / 1048576.0, (double)left / 1048576.0, (double)total / 1048576.0);
+                   "%.200s: no device memory for %.1f MiB: %.1f of %.1f MiB are free, this rank holds %.1f MiB "
+                   "(nvidia-smi shows who holds more); choose a smaller patch or pass, or dtype bf16",
+                   what, (double)bytes / 1048576.0, (double)left / 1048576.0, (double)total / 1048576.0,
+                   (double)held / 1048576.0);
 }
 
 dg_status cuda_alloc(dg_backend *head, int64_t bytes, const char *what, void **out)
@@ -55,14 +56,15 @@ dg_status cuda_alloc(dg_backend *head, int64_t bytes, const char *what, void **o
     cuda_backend *backend = cuda_of(head);
     *out = NULL;
     void *data = NULL;
-    if (bytes < 0) return no_room(what, bytes);
+    if (bytes < 0) return no_room(what, bytes, head->bytes_allocated);
     const cudaError_t error = cudaMalloc(&data, (size_t)(bytes > 0 ? bytes : 1));
-    if (error == cudaErrorMemoryAllocation) return no_room(what, bytes);
+    if (error == cudaErrorMemoryAllocation) return no_room(what, bytes, head->bytes_allocated);
     DG_TRY(dg_cuda_check(error, "cudaMalloc"));
     dg_status status = remember(backend, data, bytes);
     if (status == DG_OK)
         status = dg_cuda_check(cudaMemsetAsync(data, 0, (size_t)bytes, backend->stream), "cudaMemsetAsync");
-    if (status == DG_OK) status = cuda_wait(backend, backend->stream, what); /* uploads ahead would come before the zeros */
+    if (status == DG_OK)
+        status = cuda_wait(backend, backend->stream, what); /* uploads ahead would come before the zeros */
     *out = data;
     return status;
 }

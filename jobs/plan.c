@@ -109,7 +109,7 @@ static json_t *scale_json(const plan_estimate *e)
         json_array_append_new(list,
                               json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "ranks", (json_int_t)ranks, "step_s",
                                         t->step_s, "reduce_s", t->reduce_s, "exposed_s", t->exposed_s, "samples_per_s",
-                                        (double)(ranks * e->samples) / t->step_s, "efficiency", t->efficiency));
+                                        (double)(ranks * e->need.samples) / t->step_s, "efficiency", t->efficiency));
     }
     return list;
 }
@@ -118,13 +118,14 @@ static dg_status print_json(const dg_job_env *env, const plan_settings *s, const
 {
     const dg_scaling_step *t = &e->step;
     json_t *out = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:[III], s:I, s:I}", "memory_mb", e->memory_mb, "wire_mb_per_step",
-        e->wire_bytes * MB, "step_s", t->step_s, "gflops",
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:[III], s:I, s:I}", "memory_mb", (double)e->need.bytes * MB,
+        "wire_mb_per_step", (double)e->need.wire_bytes * MB, "step_s", t->step_s, "gflops",
         (dg_run_dtype(s->config.train.dtype) == DG_BF16 ? e->device.bf16_flops : e->device.f32_flops) * 1e-9,
-        "arena_mb", (double)e->training.arena_bytes * MB, "validation_arena_mb", (double)e->inference.arena_bytes * MB,
-        "parameters", (json_int_t)e->parameters, "forward_gflop", e->flops * 1e-9, "patch",
-        (json_int_t)e->shape.patch[0], (json_int_t)e->shape.patch[1], (json_int_t)e->shape.patch[2], "channels",
-        (json_int_t)e->shape.channels, "samples_per_rank", (json_int_t)e->samples);
+        "arena_mb", (double)e->need.training.arena_bytes * MB, "validation_arena_mb",
+        (double)e->need.inference.arena_bytes * MB, "parameters", (json_int_t)e->parameters, "forward_gflop",
+        e->flops * 1e-9, "patch", (json_int_t)e->shape.patch[0], (json_int_t)e->shape.patch[1],
+        (json_int_t)e->shape.patch[2], "channels", (json_int_t)e->shape.channels, "samples_per_rank",
+        (json_int_t)e->need.samples);
     json_t *more =
         json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:o}", "device", e->device.name,
                   "device_memory_mb", e->device.memory_mb, "forward_s", t->forward_s, "backward_s", t->backward_s,
@@ -144,12 +145,12 @@ static dg_status print_json(const dg_job_env *env, const plan_settings *s, const
 
 static void print_scale(const plan_estimate *e)
 {
-    printf("scaling      %lld samples a rank\n%13s%8s%12s%12s%14s%12s\n", (long long)e->samples, "", "ranks", "step s",
-           "reduce s", "samples/s", "efficiency");
+    printf("scaling      %lld samples a rank\n%13s%8s%12s%12s%14s%12s\n", (long long)e->need.samples, "", "ranks",
+           "step s", "reduce s", "samples/s", "efficiency");
     for (int i = 0; i < PLAN_SCALES; i++) {
         const int64_t ranks = (int64_t)1 << i;
         printf("%13s%8lld%12.4g%12.4g%14.4g%11.1f%%\n", "", (long long)ranks, e->scale[i].step_s, e->scale[i].reduce_s,
-               (double)(ranks * e->samples) / e->scale[i].step_s, 100.0 * e->scale[i].efficiency);
+               (double)(ranks * e->need.samples) / e->scale[i].step_s, 100.0 * e->scale[i].efficiency);
     }
 }
 
@@ -162,22 +163,22 @@ static dg_status print_text(const plan_settings *s, const plan_estimate *e)
            (long long)e->shape.patch[1], (long long)e->shape.patch[2], e->flops * 1e-9);
     printf(
         "memory       %.0f MB a rank: %.0f activations, %.0f validation, the rest weights, gradients and optimiser\n",
-        e->memory_mb, (double)e->training.arena_bytes * MB, (double)e->inference.arena_bytes * MB);
-    printf("wire         %.1f MB a step and rank, %lld ranks on %lld nodes\n", e->wire_bytes * MB, (long long)s->ranks,
-           (long long)e->nodes);
+        (double)e->need.bytes * MB, (double)e->need.training.arena_bytes * MB,
+        (double)e->need.inference.arena_bytes * MB);
+    printf("wire         %.1f MB a step and rank, %lld ranks on %lld nodes\n", (double)e->need.wire_bytes * MB,
+           (long long)s->ranks, (long long)e->nodes);
     printf(
         "step         about %.3g s on %s (%s): forward %.3g, backward %.3g, update %.3g, reduction %.3g of which %.3g "
         "not hidden; %lld samples a rank\n",
         t->step_s, e->device.name, e->measured ? "measured here" : "from the device table", t->forward_s, t->backward_s,
-        t->update_s, t->reduce_s, t->exposed_s, (long long)e->samples);
+        t->update_s, t->reduce_s, t->exposed_s, (long long)e->need.samples);
     printf("rate         %.4g samples/s, efficiency %.1f %%\n", e->samples_per_s, 100.0 * t->efficiency);
     if (e->node_hours > 0) printf("training     %lld steps: %.3g node hours\n", (long long)e->steps, e->node_hours);
     if (s->cases > 0)
         printf("sweep        %lld cases of %lld windows, %.3g s a window: %.3g h\n", (long long)s->cases,
                (long long)e->windows, e->window_s, e->sweep_s / 3600);
     print_scale(e);
-    if (room > 0 && e->memory_mb > room)
-        printf("this does not fit %.0f MB: use a smaller data.patch, or train.recompute: true\n", room);
+    if (room > 0 && (double)e->need.bytes * MB > room) printf("this does not fit %.0f MB: %s\n", room, e->less);
     return DG_OK;
 }
 

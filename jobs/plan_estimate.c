@@ -10,37 +10,7 @@
 
 #include <math.h>
 
-enum { PROBE_FLOATS = 1 << 14, BUCKET_BYTES = 8 << 20 /* as dg_reducer_create has it */ };
-
-/* Bytes of the reducer's buffers and on the wire of the busiest rank, from reducers over a small probe: both grow with
- * the number of parameters. */
-static dg_status reducer_cost(const plan_settings *s, dg_backend *backend, int64_t parameters, double *memory,
-                              double *wire)
-{
-    dg_comm *comm;
-    *memory = *wire = 0;
-    if (s->config.train.batch < s->ranks)
-        return DG_FAIL(DG_ERR_USAGE, "%lld ranks share train.batch = %lld samples; use fewer ranks or a larger batch",
-                       (long long)s->ranks, (long long)s->config.train.batch);
-    DG_TRY(dg_comm_self_create(&comm));
-    dg_status status = DG_OK;
-    comm->size = (int)s->ranks;
-    for (int rank = 0; rank < comm->size && status == DG_OK; rank++) {
-        dg_reducer *reducer;
-        comm->rank = rank;
-        status = dg_reducer_create(comm, backend, (dg_reduction)s->config.train.reduction, PROBE_FLOATS,
-                                   s->config.train.batch, PROBE_FLOATS * (int64_t)sizeof(float), &reducer);
-        if (status != DG_OK) break;
-        double scale = (double)parameters / PROBE_FLOATS;
-        *memory = fmax(*memory, scale * (double)dg_reducer_memory_bytes(reducer));
-        *wire = fmax(*wire, scale * (double)dg_reducer_wire_bytes(reducer));
-        dg_reducer_destroy(&reducer);
-    }
-    comm->size = 1;
-    comm->rank = 0;
-    dg_comm_destroy(&comm);
-    return status;
-}
+enum { BUCKET_BYTES = 8 << 20 /* as dg_reducer_create has it */ };
 
 /* Operations of the network's first width that stand for the others: their rates are those of the model. */
 enum { PROBE_CONV = 32, PROBE_NORM = 64 };
@@ -167,18 +137,6 @@ static dg_status complete_device(const plan_settings *s, dg_backend *backend, pl
     return DG_OK;
 }
 
-static void add_memory(const plan_settings *s, plan_estimate *e)
-{
-    const dg_run_config *c = &s->config;
-    double flat = (double)e->training.parameter_bytes;
-    int moments = c->optim.kind == DG_OPTIM_ADAMW ? 2 : c->optim.momentum > 0;
-    double optimiser = flat * (moments + (c->optim.ema > 0));
-    double plans = (double)(e->training.arena_bytes + e->training.packed_bytes + e->inference.arena_bytes +
-                            e->inference.packed_bytes);
-    double kept = c->train.on_nan == DG_NAN_ROLLBACK ? flat + optimiser : 0;
-    e->memory_mb = (flat + optimiser + kept + e->reducer_bytes + plans) / 1048576.0;
-}
-
 /* Bytes of a step's end for one parameter: gradients cleared, their norm, the optimiser, the average, and packing, which
  * reads f32 and writes what the convolutions read. */
 static double update_bytes(const plan_settings *s, const plan_estimate *e)
@@ -190,25 +148,7 @@ static double update_bytes(const plan_settings *s, const plan_estimate *e)
                            : moves                         ? 5.0
                                                            : 3.0) +
                           (c->optim.ema > 0 ? 3.0 : 0.0) + 1.0;
-    return floats * (double)e->training.parameter_bytes + (double)e->training.packed_bytes;
-}
-
-/* The training plan of a pass, and its inference plan's window. */
-static void plans_of(const plan_settings *s, const plan_estimate *e, dg_plan_config *training,
-                     dg_plan_config *inference)
-{
-    const int64_t *patch = e->shape.patch;
-    *training = (dg_plan_config){.n = e->micro,
-                                 .z = patch[0],
-                                 .y = patch[1],
-                                 .x = patch[2],
-                                 .dtype = dg_run_dtype(s->config.train.dtype),
-                                 .training = true,
-                                 .recompute = s->config.train.recompute};
-    *inference = *training;
-    inference->n = 1;
-    inference->training = inference->recompute = false;
-    inference->dtype = dg_run_dtype(s->config.predict.dtype);
+    return floats * (double)e->need.training.parameter_bytes + (double)e->need.training.packed_bytes;
 }
 
 static dg_status add_times(const plan_settings *s, const dg_model *model, plan_estimate *e)
@@ -216,12 +156,12 @@ static dg_status add_times(const plan_settings *s, const dg_model *model, plan_e
     dg_plan_config training, inference;
     dg_plan_cost *cost;
     int count;
-    plans_of(s, e, &training, &inference);
+    dg_memory_plans(&s->config, e->shape.patch, e->need.micro, &training, &inference);
     DG_TRY(dg_plan_costs(model, &training, &cost, &count));
     const double voxels = (double)training.n * (double)training.z * (double)training.y * (double)training.x;
     const dg_scaling_work work = {.cost = cost,
                                   .count = count,
-                                  .passes = (e->samples + e->micro - 1) / e->micro,
+                                  .passes = (e->need.samples + e->need.micro - 1) / e->need.micro,
                                   .dtype = training.dtype,
                                   .parameters = e->parameters,
                                   .bucket_bytes = BUCKET_BYTES,
@@ -254,7 +194,7 @@ static dg_status add_sweep(const plan_settings *s, const dg_model *model, plan_e
         dg_free(&starts);
         e->windows *= windows;
     }
-    plans_of(s, e, &training, &inference);
+    dg_memory_plans(&s->config, e->shape.patch, e->need.micro, &training, &inference);
     DG_TRY(dg_plan_costs(model, &inference, &cost, &count));
     for (int i = 0; i < count; i++)
         e->window_s += dg_scaling_operation_s(&e->device, inference.dtype, cost[i].flops, cost[i].bytes);
@@ -270,14 +210,15 @@ static dg_status add_sweep(const plan_settings *s, const dg_model *model, plan_e
 static dg_status estimate_model(const plan_settings *s, const dg_model *model, plan_estimate *e)
 {
     dg_plan_config training, inference;
-    const dg_int_list *micro = &s->config.train.micro_batch;
-    e->samples = (s->config.train.batch + s->ranks - 1) / s->ranks;
-    e->micro = micro->count > 0 ? micro->value[0] : 1;
-    plans_of(s, e, &training, &inference);
-    DG_TRY(dg_plan_estimate(model, &training, &e->training, NULL));
-    DG_TRY(dg_plan_estimate(model, &inference, &e->inference, &e->flops)); /* validation keeps its own plan */
+    if (s->config.train.batch < s->ranks)
+        return DG_FAIL(DG_ERR_USAGE, "%lld ranks share train.batch = %lld samples; use fewer ranks or a larger batch",
+                       (long long)s->ranks, (long long)s->config.train.batch);
+    DG_TRY(dg_memory_need_of(&s->config, model, e->shape.patch, s->ranks, &e->need));
+    dg_memory_plans(&s->config, e->shape.patch, e->need.micro, &training, &inference);
+    DG_TRY(dg_plan_estimate(model, &inference, &e->need.inference, &e->flops));
     e->parameters = model->params.total;
-    return DG_OK;
+    if (e->device.memory_mb <= 0 || (double)e->need.bytes / 1048576.0 <= e->device.memory_mb) return DG_OK;
+    return dg_memory_alternatives(&s->config, model, e->shape.patch, s->ranks, e->less, sizeof e->less);
 }
 
 static dg_status threads_of(const plan_settings *s, int *threads)
@@ -305,8 +246,6 @@ dg_status plan_estimate_all(const plan_settings *s, plan_estimate *e)
     DG_TRY_GOTO(status, estimate_model(s, model, e), cleanup);
     DG_TRY_GOTO(status, threads_of(s, &options.threads), cleanup);
     DG_TRY_GOTO(status, dg_backend_create(s->config.train.backend, &options, &backend), cleanup);
-    DG_TRY_GOTO(status, reducer_cost(s, backend, e->parameters, &e->reducer_bytes, &e->wire_bytes), cleanup);
-    add_memory(s, e);
     DG_TRY_GOTO(status, complete_device(s, backend, e), cleanup);
     DG_TRY_GOTO(status, add_times(s, model, e), cleanup);
     DG_TRY_GOTO(status, add_sweep(s, model, e), cleanup);

@@ -3,7 +3,7 @@
 #ifndef PLAN_JOB_IMPL_H
 #define PLAN_JOB_IMPL_H
 
-#include "run_config.h"
+#include "memory_need.h"
 #include "scaling.h"
 
 typedef struct plan_settings {
@@ -25,10 +25,10 @@ typedef struct plan_estimate {
     plan_shapes shape;
     dg_device device; /* with what was measured or given in place of its zeros */
     bool measured;
-    int64_t parameters, samples, micro; /* of the busiest rank: in a step, in a pass */
-    dg_plan_memory training, inference;
-    double flops, reducer_bytes, wire_bytes; /* forward pass of a sample; of the busiest rank */
-    double memory_mb;
+    int64_t parameters;
+    dg_memory_need need;
+    char less[512]; /* dg_memory_alternatives, where the device has less memory */
+    double flops;   /* forward pass of a sample */
     dg_scaling_step step;
     double samples_per_s, node_hours; /* of all ranks; of train.steps or train.epochs, 0: not known */
     int64_t nodes, steps;

@@ -38,18 +38,35 @@ static dg_status backend_floats(dg_reducer *reducer, int64_t count, const char *
     return DG_OK;
 }
 
-static dg_status allocate(dg_reducer *reducer)
+/* Everything but memory. */
+static void describe(dg_reducer *reducer, dg_comm *comm, dg_reduction kind, int64_t count, int64_t batch,
+                     int64_t bucket_bytes)
 {
     int receives = 0, sends = 0;
+    reducer->comm = comm;
+    reducer->kind = kind;
+    reducer->count = count;
+    reducer->batch = batch;
+    reducer->bucket = (bucket_bytes > 0 ? bucket_bytes : BUCKET_BYTES) / (int64_t)sizeof(float);
+    if (reducer->bucket < BUCKET_LEAST) reducer->bucket = BUCKET_LEAST;
+    if (reducer->bucket > count) reducer->bucket = count;
+    dg_slots_of_rank(batch, comm->rank, comm->size, &reducer->first, &reducer->mine);
     reducer->buffers = 1;
-    if (reducer->kind == DG_REDUCE_ORDERED) dg_tree_measure(reducer, &reducer->buffers, &receives, &sends);
+    if (kind == DG_REDUCE_ORDERED) dg_tree_measure(reducer, &reducer->buffers, &receives, &sends);
+    reducer->receives = receives > 0;
+    reducer->sends_buckets = kind == DG_REDUCE_FAST && comm->size > 1;
+}
+
+static dg_status allocate(dg_reducer *reducer)
+{
     for (int k = 0; k < reducer->buffers; k++)
         DG_TRY(backend_floats(reducer, reducer->count, "gradients", &reducer->buffer[k]));
-    if (receives > 0) DG_TRY(backend_floats(reducer, reducer->bucket, "gradients of other ranks", &reducer->staging));
+    if (reducer->receives)
+        DG_TRY(backend_floats(reducer, reducer->bucket, "gradients of other ranks", &reducer->staging));
     int64_t buckets = (reducer->count + reducer->bucket - 1) / reducer->bucket;
     if (buckets > 1 << 24)
         return DG_FAIL(DG_ERR_USAGE, "%lld buckets of gradients: make them larger", (long long)buckets);
-    if (reducer->kind == DG_REDUCE_FAST && reducer->comm->size > 1) {
+    if (reducer->sends_buckets) {
         DG_TRY(DG_NEW(&reducer->pending, buckets, "bucket table"));
         reducer->buckets = (int)buckets;
     }
@@ -64,15 +81,8 @@ dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, dg_reduction kin
     dg_reducer *reducer = NULL;
     dg_status status = DG_NEW(&reducer, 1, "reducer");
     if (status == DG_OK) {
-        reducer->comm = comm;
+        describe(reducer, comm, kind, count, batch, bucket_bytes);
         reducer->backend = backend;
-        reducer->kind = kind;
-        reducer->count = count;
-        reducer->batch = batch;
-        reducer->bucket = (bucket_bytes > 0 ? bucket_bytes : BUCKET_BYTES) / (int64_t)sizeof(float);
-        if (reducer->bucket < BUCKET_LEAST) reducer->bucket = BUCKET_LEAST;
-        if (reducer->bucket > count) reducer->bucket = count;
-        dg_slots_of_rank(batch, comm->rank, comm->size, &reducer->first, &reducer->mine);
         status = allocate(reducer);
     }
     status = dg_comm_agree(comm, status);
@@ -185,15 +195,12 @@ dg_status dg_reducer_finish(dg_reducer *reducer, dg_trace *trace, const float **
     return status;
 }
 
-int64_t dg_reducer_stride(const dg_reducer *reducer)
-{
-    return reducer->buckets > 0 ? reducer->bucket : reducer->count;
-}
+int64_t dg_reducer_stride(const dg_reducer *reducer) { return reducer->buckets > 0 ? reducer->bucket : reducer->count; }
 
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer)
 {
-    int64_t floats = reducer->buffers * reducer->count + (reducer->staging != NULL ? reducer->bucket : 0);
-    if (reducer->buckets > 0) floats += reducer->count * (reducer->comm->size - 1) / reducer->comm->size;
+    int64_t floats = reducer->buffers * reducer->count + (reducer->receives ? reducer->bucket : 0);
+    if (reducer->sends_buckets) floats += reducer->count * (reducer->comm->size - 1) / reducer->comm->size;
     return floats * (int64_t)sizeof(float);
 }
 
@@ -205,4 +212,20 @@ int64_t dg_reducer_wire_bytes(const dg_reducer *reducer)
     int buffers, receives, sends;
     dg_tree_measure(reducer, &buffers, &receives, &sends);
     return sends * bytes + once_round;
+}
+
+dg_status dg_reducer_estimate(dg_reduction kind, int64_t count, int64_t batch, int ranks, int64_t *memory_bytes,
+                              int64_t *wire_bytes)
+{
+    *memory_bytes = *wire_bytes = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        dg_comm comm = {.rank = rank, .size = ranks};
+        dg_reducer reducer = {.comm = &comm};
+        if (rank == 0) DG_TRY(check_request(&comm, count, batch));
+        describe(&reducer, &comm, kind, count, batch, 0);
+        const int64_t memory = dg_reducer_memory_bytes(&reducer), wire = dg_reducer_wire_bytes(&reducer);
+        if (memory > *memory_bytes) *memory_bytes = memory;
+        if (wire > *wire_bytes) *wire_bytes = wire;
+    }
+    return DG_OK;
 }

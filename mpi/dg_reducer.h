@@ -51,5 +51,9 @@ int64_t dg_reducer_stride(const dg_reducer *reducer);
 /* Bytes of memory it holds, and bytes it sends per step and rank. */
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer);
 int64_t dg_reducer_wire_bytes(const dg_reducer *reducer);
+/* The same of the busiest of `ranks` ranks, with messages of 8 MiB, before there are any. DG_ERR_USAGE as of create. Not
+ * collective. */
+DG_MUST_USE dg_status dg_reducer_estimate(dg_reduction kind, int64_t count, int64_t batch, int ranks,
+                                          int64_t *memory_bytes, int64_t *wire_bytes);
 
 #endif

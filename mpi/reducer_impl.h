@@ -19,6 +19,7 @@ struct dg_reducer {
     dg_reduction kind;
     int64_t count, batch, first, mine; /* this rank has slots [first, first + mine) */
     int64_t bucket;                    /* elements of one message */
+    bool receives, sends_buckets;      /* ordered: parts of other ranks; fast: to other ranks */
     int64_t done;                      /* samples of this step so far */
 
     float *buffer[DG_TREE_STACK_MAX]; /* [buffers]; `fast` uses the first only */

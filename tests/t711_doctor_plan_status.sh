@@ -41,7 +41,7 @@ small="--channels 3 --gflops 1 --devices mine.yaml --set model.base=8 --set mode
 "$program" plan $small --ranks 2 --json >two.json || bad "plan on two ranks"
 "$program" plan $small --set train.on_nan=rollback --json >kept.json || bad "plan with rollback"
 "$program" plan --channels 9 --set data.patch=[128,128,128] --set train.micro_batch=2 --set train.backend=ref --device rtx3090 \
-    --cases 100 --ranks 2 --volume 160,192,200 --set train.steps=10000 --json >big.json || bad "plan of a large patch"
+    --cases 100 --ranks 2 --volume 160,192,200 --set train.batch=4 --set train.steps=10000 --json >big.json || bad "plan of a large patch"
 [ "$(value one.json wire_mb_per_step)" = 0.0 ] || bad "one rank sends something"
 python3 - <<'PY' || fail=1
 import json, sys

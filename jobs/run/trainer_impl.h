@@ -109,6 +109,9 @@ typedef struct trainer_step {
     bool updated;
 } trainer_step;
 
+/* trainer_setup.c: adds to a message of DG_ERR_MEMORY what the run takes by `dosegrid plan` and what would take less. */
+dg_status trainer_explain_memory(const dg_trainer *t, dg_status status);
+
 /* trainer_cooling.c: opens the sensor of this rank's GPU, where it has one; DG_ERR_USAGE or DG_ERR_UNSUPPORTED where
  * train.cooling.above_c needs one that is not there. @collective yes. */
 DG_MUST_USE dg_status trainer_open_sensor(dg_trainer *t);

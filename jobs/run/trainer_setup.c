@@ -3,6 +3,7 @@
 
 #include "dg_mem.h"
 #include "dg_mpi.h"
+#include "memory_need.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -45,7 +46,7 @@ static dg_status hash_cases(dg_trainer *t)
 }
 
 /* The whole-volume patch must hold the largest training case. */
-static void choose_patch(dg_trainer *t, int64_t patch[3])
+static void choose_patch(const dg_trainer *t, int64_t patch[3])
 {
     int64_t largest[3] = {1, 1, 1};
     for (int64_t i = 0; i < t->split.count[DG_PART_TRAIN]; i++) {
@@ -229,6 +230,20 @@ static dg_status watch_out(dg_trainer *t)
     return dg_run_folder_count_start(&t->folder, t->progress.step, restarts, t->config.train.max_restarts);
 }
 
+dg_status trainer_explain_memory(const dg_trainer *t, dg_status status)
+{
+    char less[512];
+    int64_t patch[3];
+    if (status != DG_ERR_MEMORY || t->model == NULL) return status;
+    const dg_error first = *dg_error_last();
+    choose_patch(t, patch);
+    if (dg_memory_alternatives(&t->config, t->model, patch, t->comm->size, less, sizeof less) != DG_OK)
+        less[0] = '\0'; /* what is told is the first fault */
+    const dg_error_frame *at = &first.frame[0];
+    return dg_error_set(status, at->file, at->line, at->function, "%.500s%s%s", first.text, less[0] != '\0' ? "; " : "",
+                        less);
+}
+
 /* Phases end in an agreement, so that a rank which fails alone takes the others along. */
 static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
 {
@@ -280,6 +295,7 @@ dg_status dg_trainer_create(dg_comm *comm, const dg_trainer_request *request, dg
         else
             snprintf(t->trace_path, sizeof t->trace_path, "%s", request->trace);
         status = set_up(t, request);
+        status = trainer_explain_memory(t, status);
         if (status == DG_ERR_MEMORY || status == DG_ERR_BACKEND) {
             dg_heartbeat_where(comm->heartbeat, where, sizeof where);
             status = dg_error_context(status, "%s", where);

@@ -222,6 +222,7 @@ dg_status trainer_alone(const dg_trainer *t, dg_status status)
 {
     char where[DG_WHERE_TEXT];
     if (status == DG_OK || status == DG_ERR_COMM) return status; /* a communicator says itself where it failed */
+    status = trainer_explain_memory(t, status);
     dg_heartbeat_where(t->comm->heartbeat, where, sizeof where);
     return dg_error_context(t->comm->size == 1 ? status : DG_ERR_COMM, "rank %d of %d on %s, %s", t->comm->rank,
                             t->comm->size, t->comm->host, where);

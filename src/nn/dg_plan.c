@@ -43,6 +43,23 @@ static dg_status create_conv(dg_plan *plan, int o)
     return status == DG_OK ? DG_OK : dg_error_context(status, "convolution '%s'", op->name);
 }
 
+/* One block of memory holds all activations: its name says of what, and which of them is the largest. */
+static dg_status allocate_arena(dg_plan *plan)
+{
+    const dg_program *program = &plan->program;
+    const dg_plan_config *c = &program->config;
+    const dg_block *largest = NULL;
+    char what[200];
+    for (int b = 0; b < program->blocks; b++)
+        if (largest == NULL || program->block[b].bytes > largest->bytes) largest = &program->block[b];
+    snprintf(what, sizeof what,
+             "activations of %lld x %lld x %lld x %lld voxels in %s for %s (the largest, %.60s: %.1f MiB)",
+             (long long)c->n, (long long)c->z, (long long)c->y, (long long)c->x, c->dtype == DG_BF16 ? "bf16" : "f32",
+             c->training ? "training" : "prediction", largest != NULL ? largest->name : "none",
+             largest != NULL ? (double)largest->bytes / 1048576.0 : 0.0);
+    return plan->backend->ops->alloc(plan->backend, program->arena_bytes, what, &plan->arena);
+}
+
 static dg_status instantiate(dg_plan *plan)
 {
     const dg_graph *graph = &plan->program.model->graph;
@@ -52,7 +69,7 @@ static dg_status instantiate(dg_plan *plan)
     for (int o = 0; o < graph->ops; o++)
         if (graph->op[o].kind == DG_OP_CONV) DG_TRY(create_conv(plan, o));
     plan->packed_bytes = backend->bytes_allocated - before;
-    return backend->ops->alloc(backend, plan->program.arena_bytes, "activations of the plan", &plan->arena);
+    return allocate_arena(plan);
 }
 
 dg_status dg_plan_create(const dg_model *model, dg_backend *backend, const dg_plan_config *config, dg_plan **out)
