@@ -6,22 +6,31 @@
 
 #include <stddef.h>
 
-enum { TO_SAFETENSORS, TO_NIFTI };
-static const char *const to_names[] = {"safetensors", "nifti", NULL};
+enum { TO_SAFETENSORS, TO_NIFTI, TO_NPZ, TO_CSV, TO_COUNT };
+static const char *const to_names[] = {"safetensors", "nifti", "npz", "csv", NULL};
+static const export_target *const targets[TO_COUNT] = {NULL, &export_nifti, &export_npz, &export_csv};
+static const char *const nifti_names[] = {"auto", "1", "2", NULL};
+static const char *const npz_names[] = {"2.3", "2.4", NULL};
+static const char *const word_usual[] = {"usual", NULL};
 
 #define AT(field) .offset = offsetof(export_config, field)
 /* clang-format off */
 static const dg_option rows[] = {
     {.key = "export.to", .flag = "to", .type = DG_OPT_ENUM, AT(to), .names = to_names, .fallback = "safetensors", .unit = "",
-     .help = "safetensors: the weights of a checkpoint under PyTorch's names; nifti: volumes of a cohort's cases"},
+     .help = "safetensors: the weights of a checkpoint under PyTorch's names; of a cohort's cases nifti: volumes, npz: archives of the vmat-diffusion scripts, csv: OpenKBP tables and DVH curves"},
     {.key = "export.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "", .unit = "",
-     .help = "the file that is written; of volumes, their folder"},
-    {.key = "export.what", .flag = "what", .type = DG_OPT_STRING_LIST, AT(what), .list_min = 1, .fallback = "[ct, dose]",
-     .unit = "", .help = "volumes: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels"},
+     .help = "the file that is written; of cases, their folder"},
+    {.key = "export.what", .flag = "what", .type = DG_OPT_STRING_LIST, AT(what), .list_min = 1, .names = word_usual,
+     .fallback = "usual", .unit = "",
+     .help = "nifti: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels, segmentation (one .seg.nrrd for 3D Slicer), usual is ct and dose; npz: dose or pred under the key dose; csv: dose, pred, dvh, usual is pred"},
     {.key = "export.predictions", .flag = "predictions", .type = DG_OPT_STRING, AT(predictions), .fallback = "", .unit = "",
      .help = "folder of predictions, for pred and diff"},
     {.key = "export.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 0, .fallback = "[]",
      .unit = "", .from_file = true, .help = "only these cases: [pt_1, pt_2]; none named: all"},
+    {.key = "export.nifti", .flag = "nifti", .type = DG_OPT_ENUM, AT(nifti_version), .names = nifti_names, .fallback = "auto",
+     .unit = "", .help = "version of NIfTI; auto is 1 unless its float numbers would move a voxel by more than 1 um"},
+    {.key = "export.npz", .flag = "npz", .type = DG_OPT_ENUM, AT(npz_version), .names = npz_names, .fallback = "2.3", .unit = "",
+     .help = "version of the scripts that the archives are for: 2.3 has 8 structures, 2.4 has PTV50.4 too"},
     {.key = "export.force", .flag = "force", .type = DG_OPT_BOOL, AT(force), .fallback = "false", .unit = "",
      .help = "replace a file or a folder's files of that name"},
     {.key = "export.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
@@ -64,7 +73,8 @@ static dg_status run_export(const dg_job_env *env, int argc, char *const *argv, 
     int count;
     bool helped = false;
     const dg_job_arguments arguments = {
-        .usage = "CHECKPOINT -o OUT.safetensors | COHORT --to nifti [--what ct,dose] [--predictions P] -o FOLDER",
+        .usage =
+            "CHECKPOINT -o OUT.safetensors | COHORT --to nifti|npz|csv [--what ct,dose] [--predictions P] -o FOLDER",
         .rows = rows,
         .row_count = (int)(sizeof rows / sizeof rows[0]),
         .target = &config,
@@ -78,11 +88,11 @@ static dg_status run_export(const dg_job_env *env, int argc, char *const *argv, 
     if (env->comm->rank == 0) {
         status = check_output(&config);
         if (status == DG_OK)
-            status =
-                config.to == TO_NIFTI ? export_volumes(env, &config, source) : export_weights(env, &config, source);
+            status = config.to == TO_SAFETENSORS ? export_weights(env, &config, source)
+                                                 : export_cases(env, &config, targets[config.to], source);
     }
     return dg_comm_agree(env->comm, status);
 }
 
 const dg_job dg_job_export = {
-    .name = "export", .summary = "write weights or volumes in the formats of other programs", .run = run_export};
+    .name = "export", .summary = "write weights or cases in the formats of other programs", .run = run_export};

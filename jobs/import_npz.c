@@ -1,13 +1,11 @@
-/* import_npz.c - cases of the vmat-diffusion scripts (versions 2.3 and 2.4): an NPZ archive each.
- *
- * Arrays are (Y,X,Z) with y to posterior, x to left, z to superior: ct = clip(HU, -1000, 3000)/4000 + 0.5, dose in units of
- * the prescription, masks (C,Y,X,Z), constraints (13). Spacing and prescription stand in the pickled metadata alone.
+/* import_npz.c - cases of the vmat-diffusion scripts: an NPZ archive each, laid out as npz_layout.h says.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_conditioning.h"
 #include "dg_mem.h"
 #include "dg_npz.h"
 #include "dg_pickle.h"
 #include "import_format.h"
+#include "npz_layout.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -15,21 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CHANNELS_V23 = 8, CHANNELS_V24 = 9, METADATA_MAX = 1 << 22, SIDE_MAX = 4096 };
+enum { METADATA_MAX = 1 << 22, SIDE_MAX = 4096 };
 #define VOXELS_MAX ((int64_t)1 << 30)
-
-/* Channels in the order of both versions; the second has one more. */
-static const dg_structure channel_row[CHANNELS_V24] = {
-    {"PTV70", "PTV_7000", "", DG_ROLE_TARGET, 70},
-    {"PTV56", "PTV_5600", "", DG_ROLE_TARGET, 56},
-    {"Prostate", "Prostate", "", DG_ROLE_TARGET, 0},
-    {"Rectum", "Rectum", "", DG_ROLE_OAR, 0},
-    {"Bladder", "Bladder", "", DG_ROLE_OAR, 0},
-    {"Femur_L", "Femur_Head_L", "Femur_R", DG_ROLE_OAR, 0},
-    {"Femur_R", "Femur_Head_R", "Femur_L", DG_ROLE_OAR, 0},
-    {"Bowel", "Bowel", "", DG_ROLE_OAR, 0},
-    {"PTV50.4", "PTV_5040", "", DG_ROLE_TARGET, 50.4},
-};
 
 typedef struct reader {
     dg_npz *npz;
@@ -151,15 +136,15 @@ static dg_status read_masks(reader *r)
     dg_status status;
     DG_TRY(dg_npz_header(r->npz, "masks", &header));
     const int64_t shape[4] = {header.shape[0], r->shape[0], r->shape[1], r->shape[2]};
-    if (header.axes == 4 && shape[0] != CHANNELS_V23 && shape[0] != CHANNELS_V24)
+    if (header.axes == 4 && shape[0] != NPZ_CHANNELS_V23 && shape[0] != NPZ_CHANNELS_V24)
         return DG_FAIL(DG_ERR_DATA, "case %s: masks have %lld channels; version 2.3 has %d and 2.4 has %d", r->id,
-                       (long long)shape[0], CHANNELS_V23, CHANNELS_V24);
+                       (long long)shape[0], NPZ_CHANNELS_V23, NPZ_CHANNELS_V24);
     DG_TRY_GOTO(status, dg_npz_read_f32(r->npz, "masks", 4, shape, &file), cleanup);
     DG_TRY_GOTO(status, DG_NEW(&masks, r->voxels, "masks"), cleanup);
     for (int64_t k = 0; k < shape[0]; k++) {
         bool used;
         DG_TRY_GOTO(status, add_mask(r, file + k * r->voxels, info->structure_count, masks, &used), cleanup);
-        if (used) info->structure[info->structure_count++] = channel_row[k];
+        if (used) info->structure[info->structure_count++] = npz_channel[k];
     }
     import_case_own(r->out, masks);
     r->out->data.masks = info->structure_count > 0 ? masks : NULL;
@@ -190,14 +175,13 @@ static dg_status read_constraints(reader *r)
 static dg_status take_metadata(reader *r, const json_t *metadata)
 {
     dg_case_info *info = &r->out->data.info;
-    static const int axis_of[3] = {2, 0, 1};
     const json_t *spacing = json_object_get(metadata, "voxel_spacing_mm");
     const json_t *dose = json_object_get(metadata, "normalization_dose_gy");
     const json_t *plan = json_object_get(metadata, "prescription_info");
     const char *source = json_string_value(json_object_get(plan, "source"));
     if (json_array_size(spacing) == 3)
         for (int a = 0; a < 3; a++)
-            info->grid.spacing_mm[a] = json_number_value(json_array_get(spacing, (size_t)axis_of[a]));
+            info->grid.spacing_mm[a] = json_number_value(json_array_get(spacing, (size_t)npz_axis[a]));
     info->prescription_gy = json_number_value(dose);
     info->fractions = (int64_t)json_number_value(json_object_get(plan, "fractions"));
     if (info->fractions < 0 || info->fractions > 1000) info->fractions = 0;
@@ -230,10 +214,9 @@ static dg_status settle_geometry(reader *r)
 {
     dg_case_info *info = &r->out->data.info;
     const double *given = r->settings->spacing_mm, prescription = r->settings->prescription_gy;
-    static const int axis_of[3] = {2, 0, 1};
     for (int a = 0; a < 3; a++) {
         double *own = &info->grid.spacing_mm[a];
-        info->grid.shape[a] = r->shape[axis_of[a]];
+        info->grid.shape[a] = r->shape[npz_axis[a]];
         info->dose_box.shape[a] = info->grid.shape[a];
         if (*own > 0 && given[a] > 0 && fabs(*own - given[a]) > 1e-3)
             return DG_FAIL(DG_ERR_DATA, "case %s: the file's spacing is %g mm, --spacing says %g", r->id, *own,

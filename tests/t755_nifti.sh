@@ -20,7 +20,7 @@ said "--predictions"
 dg 1 export cohort --to nifti --what '[diff]' --predictions p -o none-2
 said "case phantom-0001" 
 dg 2 export cohort --to nifti --what '[dos]' -o none-3
-said "--what dos: choose of ct, dose, pred, diff, masks, labels"
+said "--what dos: --to nifti knows ct, dose, pred, diff, masks, labels, segmentation"
 dg 2 export cohort --to nifti --cases '[stranger]' -o none-4
 said "no case stranger"
 dg 2 export cohort --to nifti -o volumes

@@ -15,9 +15,12 @@
  * DG_ERR_UNSUPPORTED: several volumes, complex or colour values, a header with a separate .img. */
 DG_MUST_USE dg_status dg_nifti_read(const char *path, const char *role, dg_grid *grid, float **values);
 
-/* Writes [z,y,x] values (DG_F32, DG_I16 or DG_U8) as NIfTI-1, gzipped where the name ends in .gz; durably, and the same bytes
- * for the same volume. `description` (up to 79 characters) goes into the header. DG_ERR_IO. */
+/* Version 1 keeps places as float, version 2 as double. AUTO: 1 unless float would move a voxel by more than 1 um. */
+typedef enum dg_nifti_version { DG_NIFTI_AUTO, DG_NIFTI_1, DG_NIFTI_2 } dg_nifti_version;
+
+/* Writes [z,y,x] values (DG_F32, DG_I16 or DG_U8), gzipped where the name ends in .gz; durably, and the same bytes for the
+ * same volume. `description` (up to 79 characters) goes into the header. DG_ERR_IO. */
 DG_MUST_USE dg_status dg_nifti_write(const char *path, const char *role, const dg_grid *grid, dg_dtype type,
-                                     const void *values, const char *description);
+                                     const void *values, const char *description, dg_nifti_version version);
 
 #endif

@@ -15,8 +15,8 @@
  * (json_decref). `role` names the file in messages. DG_ERR_UNSUPPORTED: an opcode or a name outside the closed list;
  * DG_ERR_FORMAT: cut short, an impossible reference, nested or repeated beyond reason. */
 DG_MUST_USE dg_status dg_pickle_read(const void *bytes, int64_t length, const char *role, json_t **out);
-/* The other way: JSON as the pickle of a 0-d object array, which numpy.load(..., allow_pickle=True)[key].item() gives back.
- * *bytes is the caller's (dg_free). DG_ERR_UNSUPPORTED: a text of more than 255 bytes, nested more than 32 deep. */
+/* The other way: JSON as the pickle of a 0-d object array, which numpy.load(..., allow_pickle=True)[key].item() gives back;
+ * keys of digits alone become whole numbers, as dg_pickle_read made them texts. *bytes is the caller's (dg_free). DG_ERR_UNSUPPORTED: a text of more than 255 bytes, nested more than 32 deep. */
 DG_MUST_USE dg_status dg_pickle_write(const json_t *value, const char *role, char **bytes, int64_t *length);
 
 #endif

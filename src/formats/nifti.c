@@ -4,6 +4,7 @@
 
 #include "dg_file.h"
 #include "dg_mem.h"
+#include "gzip_impl.h"
 
 #include <math.h>
 #include <nifti2_io.h>
@@ -11,8 +12,10 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { HEADER_1 = 348, HEADER_2 = 540, VOX_OFFSET = 352, GZIP_BITS = 15 + 16, INFLATION_MAX = 1032 };
+enum { HEADER_1 = 348, HEADER_2 = 540, INFLATION_MAX = 1032 };
+enum { OFFSET_1 = 352, OFFSET_2 = 544, HEADER_ROOM = 544 }; /* where the values of a written file begin */
 #define FILE_MAX ((int64_t)1 << 34)
+#define FLOAT_PLACE_MM 1e-3
 
 /* What of both versions is used. */
 typedef struct header {
@@ -294,90 +297,96 @@ cleanup:
 
 /* ---- writing ---- */
 
-static void fill_place(const dg_grid *grid, nifti_1_header *h)
+static nifti_dmat44 affine_of(const dg_grid *grid)
 {
     nifti_dmat44 affine = {{{0}}};
-    double b, c, d, x, y, z, dx, dy, dz, qfac;
     for (int r = 0; r < 3; r++) {
         const double sign = r < 2 ? -1 : 1;
         for (int k = 0; k < 3; k++) affine.m[r][k] = sign * grid->direction[3 * r + k] * grid->spacing_mm[2 - k];
         affine.m[r][3] = sign * grid->origin_mm[2 - r];
     }
     affine.m[3][3] = 1;
-    for (int k = 0; k < 4; k++) {
-        h->srow_x[k] = (float)affine.m[0][k];
-        h->srow_y[k] = (float)affine.m[1][k];
-        h->srow_z[k] = (float)affine.m[2][k];
-    }
-    nifti_dmat44_to_quatern(affine, &b, &c, &d, &x, &y, &z, &dx, &dy, &dz, &qfac);
-    h->quatern_b = (float)b;
-    h->quatern_c = (float)c;
-    h->quatern_d = (float)d;
-    h->qoffset_x = (float)x;
-    h->qoffset_y = (float)y;
-    h->qoffset_z = (float)z;
-    h->pixdim[0] = (float)qfac;
-    for (int k = 0; k < 3; k++) h->pixdim[1 + k] = (float)grid->spacing_mm[2 - k];
-    h->sform_code = h->qform_code = NIFTI_XFORM_SCANNER_ANAT;
+    return affine;
 }
 
-static void fill_header(const dg_grid *grid, dg_dtype type, const char *description, nifti_1_header *h)
+/* The fields of both versions have the same names; version 1 keeps them as float, version 2 as double. */
+#define FILL(h, real_, index_)                                                                                      \
+    do {                                                                                                            \
+        const nifti_dmat44 affine_ = affine_of(grid);                                                               \
+        double b_, c_, d_, x_, y_, z_, dx_, dy_, dz_, qfac_;                                                        \
+        nifti_dmat44_to_quatern(affine_, &b_, &c_, &d_, &x_, &y_, &z_, &dx_, &dy_, &dz_, &qfac_);                   \
+        memset((h), 0, sizeof *(h));                                                                                \
+        (h)->sizeof_hdr = (int)sizeof *(h);                                                                         \
+        for (int i_ = 0; i_ < 8; i_++) (h)->dim[i_] = i_ == 0 ? 3 : i_ <= 3 ? (index_)grid->shape[3 - i_] : 1;      \
+        (h)->datatype = type == DG_F32 ? NIFTI_TYPE_FLOAT32 : type == DG_I16 ? NIFTI_TYPE_INT16 : NIFTI_TYPE_UINT8; \
+        (h)->bitpix = (int16_t)(8 * dg_dtype_size(type));                                                           \
+        (h)->scl_slope = 1;                                                                                         \
+        (h)->xyzt_units = NIFTI_UNITS_MM;                                                                           \
+        snprintf((h)->descrip, sizeof(h)->descrip, "%s", description);                                              \
+        for (int k_ = 0; k_ < 4; k_++) {                                                                            \
+            (h)->srow_x[k_] = (real_)affine_.m[0][k_];                                                              \
+            (h)->srow_y[k_] = (real_)affine_.m[1][k_];                                                              \
+            (h)->srow_z[k_] = (real_)affine_.m[2][k_];                                                              \
+        }                                                                                                           \
+        (h)->quatern_b = (real_)b_;                                                                                 \
+        (h)->quatern_c = (real_)c_;                                                                                 \
+        (h)->quatern_d = (real_)d_;                                                                                 \
+        (h)->qoffset_x = (real_)x_;                                                                                 \
+        (h)->qoffset_y = (real_)y_;                                                                                 \
+        (h)->qoffset_z = (real_)z_;                                                                                 \
+        (h)->pixdim[0] = (real_)qfac_;                                                                              \
+        for (int k_ = 0; k_ < 3; k_++) (h)->pixdim[1 + k_] = (real_)grid->spacing_mm[2 - k_];                       \
+        (h)->sform_code = (h)->qform_code = NIFTI_XFORM_SCANNER_ANAT;                                               \
+    } while (0)
+
+/* True when float keeps every voxel within a micrometre of its place. */
+static bool float_places(const dg_grid *grid)
 {
-    memset(h, 0, sizeof *h);
-    h->sizeof_hdr = HEADER_1;
-    h->dim[0] = 3;
-    for (int i = 0; i < 8; i++) h->dim[i] = i == 0 ? 3 : i <= 3 ? (int16_t)grid->shape[3 - i] : 1;
-    h->datatype = type == DG_F32 ? NIFTI_TYPE_FLOAT32 : type == DG_I16 ? NIFTI_TYPE_INT16 : NIFTI_TYPE_UINT8;
-    h->bitpix = (int16_t)(8 * dg_dtype_size(type));
-    h->vox_offset = VOX_OFFSET;
-    h->scl_slope = 1;
-    h->xyzt_units = NIFTI_UNITS_MM;
-    snprintf(h->descrip, sizeof h->descrip, "%s", description);
-    memcpy(h->magic, "n+1", 4);
-    fill_place(grid, h);
+    const nifti_dmat44 affine = affine_of(grid);
+    double worst = 0;
+    for (int r = 0; r < 3; r++) {
+        double off = fabs((float)affine.m[r][3] - affine.m[r][3]);
+        for (int k = 0; k < 3; k++)
+            off += fabs((float)affine.m[r][k] - affine.m[r][k]) * (double)(grid->shape[2 - k] - 1);
+        worst = fmax(worst, off);
+    }
+    return worst <= FLOAT_PLACE_MM;
 }
 
-static dg_status write_packed(const char *path, const char *role, const char *text, int64_t bytes)
+/* The header and the zeros up to the values; returns their bytes, at most HEADER_ROOM. */
+static int64_t write_header(const dg_grid *grid, dg_dtype type, const char *description, dg_nifti_version version,
+                            char out[HEADER_ROOM])
 {
-    z_stream z = {.next_in = (Bytef *)text};
-    char *packed = NULL;
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_BITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-        return DG_FAIL(DG_ERR_MEMORY, "%s: no memory to pack it", role);
-    const int64_t room = (int64_t)deflateBound(&z, (uLong)bytes);
-    dg_status status = dg_alloc(&packed, (size_t)room, 1, role);
-    int64_t used = 0, left = bytes;
-    int code = Z_OK;
-    while (status == DG_OK && code == Z_OK) {
-        const uInt in = left > (1 << 30) ? 1 << 30 : (uInt)left;
-        const uInt out = room - used > (1 << 30) ? 1 << 30 : (uInt)(room - used);
-        z.avail_in = in;
-        z.next_out = (Bytef *)packed + used;
-        z.avail_out = out;
-        code = deflate(&z, left == in ? Z_FINISH : Z_NO_FLUSH);
-        left -= in - z.avail_in;
-        used += out - z.avail_out;
+    memset(out, 0, HEADER_ROOM);
+    if (version == DG_NIFTI_1 || (version == DG_NIFTI_AUTO && float_places(grid))) {
+        nifti_1_header one;
+        FILL(&one, float, int16_t);
+        one.vox_offset = OFFSET_1;
+        memcpy(one.magic, "n+1", 4);
+        memcpy(out, &one, sizeof one);
+        return OFFSET_1;
     }
-    deflateEnd(&z);
-    if (status == DG_OK && code != Z_STREAM_END) status = DG_FAIL(DG_ERR_INTERNAL, "%s: it cannot be packed", role);
-    if (status == DG_OK) status = dg_file_write(path, packed, used);
-    dg_free(&packed);
-    return status;
+    nifti_2_header two;
+    FILL(&two, double, int64_t);
+    two.vox_offset = OFFSET_2;
+    memcpy(two.magic, "n+2\0\r\n\032\n", 8);
+    memcpy(out, &two, sizeof two);
+    return OFFSET_2;
 }
 
 dg_status dg_nifti_write(const char *path, const char *role, const dg_grid *grid, dg_dtype type, const void *values,
-                         const char *description)
+                         const char *description, dg_nifti_version version)
 {
-    nifti_1_header h;
-    char *text = NULL;
+    char head[HEADER_ROOM], *text = NULL;
     const size_t length = strlen(path);
     const bool packed = length > 3 && strcmp(path + length - 3, ".gz") == 0;
     DG_TRY(dg_grid_check(grid));
-    const int64_t size = dg_grid_voxels(grid) * (int64_t)dg_dtype_size(type), bytes = VOX_OFFSET + size;
-    fill_header(grid, type, description, &h);
+    const int64_t begin = write_header(grid, type, description, version, head);
+    const int64_t size = dg_grid_voxels(grid) * (int64_t)dg_dtype_size(type), bytes = begin + size;
     DG_TRY(dg_alloc(&text, (size_t)bytes, 1, role));
-    memcpy(text, &h, sizeof h);
-    memcpy(text + VOX_OFFSET, values, (size_t)size);
-    const dg_status status = packed ? write_packed(path, role, text, bytes) : dg_file_write(path, text, bytes);
+    memcpy(text, head, (size_t)begin);
+    memcpy(text + begin, values, (size_t)size);
+    const dg_status status = packed ? gzip_write(path, role, NULL, 0, text, bytes) : dg_file_write(path, text, bytes);
     dg_free(&text);
     return status;
 }

@@ -3,9 +3,11 @@
 #include "dg_pickle.h"
 
 #include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 255, DEPTH_MAX = 32 };
+enum { TEXT_MAX = 255, DEPTH_MAX = 32, KEY_DIGITS = 9 };
 
 typedef struct writer {
     char *bytes;
@@ -51,6 +53,15 @@ static dg_status put_integer(writer *w, int64_t value)
     return put(w, head, sizeof head);
 }
 
+/* Digits alone become the number that the reader made them from. */
+static dg_status put_key(writer *w, const char *key)
+{
+    const size_t length = strlen(key);
+    const bool number =
+        length > 0 && length <= KEY_DIGITS && strspn(key, "0123456789") == length && (key[0] != '0' || length == 1);
+    return number ? put_integer(w, atoi(key)) : put_text(w, key, (int64_t)length);
+}
+
 static dg_status put_value(writer *w, const json_t *value, int depth)
 {
     size_t i;
@@ -62,7 +73,7 @@ static dg_status put_value(writer *w, const json_t *value, int depth)
         DG_TRY(put(w, "}(", 2));
         json_object_foreach((json_t *)value, key, item)
         {
-            DG_TRY(put_text(w, key, (int64_t)strlen(key)));
+            DG_TRY(put_key(w, key));
             DG_TRY(put_value(w, item, depth + 1));
         }
         return put(w, "u", 1);

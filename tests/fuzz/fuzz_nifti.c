@@ -1,4 +1,4 @@
-/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/nifti.c pkg=zlib,jansson,yaml-0.1,libcrypto lib=nifti2 seconds=20 */
+/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/nifti.c,src/formats/gzip.c pkg=zlib,jansson,yaml-0.1,libcrypto lib=nifti2 seconds=20 */
 /* fuzz_nifti.c - any bytes are a volume or are refused by name; what is read has a grid that holds, and as many values.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
