@@ -3,10 +3,9 @@
 #include "constraint_impl.h"
 #include "dg_file.h"
 #include "dg_mem.h"
-#include "dg_yaml.h"
+#include "dg_yaml_field.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,167 +14,108 @@ static const char *const COMPARISON[COMPARISONS] = {"<", "<=", ">", ">="};
 
 const char *constraint_comparison_text(constraint_comparison comparison) { return COMPARISON[comparison]; }
 
-/* Where a complaint is about. */
-typedef struct place {
-    const char *file;
-    int row;               /* 1-based; 0: the table itself */
-    const char *structure; /* of the row, "" while unknown */
-} place;
-
-static dg_status fail_at(const place *at, int line, const char *format, ...) DG_PRINTF(3, 4);
-static dg_status fail_at(const place *at, int line, const char *format, ...)
+/* Complaints about a row say which it is; `structure` is "" while unknown. */
+static void enter_row(dg_yaml_place *at, int row, const char *structure)
 {
-    char text[600], where[160] = "";
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (at->row > 0)
-        snprintf(where, sizeof where, "row %d%s%s%s: ", at->row, at->structure[0] == '\0' ? "" : " (", at->structure,
-                 at->structure[0] == '\0' ? "" : ")");
-    return DG_FAIL(DG_ERR_USAGE, "%s:%d: %s%s", at->file, line, where, text);
+    const bool named = structure[0] != '\0';
+    snprintf(at->within, sizeof at->within, "row %d%s%s%s: ", row, named ? " (" : "", structure, named ? ")" : "");
 }
 
-static dg_status check_keys(const place *at, const dg_yaml_node *map, const char *const *known)
-{
-    char list[300] = "";
-    for (size_t k = 0, used = 0; known[k] != NULL && used < sizeof list; k++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", k == 0 ? "" : ", ", known[k]);
-    for (const dg_yaml_node *n = map->child; n != NULL; n = n->next) {
-        size_t k = 0;
-        while (known[k] != NULL && strcmp(known[k], n->key) != 0) k++;
-        if (known[k] == NULL) return fail_at(at, n->line, "unknown key '%.60s'; known are %s", n->key, list);
-    }
-    return DG_OK;
-}
-
-/* A text without control characters; a required one must be there and not empty. */
-static dg_status read_text(const place *at, const dg_yaml_node *map, const char *key, bool required, size_t capacity,
-                           char *out)
-{
-    const dg_yaml_node *n = dg_yaml_get(map, key);
-    if (n == NULL || (n->kind == DG_YAML_SCALAR && n->is_null)) {
-        if (required) return fail_at(at, n == NULL ? map->line : n->line, "%s is missing: add '%s: ..'", key, key);
-        return DG_OK;
-    }
-    if (n->kind != DG_YAML_SCALAR) return fail_at(at, n->line, "%s takes a text, not a list or map", key);
-    if (required && n->text[0] == '\0') return fail_at(at, n->line, "%s is empty: write one", key);
-    if (strlen(n->text) >= capacity)
-        return fail_at(at, n->line, "%s '%.40s..' is longer than %zu bytes: shorten it", key, n->text, capacity - 1);
-    for (const char *c = n->text; *c != '\0'; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            return fail_at(at, n->line, "%s has a control character (code %d): take it out", key, (unsigned char)*c);
-    memcpy(out, n->text, strlen(n->text) + 1);
-    return DG_OK;
-}
-
-/* A plain decimal number: strtod would take "inf", "nan" and hexadecimal ones as well. */
-static dg_status read_number(const place *at, const dg_yaml_node *n, const char *what, double low, double high,
-                             double *out)
-{
-    char *end;
-    if (n->kind != DG_YAML_SCALAR) return fail_at(at, n->line, "%s takes a number, not a list or map", what);
-    const size_t length = strlen(n->text);
-    if (length == 0 || length > 24 || strspn(n->text, "0123456789.-+eE") != length)
-        return fail_at(at, n->line, "%s '%.40s' is not a number", what, n->text);
-    *out = strtod(n->text, &end);
-    if (*end != '\0') return fail_at(at, n->line, "%s '%.40s' is not a number", what, n->text);
-    if (!(*out >= low && *out <= high))
-        return fail_at(at, n->line, "%s %s is out of range: %g to %g", what, n->text, low, high);
-    return DG_OK;
-}
-
-static dg_status read_names(const place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_names(const dg_yaml_place *at, const dg_yaml_node *map, constraint_row *row)
 {
     const dg_yaml_node *aliases = dg_yaml_get(map, "aliases");
     row->names = 1;
     if (aliases == NULL) return DG_OK;
     if (aliases->kind != DG_YAML_LIST)
-        return fail_at(at, aliases->line, "aliases takes a list of names: [Name_A, Name_B]");
+        return dg_yaml_field_fail(at, aliases->line, "aliases takes a list of names: [Name_A, Name_B]");
     for (const dg_yaml_node *n = aliases->child; n != NULL; n = n->next) {
         if (n->kind != DG_YAML_SCALAR || n->text[0] == '\0')
-            return fail_at(at, n->line, "an alias is a name, not empty, not a list or map");
+            return dg_yaml_field_fail(at, n->line, "an alias is a name, not empty, not a list or map");
         if (row->names == CONSTRAINT_ALIASES_MAX)
-            return fail_at(at, n->line, "more than %d aliases", CONSTRAINT_ALIASES_MAX - 1);
+            return dg_yaml_field_fail(at, n->line, "more than %d aliases", CONSTRAINT_ALIASES_MAX - 1);
         if (strlen(n->text) >= CONSTRAINT_NAME)
-            return fail_at(at, n->line, "alias '%.40s..' is longer than %d bytes", n->text, CONSTRAINT_NAME - 1);
+            return dg_yaml_field_fail(at, n->line, "alias '%.40s..' is longer than %d bytes", n->text,
+                                      CONSTRAINT_NAME - 1);
         memcpy(row->name[row->names++], n->text, strlen(n->text) + 1);
     }
     return DG_OK;
 }
 
-static dg_status read_metric(const place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_metric(const dg_yaml_place *at, const dg_yaml_node *map, constraint_row *row)
 {
     const dg_yaml_node *n = dg_yaml_get(map, "metric"), *unit = dg_yaml_get(map, "unit");
     if (n == NULL || n->kind != DG_YAML_SCALAR)
-        return fail_at(at, n == NULL ? map->line : n->line, "metric is missing: add 'metric: V50Gy%%' or another");
+        return dg_yaml_field_fail(at, n == NULL ? map->line : n->line,
+                                  "metric is missing: add 'metric: V50Gy%%' or another");
     if (dg_metric_parse(n->text, &row->metric) != DG_OK) {
         char why[400];
         snprintf(why, sizeof why, "%.399s", dg_error_last()->text);
-        return fail_at(at, n->line, "%s", why);
+        return dg_yaml_field_fail(at, n->line, "%s", why);
     }
     const char *wanted = dg_metric_unit(&row->metric);
     if (unit == NULL || unit->kind != DG_YAML_SCALAR || strcmp(unit->text, wanted) != 0)
-        return fail_at(at, unit == NULL ? n->line : unit->line,
-                       "the limit of %s is in %s: write 'unit: \"%s\"'%s%.20s%s", row->metric.text,
-                       wanted[0] == '\0' ? "no unit" : wanted, wanted,
-                       unit != NULL && unit->kind == DG_YAML_SCALAR ? ", not '" : "",
-                       unit != NULL && unit->kind == DG_YAML_SCALAR ? unit->text : "",
-                       unit != NULL && unit->kind == DG_YAML_SCALAR ? "'" : "");
+        return dg_yaml_field_fail(at, unit == NULL ? n->line : unit->line,
+                                  "the limit of %s is in %s: write 'unit: \"%s\"'%s%.20s%s", row->metric.text,
+                                  wanted[0] == '\0' ? "no unit" : wanted, wanted,
+                                  unit != NULL && unit->kind == DG_YAML_SCALAR ? ", not '" : "",
+                                  unit != NULL && unit->kind == DG_YAML_SCALAR ? unit->text : "",
+                                  unit != NULL && unit->kind == DG_YAML_SCALAR ? "'" : "");
     return DG_OK;
 }
 
-static dg_status read_limit(const place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_limit(const dg_yaml_place *at, const dg_yaml_node *map, constraint_row *row)
 {
     const dg_yaml_node *limit = dg_yaml_get(map, "limit"), *comparison = dg_yaml_get(map, "comparison");
-    if (limit == NULL) return fail_at(at, map->line, "limit is missing: add 'limit: NUMBER'");
-    DG_TRY(read_number(at, limit, "limit", 0, 1e6, &row->limit));
+    if (limit == NULL) return dg_yaml_field_fail(at, map->line, "limit is missing: add 'limit: NUMBER'");
+    DG_TRY(dg_yaml_field_number(at, limit, "limit", 0, 1e6, &row->limit));
     if (comparison == NULL || comparison->kind != DG_YAML_SCALAR)
-        return fail_at(at, map->line, "comparison is missing: add 'comparison: \"<\"' (or <=, >, >=)");
+        return dg_yaml_field_fail(at, map->line, "comparison is missing: add 'comparison: \"<\"' (or <=, >, >=)");
     for (int c = 0; c < COMPARISONS; c++)
         if (strcmp(comparison->text, COMPARISON[c]) == 0) {
             row->comparison = (constraint_comparison)c;
             return DG_OK;
         }
-    return fail_at(at, comparison->line, "comparison '%.20s' is none of <, <=, >, >=", comparison->text);
+    return dg_yaml_field_fail(at, comparison->line, "comparison '%.20s' is none of <, <=, >, >=", comparison->text);
 }
 
-static dg_status read_dose_per_fraction(const place *at, const dg_yaml_node *n, constraint_row *row)
+static dg_status read_dose_per_fraction(const dg_yaml_place *at, const dg_yaml_node *n, constraint_row *row)
 {
     const char *what = "dose_per_fraction_gy";
     if (n->kind == DG_YAML_SCALAR) {
-        DG_TRY(read_number(at, n, what, 0.1, 50, &row->fraction_gy[0]));
+        DG_TRY(dg_yaml_field_number(at, n, what, 0.1, 50, &row->fraction_gy[0]));
         row->fraction_gy[1] = row->fraction_gy[0];
         return DG_OK;
     }
     if (n->kind != DG_YAML_LIST || n->child == NULL || n->child->next == NULL || n->child->next->next != NULL)
-        return fail_at(at, n->line, "%s takes one number or two: [lowest, highest]", what);
-    DG_TRY(read_number(at, n->child, what, 0.1, 50, &row->fraction_gy[0]));
-    DG_TRY(read_number(at, n->child->next, what, 0.1, 50, &row->fraction_gy[1]));
+        return dg_yaml_field_fail(at, n->line, "%s takes one number or two: [lowest, highest]", what);
+    DG_TRY(dg_yaml_field_number(at, n->child, what, 0.1, 50, &row->fraction_gy[0]));
+    DG_TRY(dg_yaml_field_number(at, n->child->next, what, 0.1, 50, &row->fraction_gy[1]));
     if (row->fraction_gy[0] > row->fraction_gy[1])
-        return fail_at(at, n->line, "%s: the lowest of two stands first", what);
+        return dg_yaml_field_fail(at, n->line, "%s: the lowest of two stands first", what);
     return DG_OK;
 }
 
-static dg_status read_fractionation(const place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_fractionation(const dg_yaml_place *at, const dg_yaml_node *map, constraint_row *row)
 {
     static const char *const KNOWN[] = {"dose_per_fraction_gy", "alpha_beta_gy", NULL};
     const dg_yaml_node *n = dg_yaml_get(map, "fractionation");
     if (n == NULL)
-        return fail_at(at, map->line,
-                       "fractionation is missing: add 'fractionation: {dose_per_fraction_gy: 2, alpha_beta_gy: 3}', or "
-                       "'fractionation: any' where the limit does not depend on it");
+        return dg_yaml_field_fail(
+            at, map->line,
+            "fractionation is missing: add 'fractionation: {dose_per_fraction_gy: 2, alpha_beta_gy: 3}', or "
+            "'fractionation: any' where the limit does not depend on it");
     if (n->kind == DG_YAML_SCALAR && strcmp(n->text, "any") == 0) return DG_OK;
-    if (n->kind != DG_YAML_MAP) return fail_at(at, n->line, "fractionation takes 'any' or a map");
+    if (n->kind != DG_YAML_MAP) return dg_yaml_field_fail(at, n->line, "fractionation takes 'any' or a map");
     if (dg_metric_needs_prescription(&row->metric))
-        return fail_at(at, n->line, "%s is relative to the prescription: write 'fractionation: any'", row->metric.text);
-    DG_TRY(check_keys(at, n, KNOWN));
+        return dg_yaml_field_fail(at, n->line, "%s is relative to the prescription: write 'fractionation: any'",
+                                  row->metric.text);
+    DG_TRY(dg_yaml_field_keys(at, n, KNOWN));
     const dg_yaml_node *fraction = dg_yaml_get(n, "dose_per_fraction_gy"), *ratio = dg_yaml_get(n, "alpha_beta_gy");
     if (fraction == NULL)
-        return fail_at(at, n->line, "dose_per_fraction_gy is missing: at which was the limit defined?");
+        return dg_yaml_field_fail(at, n->line, "dose_per_fraction_gy is missing: at which was the limit defined?");
     DG_TRY(read_dose_per_fraction(at, fraction, row));
     if (ratio == NULL || (ratio->kind == DG_YAML_SCALAR && strcmp(ratio->text, "unknown") == 0)) return DG_OK;
-    return read_number(at, ratio, "alpha_beta_gy", 0.1, 100, &row->alpha_beta_gy);
+    return dg_yaml_field_number(at, ratio, "alpha_beta_gy", 0.1, 100, &row->alpha_beta_gy);
 }
 
 /* Does the part of a structure that gets little dose decide the metric? */
@@ -190,61 +130,57 @@ static bool is_low_dose(const dg_metric *m)
     }
 }
 
-static dg_status read_low_dose(const place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_low_dose(const dg_yaml_place *at, const dg_yaml_node *map, constraint_row *row)
 {
-    const dg_yaml_node *n = dg_yaml_get(map, "low_dose");
     row->low_dose = is_low_dose(&row->metric);
-    if (n == NULL) return DG_OK;
-    const bool yes = n->kind == DG_YAML_SCALAR && strcmp(n->text, "true") == 0;
-    if (!yes && (n->kind != DG_YAML_SCALAR || strcmp(n->text, "false") != 0))
-        return fail_at(at, n->line, "low_dose takes true or false");
-    row->low_dose = yes;
-    return DG_OK;
+    return dg_yaml_field_bool(at, map, "low_dose", &row->low_dose);
 }
 
-static dg_status read_row(place *at, const dg_yaml_node *map, constraint_row *row)
+static dg_status read_row(dg_yaml_place *at, int number, const dg_yaml_node *map, constraint_row *row)
 {
     static const char *const KNOWN[] = {"structure", "aliases",       "metric",     "comparison", "limit",    "unit",
                                         "source",    "fractionation", "definition", "notes",      "low_dose", NULL};
-    at->structure = "";
-    if (map->kind != DG_YAML_MAP) return fail_at(at, map->line, "a row is a map that begins with 'structure: NAME'");
-    DG_TRY(read_text(at, map, "structure", true, sizeof row->name[0], row->name[0]));
-    at->structure = row->name[0];
-    DG_TRY(check_keys(at, map, KNOWN));
+    enter_row(at, number, "");
+    if (map->kind != DG_YAML_MAP)
+        return dg_yaml_field_fail(at, map->line, "a row is a map that begins with 'structure: NAME'");
+    DG_TRY(dg_yaml_field_text(at, map, "structure", true, sizeof row->name[0], row->name[0]));
+    enter_row(at, number, row->name[0]);
+    DG_TRY(dg_yaml_field_keys(at, map, KNOWN));
     DG_TRY(read_names(at, map, row));
     DG_TRY(read_metric(at, map, row));
     DG_TRY(read_limit(at, map, row));
     DG_TRY(read_fractionation(at, map, row));
     DG_TRY(read_low_dose(at, map, row));
-    DG_TRY(read_text(at, map, "source", true, sizeof row->source, row->source));
-    DG_TRY(read_text(at, map, "definition", true, sizeof row->definition, row->definition));
-    return read_text(at, map, "notes", false, sizeof row->notes, row->notes);
+    DG_TRY(dg_yaml_field_text(at, map, "source", true, sizeof row->source, row->source));
+    DG_TRY(dg_yaml_field_text(at, map, "definition", true, sizeof row->definition, row->definition));
+    return dg_yaml_field_text(at, map, "notes", false, sizeof row->notes, row->notes);
 }
 
 static dg_status read_table(const char *file, const dg_yaml_node *root, dg_constraint_table *table)
 {
     static const char *const KNOWN[] = {"format", "version", "name", "description", "rows", NULL};
     char format[32], version[8];
-    place at = {.file = file, .structure = ""};
+    dg_yaml_place at = {.file = file};
     if (root->kind != DG_YAML_MAP)
-        return fail_at(&at, root->line, "a constraint table is a map with format, version, name, description and rows");
-    DG_TRY(check_keys(&at, root, KNOWN));
-    DG_TRY(read_text(&at, root, "format", true, sizeof format, format));
-    DG_TRY(read_text(&at, root, "version", true, sizeof version, version));
+        return dg_yaml_field_fail(&at, root->line,
+                                  "a constraint table is a map with format, version, name, description and rows");
+    DG_TRY(dg_yaml_field_keys(&at, root, KNOWN));
+    DG_TRY(dg_yaml_field_text(&at, root, "format", true, sizeof format, format));
+    DG_TRY(dg_yaml_field_text(&at, root, "version", true, sizeof version, version));
     if (strcmp(format, "dosegrid-constraints") != 0 || strcmp(version, "1") != 0)
-        return fail_at(&at, root->line, "format '%s', version '%s': this program reads dosegrid-constraints, version 1",
-                       format, version);
-    DG_TRY(read_text(&at, root, "name", true, sizeof table->name, table->name));
-    DG_TRY(read_text(&at, root, "description", true, sizeof table->description, table->description));
+        return dg_yaml_field_fail(&at, root->line,
+                                  "format '%s', version '%s': this program reads dosegrid-constraints, version 1",
+                                  format, version);
+    DG_TRY(dg_yaml_field_text(&at, root, "name", true, sizeof table->name, table->name));
+    DG_TRY(dg_yaml_field_text(&at, root, "description", true, sizeof table->description, table->description));
     const dg_yaml_node *rows = dg_yaml_get(root, "rows");
     if (rows == NULL || rows->kind != DG_YAML_LIST || rows->child == NULL)
-        return fail_at(&at, rows == NULL ? root->line : rows->line,
-                       "rows is missing: a list of at least one constraint");
+        return dg_yaml_field_fail(&at, rows == NULL ? root->line : rows->line,
+                                  "rows is missing: a list of at least one constraint");
     for (const dg_yaml_node *n = rows->child; n != NULL; n = n->next) {
         if (table->rows == DG_CONSTRAINT_ROWS_MAX)
-            return fail_at(&at, n->line, "more than %d rows", DG_CONSTRAINT_ROWS_MAX);
-        at.row = table->rows + 1;
-        DG_TRY(read_row(&at, n, &table->row[table->rows]));
+            return dg_yaml_field_fail(&at, n->line, "more than %d rows", DG_CONSTRAINT_ROWS_MAX);
+        DG_TRY(read_row(&at, table->rows + 1, n, &table->row[table->rows]));
         table->rows++;
     }
     return DG_OK;

@@ -317,7 +317,7 @@ static void check_constraints(golden *file, golden_tally *tally)
     float *got = floats(want.count);
     for (int64_t i = 0; i < want.shape[0]; i++) {
         const int64_t *row = has.i64 + 3 * i;
-        dg_conditioning_prostate(row[0] != 0, row[1] != 0, row[2] != 0, got + DG_CONDITIONING_PROSTATE * i);
+        dg_conditioning_prostate(row[0] != 0, row[1] != 0, row[2] != 0, 70, got + DG_CONDITIONING_PROSTATE * i);
     }
     check_floats(tally, "constraints/vector", got, &want, 1e-6);
     dg_free(&got);

@@ -5,6 +5,8 @@
 #include "dg_resample.h"
 
 #include <math.h>
+#include <omp.h>
+#include <string.h>
 
 /* Index of the whole-sample mirror extension: period 2n - 2. */
 static inline int64_t mirror(int64_t i, int64_t n)
@@ -128,10 +130,98 @@ static bool inside(const double at[3], const int64_t shape_zyx[3])
     return true;
 }
 
+/* Where one index of the target lies along an axis of the source. */
+typedef struct axis_point {
+    double w[4];
+    int64_t index[4];
+    bool inside;
+} axis_point;
+
+/* Both grids have the same direction: each axis maps to itself. `axis` counts x, y, z. */
+static dg_status axis_points(const index_map *map, int axis, int64_t source, int64_t target, axis_point **out)
+{
+    DG_TRY(DG_NEW(out, target, "B-spline axis"));
+    for (int64_t i = 0; i < target; i++) {
+        axis_point *p = &(*out)[i];
+        const double at = map->offset[axis] + map->matrix[4 * axis] * (double)i, low = floor(at);
+        p->inside = at >= -0.5 && at < (double)source - 0.5;
+        if (!p->inside) continue;
+        cubic_weights(at - low, p->w);
+        for (int k = 0; k < 4; k++) p->index[k] = mirror((int64_t)low - 1 + k, source);
+    }
+    return DG_OK;
+}
+
+/* out[i] = sum over the point's four lines, `stride` apart, of weight * line[i]. */
+static void blend_lines(const double *lines, int64_t stride, int64_t n, const axis_point *p, double *out)
+{
+    const double *a = lines + p->index[0] * stride, *b = lines + p->index[1] * stride;
+    const double *c = lines + p->index[2] * stride, *d = lines + p->index[3] * stride;
+    for (int64_t i = 0; i < n; i++) out[i] = p->w[0] * a[i] + p->w[1] * b[i] + (p->w[2] * c[i] + p->w[3] * d[i]);
+}
+
+/* One slice of the target: along z, then y, then x; `plane` [ny,nx] and `line` [nx] are of the source. */
+static void aligned_slice(const double *c, const int64_t n[3], const int64_t m[3], axis_point *const axis[3], int64_t z,
+                          float outside, double *plane, double *line, float *out)
+{
+    const axis_point *along_z = &axis[2][z];
+    if (along_z->inside) blend_lines(c, n[1] * n[2], n[1] * n[2], along_z, plane);
+    for (int64_t y = 0; y < m[1]; y++, out += m[2]) {
+        const axis_point *along_y = &axis[1][y];
+        const bool row = along_z->inside && along_y->inside;
+        if (row) blend_lines(plane, n[2], n[2], along_y, line);
+        for (int64_t x = 0; x < m[2]; x++) {
+            const axis_point *p = &axis[0][x];
+            out[x] = row && p->inside ? (float)(p->w[0] * line[p->index[0]] + p->w[1] * line[p->index[1]] +
+                                                (p->w[2] * line[p->index[2]] + p->w[3] * line[p->index[3]]))
+                                      : outside;
+        }
+    }
+}
+
+/* Grids of one direction, the case of every dose and its CT: 12 products a voxel instead of 64 and no look-ups. */
+static dg_status resample_aligned(const double *c, const dg_grid *from, const dg_grid *to, const index_map *map,
+                                  float outside, int threads, float *out)
+{
+    const int64_t *n = from->shape, *m = to->shape, plane = n[1] * n[2] + n[2];
+    axis_point *axis[3] = {NULL, NULL, NULL};
+    double *work = NULL;
+    dg_status status = DG_NEW(&work, threads * plane, "B-spline planes");
+    for (int a = 0; status == DG_OK && a < 3; a++) status = axis_points(map, a, n[2 - a], m[2 - a], &axis[a]);
+    if (status == DG_OK) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t z = 0; z < m[0]; z++) {
+            double *mine = work + omp_get_thread_num() * plane;
+            aligned_slice(c, n, m, axis, z, outside, mine, mine + n[1] * n[2], out + z * m[1] * m[2]);
+        }
+    }
+    for (int a = 0; a < 3; a++) dg_free(&axis[a]);
+    dg_free(&work);
+    return status;
+}
+
+static void resample_turned(const double *c, const dg_grid *from, const dg_grid *to, const index_map *map,
+                            float outside, int threads, float *out)
+{
+    const int64_t *n = from->shape, *m = to->shape;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t z = 0; z < m[0]; z++)
+        for (int64_t y = 0; y < m[1]; y++)
+            for (int64_t x = 0; x < m[2]; x++) {
+                const double index[3] = {(double)x, (double)y, (double)z};
+                double at[3];
+                for (int i = 0; i < 3; i++) {
+                    at[i] = map->offset[i];
+                    for (int j = 0; j < 3; j++) at[i] += map->matrix[3 * i + j] * index[j];
+                }
+                out[dg_grid_index(to, z, y, x)] = inside(at, n) ? (float)evaluate(c, n, at) : outside;
+            }
+}
+
 dg_status dg_resample_bspline(const float *in, const dg_grid *from, const dg_grid *to, float outside, int threads,
                               float *out)
 {
-    const int64_t *n = from->shape, *m = to->shape;
+    const int64_t *n = from->shape;
     double *c = NULL;
     index_map map;
     dg_status status;
@@ -144,18 +234,10 @@ dg_status dg_resample_bspline(const float *in, const dg_grid *from, const dg_gri
     DG_TRY_GOTO(status, prefilter_axis(c, n[0] * n[1], n[2], 1, threads), cleanup);
     DG_TRY_GOTO(status, prefilter_axis(c, n[0], n[1], n[2], threads), cleanup);
     DG_TRY_GOTO(status, prefilter_axis(c, 1, n[0], n[1] * n[2], threads), cleanup);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t z = 0; z < m[0]; z++)
-        for (int64_t y = 0; y < m[1]; y++)
-            for (int64_t x = 0; x < m[2]; x++) {
-                const double index[3] = {(double)x, (double)y, (double)z};
-                double at[3];
-                for (int i = 0; i < 3; i++) {
-                    at[i] = map.offset[i];
-                    for (int j = 0; j < 3; j++) at[i] += map.matrix[3 * i + j] * index[j];
-                }
-                out[dg_grid_index(to, z, y, x)] = inside(at, n) ? (float)evaluate(c, n, at) : outside;
-            }
+    if (memcmp(from->direction, to->direction, sizeof from->direction) == 0)
+        status = resample_aligned(c, from, to, &map, outside, threads, out);
+    else
+        resample_turned(c, from, to, &map, outside, threads, out);
 cleanup:
     dg_free(&c);
     return status;

@@ -51,26 +51,29 @@ static double edge_excess(const double a[2], const double b[2], double r, double
     return (b1 * a0 - a1 * b0) / (a0 - b0);
 }
 
-/* One edge against the voxel centres of one row: counts crossings to the right of a centre, marks touched centres. */
-static void edge_on_row(const double a[2], const double b[2], int64_t row, int64_t columns, double touch,
+/* One edge against the voxel centres of one row, columns first .. columns - 1, left and right of which the contour has
+ * nothing: counts crossings to the right of a centre, marks touched centres. */
+static void edge_on_row(const double a[2], const double b[2], int64_t row, int64_t first, int64_t columns, double touch,
                         uint8_t *state)
 {
     double r = (double)row;
     double low = fmin(a[1], b[1]), high = fmax(a[1], b[1]);
     if (fabs(a[0] - b[0]) <= touch) {
         if (fabs(a[0] - r) > touch) return;
-        for (int64_t c = (int64_t)fmax(0, ceil(low - touch)); c < columns && (double)c <= high + touch; c++)
+        for (int64_t c = (int64_t)fmax((double)first, ceil(low - touch)); c < columns && (double)c <= high + touch; c++)
             state[c] |= OUTLINE;
-        return;
+        /* one that is all but level may still change sides: its crossing counts */
+        if ((a[0] <= r) == (b[0] <= r)) return;
     }
     if (r < fmin(a[0], b[0]) - touch || r > fmax(a[0], b[0]) + touch) return;
     double at = fmin(fmax(a[1] + (r - a[0]) * (b[1] - a[1]) / (b[0] - a[0]), low), high);
     double nearest = floor(at + 0.5), excess = edge_excess(a, b, r, nearest);
-    if (nearest >= 0 && nearest < (double)columns && fabs(excess) <= touch) state[(int64_t)nearest] |= OUTLINE;
+    const bool seen = nearest >= (double)first && nearest < (double)columns;
+    if (seen && fabs(excess) <= touch) state[(int64_t)nearest] |= OUTLINE;
     /* half-open, so that a vertex on the row belongs to one of its two edges */
     if ((a[0] <= r) == (b[0] <= r)) return;
-    for (int64_t c = 0; c < columns && (double)c < nearest; c++) state[c] ^= INSIDE;
-    if (nearest >= 0 && nearest < (double)columns && excess > 0) state[(int64_t)nearest] ^= INSIDE;
+    for (int64_t c = first; c < columns && (double)c < nearest; c++) state[c] ^= INSIDE;
+    if (seen && excess > 0) state[(int64_t)nearest] ^= INSIDE;
 }
 
 static void mark_vertex(const double a[2], const dg_raster_slices *s, double touch, uint8_t *state)
@@ -80,62 +83,157 @@ static void mark_vertex(const double a[2], const dg_raster_slices *s, double tou
     if (fabs(a[0] - r) <= touch && fabs(a[1] - c) <= touch) state[(int64_t)r * s->columns + (int64_t)c] |= OUTLINE;
 }
 
-/* Adds a contour's crossings and outline to state[rows, columns]. */
-static void add_contour(const dg_contour *c, const dg_raster_slices *s, const tolerance *near, uint8_t *state)
+/* The voxels whose centres a contour may cover: [first, last] along rows and columns, inside the slice; empty when first > last. */
+typedef struct extent {
+    int64_t first[2], last[2];
+} extent;
+
+/* A point (x, y) in voxels: row, column. */
+static void to_voxels(const double *xyz, const dg_raster_slices *s, double at[2])
 {
+    at[0] = (xyz[1] - s->origin_mm[0]) / s->spacing_mm[0];
+    at[1] = (xyz[0] - s->origin_mm[1]) / s->spacing_mm[1];
+}
+
+static extent extent_of(const dg_contour *c, const dg_raster_slices *s, double touch)
+{
+    double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
+    const int64_t n[2] = {s->rows, s->columns};
+    extent e;
     for (int64_t i = 0; i < c->count; i++) {
-        const double *p = c->points_xyz_mm + 3 * i, *q = c->points_xyz_mm + 3 * ((i + 1) % c->count);
-        const double a[2] = {(p[1] - s->origin_mm[0]) / s->spacing_mm[0], (p[0] - s->origin_mm[1]) / s->spacing_mm[1]};
-        const double b[2] = {(q[1] - s->origin_mm[0]) / s->spacing_mm[0], (q[0] - s->origin_mm[1]) / s->spacing_mm[1]};
-        double first = fmax(0, ceil(fmin(a[0], b[0]) - near->edge)), last = fmax(a[0], b[0]) + near->edge;
+        double at[2];
+        to_voxels(c->points_xyz_mm + 3 * i, s, at);
+        for (int a = 0; a < 2; a++) {
+            low[a] = fmin(low[a], at[a]);
+            high[a] = fmax(high[a], at[a]);
+        }
+    }
+    for (int a = 0; a < 2; a++) {
+        e.first[a] = (int64_t)fmin(fmax(0, ceil(low[a] - touch)), (double)n[a]);
+        e.last[a] = (int64_t)fmax(fmin((double)n[a] - 1, floor(high[a] + touch)), -1);
+    }
+    return e;
+}
+
+/* Adds a contour's crossings and outline to state[rows, columns], within its extent. */
+static void add_contour(const dg_contour *c, const dg_raster_slices *s, const tolerance *near, const extent *e,
+                        uint8_t *state)
+{
+    double a[2], b[2];
+    to_voxels(c->points_xyz_mm, s, b);
+    for (int64_t i = 0; i < c->count; i++) {
+        memcpy(a, b, sizeof a);
+        to_voxels(c->points_xyz_mm + 3 * ((i + 1) % c->count), s, b);
         mark_vertex(a, s, near->vertex, state);
-        for (int64_t r = (int64_t)fmin(first, (double)s->rows); r < s->rows && (double)r <= last; r++)
-            edge_on_row(a, b, r, s->columns, near->edge, state + r * s->columns);
+        const double first = ceil(fmin(a[0], b[0]) - near->edge), last = fmax(a[0], b[0]) + near->edge;
+        for (int64_t r = (int64_t)fmin(fmax(first, (double)e->first[0]), (double)s->rows);
+             r <= e->last[0] && (double)r <= last; r++)
+            edge_on_row(a, b, r, e->first[1], e->last[1] + 1, near->edge, state + r * s->columns);
     }
 }
 
-static void flush(uint8_t *state, int64_t pixels, uint8_t *mask)
+/* Moves what a contour covers from `own` to the state of its plane; false when that is nothing. */
+static bool merge(const extent *e, int64_t columns, uint8_t *own, uint8_t *plane)
 {
-    for (int64_t i = 0; i < pixels; i++) {
-        if (state[i] != 0) mask[i] = 1;
-        state[i] = 0;
+    uint8_t any = 0;
+    for (int64_t r = e->first[0]; r <= e->last[0]; r++)
+        for (int64_t i = r * columns + e->first[1]; i <= r * columns + e->last[1]; i++) {
+            any |= own[i];
+            plane[i] = (uint8_t)((plane[i] ^ (own[i] & INSIDE)) | (own[i] & OUTLINE));
+            own[i] = 0;
+        }
+    return any != 0;
+}
+
+/* A plane's state becomes voxels of its slice. */
+static void flush(const extent *e, int64_t columns, uint8_t *plane, uint8_t *mask)
+{
+    for (int64_t r = e->first[0]; r <= e->last[0]; r++)
+        for (int64_t i = r * columns + e->first[1]; i <= r * columns + e->last[1]; i++) {
+            mask[i] |= plane[i] != 0;
+            plane[i] = 0;
+        }
+}
+
+static void widen(extent *all, const extent *one)
+{
+    for (int a = 0; a < 2; a++) {
+        if (one->first[a] < all->first[a]) all->first[a] = one->first[a];
+        if (one->last[a] > all->last[a]) all->last[a] = one->last[a];
     }
+}
+
+/* What one call works with. */
+typedef struct raster {
+    const dg_contour *contours;
+    const dg_raster_slices *s;
+    const tolerance *near;
+    int64_t count, *slice; /* [count]: of each contour, -1 when it is done or off the stack */
+    uint8_t *own, *plane;  /* [rows, columns] */
+    dg_raster_report report;
+} raster;
+
+/* All contours of the plane of contour `first`; alone under the reference's rule. */
+static void fill_plane(raster *t, int64_t first, bool alone, uint8_t *mask)
+{
+    const double apart = 0.1 * slice_gap(t->s, 0), z = t->contours[first].points_xyz_mm[2];
+    const int64_t slice = t->slice[first], columns = t->s->columns;
+    extent all = {{t->s->rows, columns}, {-1, -1}};
+    for (int64_t i = first; i < t->count && !(alone && i > first); i++) {
+        const dg_contour *c = &t->contours[i];
+        if (t->slice[i] != slice || fabs(c->points_xyz_mm[2] - z) > apart) continue;
+        const extent e = extent_of(c, t->s, fmax(t->near->edge, t->near->vertex));
+        add_contour(c, t->s, t->near, &e, t->own);
+        if (!merge(&e, columns, t->own, t->plane)) t->report.sub_voxel++;
+        widen(&all, &e);
+        t->slice[i] = -1;
+    }
+    flush(&all, columns, t->plane, mask + slice * t->s->rows * columns);
+}
+
+static dg_status find_slices(raster *t, bool clamp)
+{
+    int64_t low = t->s->count, high = -1, with = 0;
+    uint8_t *has;
+    DG_TRY(DG_NEW(&has, t->s->count, "slices with contours"));
+    dg_status status = DG_OK;
+    for (int64_t i = 0; status == DG_OK && i < t->count; i++) {
+        t->slice[i] = -1;
+        if (t->contours[i].count < 3) continue;
+        status = check_contour(&t->contours[i], t->s, i);
+        if (status == DG_OK) t->slice[i] = find_slice(t->s, t->contours[i].points_xyz_mm[2], clamp);
+        const int64_t k = t->slice[i];
+        t->report.left_out += k < 0;
+        if (k < 0) continue;
+        with += has[k] == 0;
+        has[k] = 1;
+        if (k < low) low = k;
+        if (k > high) high = k;
+    }
+    t->report.gap_slices = high < 0 ? 0 : high - low + 1 - with;
+    dg_free(&has);
+    return status;
 }
 
 dg_status dg_raster_contours(const dg_contour *contours, int64_t count, const dg_raster_slices *slices,
-                             dg_raster_rule rule, uint8_t *mask, int64_t *left_out)
+                             dg_raster_rule rule, uint8_t *mask, dg_raster_report *report)
 {
     const bool upstream = rule == DG_RASTER_UNION_UPSTREAM;
-    const tolerance *near = upstream ? &upstream_tolerance : &even_odd_tolerance;
     const int64_t pixels = slices->rows * slices->columns;
-    uint8_t *state = NULL;
-    int64_t *slice = NULL, off = 0;
+    raster t = {.contours = contours, .s = slices, .count = count};
     dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&state, pixels, "contour slice"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&slice, count, "contour slices"), cleanup);
+    t.near = upstream ? &upstream_tolerance : &even_odd_tolerance;
+    DG_TRY_GOTO(status, DG_NEW(&t.own, pixels, "contour"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&t.plane, pixels, "contour plane"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&t.slice, count, "contour slices"), cleanup);
     memset(mask, 0, (size_t)(pixels * slices->count));
-    for (int64_t i = 0; i < count; i++) {
-        slice[i] = -1;
-        if (contours[i].count < 3) continue;
-        DG_TRY_GOTO(status, check_contour(&contours[i], slices, i), cleanup);
-        slice[i] = find_slice(slices, contours[i].points_xyz_mm[2], upstream);
-        off += slice[i] < 0;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        if (slice[i] < 0) continue;
-        int64_t k = slice[i];
-        add_contour(&contours[i], slices, near, state);
-        if (!upstream) /* all contours of this slice share one count of crossings */
-            for (int64_t j = i + 1; j < count; j++)
-                if (slice[j] == k) {
-                    add_contour(&contours[j], slices, near, state);
-                    slice[j] = -1;
-                }
-        flush(state, pixels, mask + k * pixels);
-    }
-    if (left_out != NULL) *left_out = off;
+    DG_TRY_GOTO(status, find_slices(&t, upstream), cleanup);
+    for (int64_t i = 0; i < count; i++)
+        if (t.slice[i] >= 0) fill_plane(&t, i, upstream, mask);
+    if (report != NULL) *report = t.report;
 cleanup:
-    dg_free(&state);
-    dg_free(&slice);
+    dg_free(&t.own);
+    dg_free(&t.plane);
+    dg_free(&t.slice);
     return status;
 }

@@ -75,6 +75,17 @@ static void window_about(int64_t centre, int64_t size, int64_t n, int64_t *start
     *shape = size < n ? size : n;
 }
 
+/* The slices first .. last with the rule's margin, at least as many as it asks for. */
+static void window_of_slices(int64_t first, int64_t last, int64_t n, double slice_mm, const dg_crop_rule *rule,
+                             int64_t *start, int64_t *shape)
+{
+    const int64_t margin = (int64_t)ceil(rule->margin_mm / slice_mm);
+    const int64_t low = first - margin < 0 ? 0 : first - margin, high = last + 1 + margin > n ? n : last + 1 + margin;
+    *start = low;
+    *shape = high - low;
+    if (high - low < rule->min_slices) window_about((low + high) / 2, rule->min_slices, n, start, shape);
+}
+
 /* Count, sum of indices and extent along the last axis of a mask. */
 static int64_t mask_extent(const uint8_t *mask, const int64_t n[3], double sum[3], int64_t *first, int64_t *last)
 {
@@ -107,10 +118,38 @@ dg_status dg_volume_crop_box_upstream(const uint8_t *centre, const uint8_t *any,
     for (int a = 0; a < 3; a++) centroid[a] = (int64_t)(sum[a] / (double)count);
     for (int a = 0; a < 2; a++)
         window_about(centroid[a], inplane, shape_yxz[a], &box_yxz->start[a], &box_yxz->shape[a]);
-    int64_t margin = (int64_t)ceil(margin_mm / slice_mm);
-    int64_t low = first - margin < 0 ? 0 : first - margin, high = last + 1 + margin > n ? n : last + 1 + margin;
-    box_yxz->start[2] = low;
-    box_yxz->shape[2] = high - low;
-    if (high - low < min_slices) window_about((low + high) / 2, min_slices, n, &box_yxz->start[2], &box_yxz->shape[2]);
+    const dg_crop_rule rule = {.margin_mm = margin_mm, .min_slices = min_slices};
+    window_of_slices(first, last, n, slice_mm, &rule, &box_yxz->start[2], &box_yxz->shape[2]);
     return DG_OK;
+}
+
+dg_box dg_volume_crop_box(const uint64_t *masks, const int64_t shape_zyx[3], double slice_mm, uint64_t centre,
+                          const dg_crop_rule *rule)
+{
+    int64_t first = shape_zyx[0], last = -1, count = 0, sum[2] = {0, 0};
+    dg_box box;
+    for (int64_t z = 0; z < shape_zyx[0]; z++)
+        for (int64_t y = 0; y < shape_zyx[1]; y++) {
+            const uint64_t *row = masks + (z * shape_zyx[1] + y) * shape_zyx[2];
+            uint64_t any = 0;
+            for (int64_t x = 0; x < shape_zyx[2]; x++) any |= row[x];
+            if (any == 0) continue;
+            if (z < first) first = z;
+            last = z;
+            for (int64_t x = 0; (any & centre) != 0 && x < shape_zyx[2]; x++)
+                if ((row[x] & centre) != 0) {
+                    sum[0] += y;
+                    sum[1] += x;
+                    count++;
+                }
+        }
+    for (int a = 1; a < 3; a++)
+        window_about(count > 0 ? sum[a - 1] / count : shape_zyx[a] / 2, rule->inplane, shape_zyx[a], &box.start[a],
+                     &box.shape[a]);
+    if (last < 0) {
+        first = 0;
+        last = shape_zyx[0] - 1;
+    }
+    window_of_slices(first, last, shape_zyx[0], slice_mm, rule, &box.start[0], &box.shape[0]);
+    return box;
 }

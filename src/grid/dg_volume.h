@@ -16,6 +16,13 @@ void dg_volume_coarsen(const float *in, const int64_t shape_zyx[3], const int64_
 /* The same of a mask: the fraction of set voxels. */
 void dg_volume_coarsen_mask(const uint8_t *in, const int64_t shape_zyx[3], const int64_t factor_zyx[3], float *out);
 
+/* How a case is cut to the part that matters, at its own resolution. */
+typedef struct dg_crop_rule {
+    int64_t inplane;  /* voxels along y and x */
+    double margin_mm; /* above and below everything delineated */
+    int64_t min_slices;
+} dg_crop_rule;
+
 /* The box the reference crops a case to (golden README section 9, `crop`). Axes are (y, x, slice) as in its arrays. In
  * plane: `inplane` voxels about the centroid of `centre` (rounded down), moved inside the volume. Slices: the extent of
  * `any` (all structures) with margin_mm rounded up to whole slices, and at least min_slices. Shorter volumes give shorter
@@ -23,5 +30,10 @@ void dg_volume_coarsen_mask(const uint8_t *in, const int64_t shape_zyx[3], const
 DG_MUST_USE dg_status dg_volume_crop_box_upstream(const uint8_t *centre, const uint8_t *any, const int64_t shape_yxz[3],
                                                   double slice_mm, double margin_mm, int64_t inplane,
                                                   int64_t min_slices, dg_box *box_yxz, int64_t centroid[3]);
+
+/* The same box for mask words [z,y,x]: `centre` are the bits of the structure to crop about; with 0 it lies about the middle
+ * of the volume. All bits count for the slices; without any the volume keeps them all. */
+dg_box dg_volume_crop_box(const uint64_t *masks, const int64_t shape_zyx[3], double slice_mm, uint64_t centre,
+                          const dg_crop_rule *rule);
 
 #endif
