@@ -162,7 +162,7 @@ static dg_status add_constraints(writer *w)
     const dg_case_info *info = w->x->info;
     const int64_t shape[1] = {DG_CONDITIONING_PROSTATE};
     dg_conditioning_prostate(w->row[0] >= 0, w->row[1] >= 0, w->channels > NPZ_CHANNELS_V23 && w->row[8] >= 0,
-                             w->constraint);
+                             info->prescription_gy, w->constraint);
     if (info->constraint_count == DG_CONDITIONING_PROSTATE)
         memcpy(w->constraint, info->constraint, sizeof w->constraint);
     return dg_npz_add(w->npz, "constraints", "<f4", 1, shape, w->constraint, sizeof w->constraint);
