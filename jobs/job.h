@@ -69,6 +69,7 @@ extern const dg_job dg_job_predict;
 extern const dg_job dg_job_evaluate;
 extern const dg_job dg_job_gamma;
 extern const dg_job dg_job_compare;
+extern const dg_job dg_job_diff;
 extern const dg_job dg_job_analyze;
 extern const dg_job dg_job_report;
 extern const dg_job dg_job_export;

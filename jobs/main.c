@@ -27,6 +27,7 @@ static const dg_job *const jobs[] = {
     &dg_job_evaluate,  //
     &dg_job_gamma,     //
     &dg_job_compare,   //
+    &dg_job_diff,      //
     &dg_job_analyze,   //
     &dg_job_report,    //
     &dg_job_export,    //

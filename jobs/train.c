@@ -1,5 +1,6 @@
 /* train.c - `dosegrid train`: one run, from settings to best.h5. SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
+#include "sweep_plan.h"
 #include "trainer.h"
 
 #include "dg_mem.h"
@@ -11,7 +12,7 @@
 typedef struct settings {
     dg_run_config config; /* first: the rows of run_config point into it */
     bool resume, json;
-    char init[DG_OPT_TEXT], trace[DG_OPT_TEXT];
+    char init[DG_OPT_TEXT], trace[DG_OPT_TEXT], sweep[DG_OPT_TEXT], experiment[DG_OPT_TEXT];
 } settings;
 
 #define ROW(flag_, type_, field, default_, help_)                                                                     \
@@ -23,6 +24,10 @@ static const dg_option extra[] = {
     ROW("resume", DG_OPT_BOOL, resume, "false",
         "goes on from the run's newest intact checkpoint, on any number of ranks"),
     ROW("init", DG_OPT_STRING, init, "", "checkpoint or .safetensors file whose weights the run begins with"),
+    ROW("sweep", DG_OPT_STRING, sweep, "",
+        "sweep file in place of CONFIG: one of its runs, as `dosegrid sweep` starts them"),
+    ROW("experiment", DG_OPT_STRING, experiment, "",
+        "the run of --sweep: CONDITION-sSEED, with folds CONDITION-sSEED-fFOLD"),
     ROW("trace", DG_OPT_STRING, trace, "", "writes a Chrome trace of the steps to this file"),
     ROW("json", DG_OPT_BOOL, json, "false", "prints the summary as JSON"),
 };
@@ -69,6 +74,23 @@ static dg_status train(const dg_job_env *env, const settings *s, const dg_option
     return status == DG_OK ? show(env, s, &summary) : status;
 }
 
+/* The settings of one run of a sweep. */
+static dg_status read_experiment(const settings *s, int configs, dg_options *options)
+{
+    dg_sweep *sweep;
+    dg_sweep_run run;
+    if (configs > 0 || s->sweep[0] == '\0' || s->experiment[0] == '\0')
+        return DG_FAIL(DG_ERR_USAGE,
+                       "--sweep FILE and --experiment NAME belong together, and take the place of CONFIG");
+    DG_TRY(DG_NEW(&sweep, 1, "sweep"));
+    dg_status status = dg_sweep_read(s->sweep, sweep);
+    if (status == DG_OK) status = dg_sweep_find_run(sweep, s->experiment, &run);
+    if (status == DG_OK) status = dg_sweep_apply_run(sweep, &run, options);
+    dg_sweep_release(sweep);
+    dg_free(&sweep);
+    return status;
+}
+
 static dg_status read_and_train(const dg_job_env *env, settings *s, const dg_option *rows, int row_count, int argc,
                                 char *const *argv)
 {
@@ -84,7 +106,9 @@ static dg_status read_and_train(const dg_job_env *env, settings *s, const dg_opt
                                   .positional_max = 1};
     DG_TRY(dg_job_read_arguments(env, &dg_job_train, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
-    dg_status status = count == 1 ? dg_options_read_yaml(&options, file[0]) : DG_OK;
+    dg_status status = s->sweep[0] != '\0' || s->experiment[0] != '\0' ? read_experiment(s, count, &options)
+                       : count == 1                                    ? dg_options_read_yaml(&options, file[0])
+                                                                       : DG_OK;
     if (status == DG_OK) status = train(env, s, &options);
     dg_options_release(&options);
     return status;
@@ -107,7 +131,4 @@ done:
 }
 
 const dg_job dg_job_train = {
-    .name = "train",
-    .summary = "train a network on a cohort, data-parallel over ranks",
-    .spreads = true,
-    .run = run};
+    .name = "train", .summary = "train a network on a cohort, data-parallel over ranks", .spreads = true, .run = run};

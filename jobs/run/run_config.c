@@ -54,6 +54,7 @@ static const char *const rule_names[] = {"icru", "lower", "linear", NULL};
 static const dg_option rows[] = {
     TEXT("run.name", run.name, "run", "name of the run: its folder under run.dir"),
     TEXT("run.dir", run.dir, "runs", "folder of all runs"),
+    TEXT("run.condition", run.condition, "", "condition of an experiment that the run belongs to, for compare"),
     WHOLE("run.seed", run.seed, 0, BIG, "42", "", "seed of weights, samples and augmentation"),
 
     TEXT("data.cohort", data.cohort, "", "cohort to train on: cohort.h5, its folder, or a packed file"),

@@ -134,7 +134,7 @@ typedef struct dg_loss_settings {
 
 typedef struct dg_run_config {
     struct {
-        char name[DG_OPT_TEXT], dir[DG_OPT_TEXT];
+        char name[DG_OPT_TEXT], dir[DG_OPT_TEXT], condition[DG_OPT_TEXT];
         int64_t seed;
     } run;
     dg_data_config data;

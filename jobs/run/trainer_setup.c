@@ -160,6 +160,7 @@ static dg_status write_descriptions(dg_trainer *t)
     json_object_set_new(environment, "backend", json_string(t->backend->description));
     json_object_set_new(environment, "threads_per_rank", json_integer(t->progress.threads));
     json_object_set_new(environment, "input", dg_recipe_describe(&t->recipe));
+    json_object_set_new(environment, "data", json_pack("{s:s}", "train_val_sha256", t->progress.cases_sha256));
     DG_TRY(dg_run_folder_write(&t->folder, "environment.json", environment));
     DG_TRY(dg_run_folder_write(&t->folder, "training_config.json", dg_run_config_to_json(t->options)));
     DG_TRY(dg_run_folder_write(&t->folder, "test_cases.json", dg_split_to_json(&t->split, t->cohort)));

@@ -1,12 +1,13 @@
 /* dg_options.h - the option table: one row is parser, validator, default, --help line and documentation.
  *
  * A table describes the fields of a plain C struct (offsets). Values come from, in rising order: default < config file
- * (YAML) < DG_* environment < command line; the origin of every value is kept. An unknown key is an error that names
- * the nearest known one, with file and line. SPDX-License-Identifier: Apache-2.0 */
+ * (YAML) < DG_* environment < command line < condition of a sweep; the origin of every value is kept. An unknown key is
+ * an error that names the nearest known one, with file and line. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_OPTIONS_H
 #define DG_OPTIONS_H
 
 #include "dg_status.h"
+#include "dg_yaml.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -47,7 +48,14 @@ typedef struct dg_option {
     bool from_file;           /* a string list whose words may be @FILE: the job reads it with dg_words_read */
 } dg_option;
 
-typedef enum dg_origin_kind { DG_FROM_DEFAULT, DG_FROM_FILE, DG_FROM_ENVIRONMENT, DG_FROM_COMMAND_LINE } dg_origin_kind;
+/* The strongest is what a condition of a sweep sets: whatever a user exports, an experiment stays the one it is named. */
+typedef enum dg_origin_kind {
+    DG_FROM_DEFAULT,
+    DG_FROM_FILE,
+    DG_FROM_ENVIRONMENT,
+    DG_FROM_COMMAND_LINE,
+    DG_FROM_CONDITION
+} dg_origin_kind;
 typedef struct dg_origin {
     dg_origin_kind kind;
     int line;                 /* of the config file, 1-based; else 0 */
@@ -77,6 +85,11 @@ DG_MUST_USE dg_status dg_options_set(dg_options *options, const char *key, const
 DG_MUST_USE dg_status dg_options_read_yaml(dg_options *options, const char *path);
 /* The same from memory; `name` stands for the file in messages. */
 DG_MUST_USE dg_status dg_options_read_yaml_text(dg_options *options, const char *text, size_t length, const char *name);
+
+/* Sets what a map of a data file holds, nested or with dotted keys; NULL holds nothing. Values get the origin (kind,
+ * `where`, their line); messages begin with it. */
+DG_MUST_USE dg_status dg_options_read_tree(dg_options *options, const dg_yaml_node *map, dg_origin_kind kind,
+                                           const char *where);
 
 /* Applies variables DG_<KEY WITH DOTS AS __, upper case>: DG_TRAIN__STEPS=10. `environ` is NULL-terminated. An unknown
  * variable with __ is an error where the table has its group, or several groups (the settings of a run); other DG_

@@ -1,0 +1,160 @@
+/* diff_sides.c - see diff_impl.h. SPDX-License-Identifier: Apache-2.0 */
+#include "diff_impl.h"
+
+#include "dg_mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { JSON_LIMIT = 1 << 24 };
+
+void diff_sides_release(diff_sides *sides)
+{
+    for (int i = 0; i < sides->count; i++) dg_diff_side_release(&sides->side[i]);
+    sides->count = 0;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static dg_status new_side(diff_sides *sides, const char *name, const char *kind, dg_diff_side **out)
+{
+    if (sides->count == DG_DIFF_SIDES_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "more than %d inputs, the conditions of sweeps counted", DG_DIFF_SIDES_MAX);
+    char wanted[DG_DIFF_NAME];
+    const size_t length = strlen(name);
+    snprintf(wanted, sizeof wanted, "%.119s",
+             length > 119 ? name + length - 119 : name); /* the end of a path tells more */
+    *out = &sides->side[sides->count];
+    **out = (dg_diff_side){.kind = kind};
+    snprintf((*out)->name, sizeof(*out)->name, "%s", wanted);
+    for (int number = 2, i = 0; i < sides->count; i++) {
+        if (strcmp(sides->side[i].name, (*out)->name) != 0) continue;
+        snprintf((*out)->name, sizeof(*out)->name, "%.100s (%d)", wanted, number++);
+        i = -1;
+    }
+    sides->count++;
+    return DG_OK;
+}
+
+/* FOLDER/NAME as a JSON object; NULL where there is no such file. */
+static dg_status read_json(const char *folder, const char *name, json_t **out)
+{
+    char path[DG_PATH_MAX], *text;
+    int64_t length;
+    json_error_t error;
+    DG_TRY(dg_path_join(path, folder, name));
+    if (!dg_file_exists(path)) return DG_OK;
+    DG_TRY(dg_file_read(path, name, JSON_LIMIT, &text, &length));
+    *out = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    dg_free(&text);
+    if (*out == NULL) return DG_FAIL(DG_ERR_FORMAT, "%s: %s, line %d: %s", folder, name, error.line, error.text);
+    return json_is_object(*out) ? DG_OK : DG_FAIL(DG_ERR_FORMAT, "%s: %s is no JSON object", folder, name);
+}
+
+static dg_status add_run(const char *folder, const char *name, diff_sides *sides)
+{
+    dg_diff_side *side;
+    char plain[DG_PATH_MAX];
+    snprintf(plain, sizeof plain, "%s", folder);
+    for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--) plain[n - 1] = '\0';
+    DG_TRY(new_side(sides, name != NULL ? name : plain, "run", &side));
+    DG_TRY(read_json(folder, "training_config.json", &side->config));
+    if (side->config == NULL)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s holds neither training_config.json nor sweep.yaml: name run folders, sweeps or "
+                       "configurations",
+                       folder);
+    const char *key;
+    json_t *item;
+    json_object_foreach(side->config, key, item)
+    {
+        if (!json_is_object(item) || json_object_get(item, "value") == NULL)
+            return DG_FAIL(DG_ERR_FORMAT, "%s: training_config.json: %.100s has no value", folder, key);
+    }
+    DG_TRY(read_json(folder, "environment.json", &side->facts));
+    return read_json(folder, "test_cases.json", &side->split);
+}
+
+/* Settings of other jobs, such as DG_SUBMIT__NODES, are none of a run: they are left out. */
+static dg_status read_environment(dg_options *options)
+{
+    char **kept;
+    size_t count = 0, used = 0;
+    while (environ[count] != NULL) count++;
+    DG_TRY(DG_NEW(&kept, count + 1, "environment"));
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(environ[i], "DG_SUBMIT__", 11) != 0 && strncmp(environ[i], "DG_SWEEP__", 10) != 0 &&
+            strncmp(environ[i], "DG_DIFF__", 9) != 0)
+            kept[used++] = environ[i];
+    dg_status status = dg_options_read_environment(options, kept);
+    dg_free(&kept);
+    return status;
+}
+
+/* A configuration (path), or a condition of a sweep. */
+static dg_status resolve(const char *path, const dg_sweep *sweep, int condition, dg_diff_side *side)
+{
+    dg_options options;
+    dg_run_config *config;
+    int rows;
+    const dg_option *row = dg_run_config_rows(&rows);
+    DG_TRY(DG_NEW(&config, 1, "settings"));
+    dg_status status = dg_options_init(&options, row, rows, config);
+    if (status == DG_OK) {
+        status = read_environment(&options);
+        if (status == DG_OK && sweep != NULL) status = dg_sweep_apply(sweep, condition, &options);
+        if (status == DG_OK && sweep == NULL) status = dg_options_read_yaml(&options, path);
+        if (status == DG_OK) side->config = dg_run_config_to_json(&options);
+        dg_options_release(&options);
+    }
+    dg_free(&config);
+    return status;
+}
+
+dg_status diff_sides_add_sweep(const dg_sweep *sweep, diff_sides *sides)
+{
+    for (int i = 0; i < sweep->conditions; i++) {
+        /* The reference comes first: the others are told against it. */
+        const int condition = i == 0 ? sweep->reference : i <= sweep->reference ? i - 1 : i;
+        dg_diff_side *side;
+        DG_TRY(new_side(sides, sweep->condition[condition].name, "condition", &side));
+        DG_TRY(resolve(NULL, sweep, condition, side));
+    }
+    return DG_OK;
+}
+
+static dg_status add_sweep(const char *path, diff_sides *sides)
+{
+    dg_sweep *sweep;
+    DG_TRY(DG_NEW(&sweep, 1, "sweep"));
+    dg_status status = dg_sweep_read(path, sweep);
+    if (status == DG_OK) status = diff_sides_add_sweep(sweep, sides);
+    dg_sweep_release(sweep);
+    dg_free(&sweep);
+    return status;
+}
+
+dg_status diff_sides_add(const char *argument, diff_sides *sides)
+{
+    char inside[DG_PATH_MAX], name[DG_DIFF_NAME];
+    const char *path = argument, *equals = strchr(argument, '='), *label = NULL;
+    dg_diff_side *side;
+    if (equals != NULL && equals > argument && !dg_file_exists(argument)) {
+        snprintf(name, sizeof name, "%.*s", (int)(equals - argument < 100 ? equals - argument : 100), argument);
+        label = name;
+        path = equals + 1;
+    }
+    if (is_folder(path)) {
+        DG_TRY(dg_path_join(inside, path, "sweep.yaml"));
+        return dg_file_exists(inside) ? add_sweep(inside, sides) : add_run(path, label, sides);
+    }
+    if (dg_sweep_is(path)) return add_sweep(path, sides);
+    DG_TRY(new_side(sides, label != NULL ? label : path, "configuration", &side));
+    return resolve(path, NULL, 0, side);
+}
