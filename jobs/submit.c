@@ -12,16 +12,12 @@
 #include <unistd.h>
 
 typedef struct settings {
-    int64_t nodes, ranks, gpus, cpus, signal_s, restarts;
-    char memory[DG_OPT_TEXT], time[DG_OPT_TEXT], partition[DG_OPT_TEXT], account[DG_OPT_TEXT], qos[DG_OPT_TEXT];
-    char array[DG_OPT_TEXT], name[DG_OPT_TEXT], program[DG_OPT_TEXT], setup[DG_OPT_TEXT], output[DG_OPT_TEXT];
-    dg_string_list then, more;
-    int launcher;
-    bool requeue, submit, json;
+    submit_settings site; /* first: its rows are shared */
+    char array[DG_OPT_TEXT], name[DG_OPT_TEXT], output[DG_OPT_TEXT];
+    dg_string_list then;
+    bool submit, json;
 } settings;
 
-enum { SRUN, MPIRUN };
-static const char *const launcher_names[] = {"srun", "mpirun", NULL};
 static const char *const word_none[] = {"none", NULL};
 
 #define AT(field) .offset = offsetof(settings, field)
@@ -29,35 +25,13 @@ static const char *const word_none[] = {"none", NULL};
 #define TEXT(flag_, letter_, field, default_, help_) \
     {.key = "submit." flag_, .flag = flag_, .letter = letter_, .type = DG_OPT_STRING, AT(field), .fallback = default_, \
      .unit = "", .help = help_}
-#define WHOLE(flag_, field, low, high, default_, unit_, help_) \
-    {.key = "submit." flag_, .flag = flag_, .type = DG_OPT_INT, AT(field), .min = low, .max = high, \
-     .fallback = default_, .unit = unit_, .help = help_}
 #define SWITCH(flag_, field, default_, help_) \
     {.key = "submit." flag_, .flag = flag_, .type = DG_OPT_BOOL, AT(field), .fallback = default_, .unit = "", .help = help_}
 static const dg_option rows[] = {
     {.key = "submit.then", .flag = "then", .type = DG_OPT_STRING_LIST, AT(then), .list_min = 1, .list_max = 3,
      .names = word_none, .fallback = "none", .unit = "",
      .help = "stages that follow, each waiting for the one before: predict, evaluate, compare"},
-    WHOLE("nodes", nodes, 1, 100000, "1", "nodes", "nodes of each job"),
-    WHOLE("gpus", gpus, 0, 64, "0", "GPUs", "GPUs per node of train and predict"),
-    WHOLE("ranks", ranks, 0, 4096, "0", "ranks", "ranks per node; 0: one per GPU, one where there is none"),
-    WHOLE("cpus", cpus, 0, 4096, "0", "cores", "cores per rank; 0: the site's default"),
-    TEXT("memory", 0, memory, "", "memory per node, as sbatch takes it: 64G"),
-    TEXT("time", 't', time, "", "time limit of each job, as sbatch takes it: 1-12:00:00"),
-    TEXT("partition", 'p', partition, "", "partition, or several with commas"),
-    TEXT("account", 'A', account, "", "account that pays"),
-    TEXT("qos", 0, qos, "", "quality of service"),
-    {.key = "submit.sbatch", .flag = "sbatch", .type = DG_OPT_STRING_LIST, AT(more), .list_min = 1,
-     .list_max = DG_OPT_STRINGS_MAX, .names = word_none, .fallback = "none", .unit = "",
-     .help = "a further option of sbatch: --sbatch=--exclusive"},
     TEXT("array", 0, array, "", "one run per index, 0-4 or 1,3,7%2; %a in the arguments behind -- stands for the index"),
-    SWITCH("requeue", requeue, "true", "a job that was preempted, or whose rank or node went away, goes back to the queue"),
-    WHOLE("max-restarts", restarts, 0, 1000, "5", "", "of a job that is killed again and again"),
-    WHOLE("signal", signal_s, 10, 86400, "180", "s", "warning before the time limit; the ranks then save and stop"),
-    {.key = "submit.launcher", .flag = "launcher", .type = DG_OPT_ENUM, AT(launcher), .names = launcher_names,
-     .fallback = "srun", .unit = "", .help = "what starts the ranks: srun --mpi=pmix, or mpirun inside the allocation"},
-    TEXT("program", 0, program, "", "the program as the shell calls it; empty: this one. In a container: apptainer exec --nv IMAGE.sif dosegrid"),
-    TEXT("setup", 0, setup, "", "file of shell lines that run first, such as module load"),
     TEXT("name", 'n', name, "", "name of the jobs; empty: run.name"),
     TEXT("output", 'o', output, "batch", "folder of the scripts and logs"),
     SWITCH("submit", submit, "false", "queues the scripts; without it they are only written"),
@@ -124,43 +98,6 @@ static dg_status read_request(const settings *s, const call *c, int *ids, submit
     return DG_OK;
 }
 
-/* The path of this very program, quoted for the shell. */
-static dg_status own_program(char *text, size_t capacity)
-{
-    char path[DG_PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) return DG_FAIL(DG_ERR_IO, "this program's own path cannot be read: name it with --program");
-    path[length] = '\0';
-    if (strchr(path, '\'') != NULL || (size_t)length + 3 > capacity)
-        return DG_FAIL(DG_ERR_USAGE, "this program's path is odd or long: name it with --program");
-    snprintf(text, capacity, "'%s'", path);
-    return DG_OK;
-}
-
-static dg_batch_resources resources_of(const settings *s, const char **more, const char *program, const char *setup)
-{
-    int64_t ranks = s->ranks > 0 ? s->ranks : (s->gpus > 0 ? s->gpus : 1);
-    for (int i = 0; i < s->more.count; i++) more[i] = s->more.value[i];
-    return (dg_batch_resources){.nodes = (int)s->nodes,
-                                .ranks_per_node = (int)ranks,
-                                .gpus_per_node = (int)s->gpus,
-                                .cpus_per_rank = (int)s->cpus,
-                                .memory = s->memory,
-                                .time = s->time,
-                                .partition = s->partition,
-                                .account = s->account,
-                                .qos = s->qos,
-                                .more = more,
-                                .more_count = s->more.count,
-                                .requeue = s->requeue,
-                                .signal_s = (int)s->signal_s,
-                                .max_restarts = (int)s->restarts,
-                                .mpirun = s->launcher == MPIRUN,
-                                .program = program,
-                                .setup = setup,
-                                .logs = s->output};
-}
-
 static dg_status answer(const dg_job_env *env, const settings *s, const submit_chain *chain, char (*ids)[DG_BATCH_ID])
 {
     json_t *list = json_array();
@@ -181,19 +118,9 @@ static dg_status answer(const dg_job_env *env, const settings *s, const submit_c
 
 static dg_status write_and_queue(const dg_job_env *env, const settings *s, const submit_chain *chain)
 {
-    const char *more[DG_OPT_STRINGS_MAX];
-    char program[DG_PATH_MAX + 3], ids[STAGES][DG_BATCH_ID], *setup = NULL;
-    int64_t length;
-    snprintf(program, sizeof program, "%s", s->program);
-    if (program[0] == '\0') DG_TRY(own_program(program, sizeof program));
-    if (s->setup[0] != '\0') DG_TRY(dg_file_read(s->setup, "file of --setup", 1 << 16, &setup, &length));
-    dg_batch_resources resources = resources_of(s, more, program, setup);
-    dg_status status = dg_batch_write_chain(&resources, chain->job, chain->count, s->output, chain->name);
-    if (status == DG_OK && s->submit)
-        status = dg_batch_submit_chain(chain->job, chain->count, s->output, chain->name, ids);
-    if (status == DG_OK) status = answer(env, s, chain, ids);
-    dg_free(&setup);
-    return status;
+    char ids[STAGES][DG_BATCH_ID];
+    DG_TRY(submit_write(&s->site, chain->job, chain->count, s->output, chain->name, s->submit ? ids : NULL));
+    return answer(env, s, chain, ids);
 }
 
 static dg_status submit(const dg_job_env *env, const settings *s, const call *c)
@@ -217,14 +144,17 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     (void)exit_code;
     settings *s;
     dg_options options;
+    dg_option table[SUBMIT_SITE_ROWS + sizeof rows / sizeof rows[0]];
     bool helped = false;
     int count;
     call c = split_call(argc, argv);
+    submit_site_rows(table, offsetof(settings, site));
+    memcpy(table + SUBMIT_SITE_ROWS, rows, sizeof rows);
     dg_job_arguments arguments = {
         .usage = "train|predict|evaluate [CONFIG] [--then STAGE...] [--nodes N] [--gpus G] [--submit] [-- ARGUMENTS]\n"
                  "ARGUMENTS are those of the job: -- --set run.seed=%a --set run.name=a-%a",
-        .rows = rows,
-        .row_count = sizeof rows / sizeof rows[0],
+        .rows = table,
+        .row_count = sizeof table / sizeof table[0],
         .positional = c.positional,
         .positional_min = 1,
         .positional_max = 2};

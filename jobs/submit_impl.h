@@ -5,6 +5,22 @@
 #include "dg_batch.h"
 #include "dg_options.h"
 
+/* What a job asks of the site: flags of `submit` and of `sweep --submit`. */
+typedef struct submit_settings {
+    int64_t nodes, ranks, gpus, cpus, signal_s, restarts;
+    char memory[DG_OPT_TEXT], time[DG_OPT_TEXT], partition[DG_OPT_TEXT], account[DG_OPT_TEXT], qos[DG_OPT_TEXT];
+    char program[DG_OPT_TEXT], setup[DG_OPT_TEXT];
+    dg_string_list more;
+    int launcher;
+    bool requeue;
+} submit_settings;
+enum { SUBMIT_SITE_ROWS = 16 };
+/* The rows of the flags, for a submit_settings at `offset` of the job's own struct. */
+void submit_site_rows(dg_option *out, size_t offset);
+/* Writes the scripts of a chain to `folder`, where the logs go too, and queues them when `ids` is not NULL. */
+DG_MUST_USE dg_status submit_write(const submit_settings *settings, const dg_batch_job *jobs, int count,
+                                   const char *folder, const char *name, char (*ids)[DG_BATCH_ID]);
+
 /* The stages of a chain, in the order in which they need each other. */
 typedef enum submit_stage { STAGE_TRAIN, STAGE_PREDICT, STAGE_EVALUATE, STAGE_COMPARE, STAGES } submit_stage;
 const char *submit_stage_name(submit_stage stage);
