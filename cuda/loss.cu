@@ -76,6 +76,7 @@ int64_t dg_cuda_loss_workspace(const dg_loss_term *term, const dg_loss_batch *sh
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return loss_gradient_workspace(shape);
     case DG_LOSS_DVH: return loss_dvh_workspace(term, shape);
+    case DG_LOSS_SSIM: return loss_ssim_workspace(shape);
     default: return shape->y.n * (LOSS_CHUNKS + 1) * SUMS * (int64_t)sizeof(double);
     }
 }
@@ -87,6 +88,7 @@ cudaError_t dg_cuda_loss(cudaStream_t stream, const dg_loss_term *term, const dg
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return loss_gradient(call);
     case DG_LOSS_DVH: return loss_dvh(call);
+    case DG_LOSS_SSIM: return loss_ssim(call);
     default: return loss_points(call);
     }
 }

@@ -96,7 +96,7 @@ static dg_loss_config loss_of(const bench_settings *s)
         .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1.0, 0.1}};
     if (s->loss == BENCH_LOSS_PLAIN) return config;
     const uint32_t targets = (1u << TARGETS) - 1, organs = ((1u << ORGANS) - 1) << TARGETS;
-    dg_loss_term dvh = {.kind = DG_LOSS_DVH, .window = 0.02, .vx_temperature = 0.001f, .min_voxels = 1};
+    dg_loss_term dvh = {.kind = DG_LOSS_DVH, .window = 0.0125, .vx_temperature = 0.0005f, .min_voxels = 1};
     for (int g = 0; g < TARGETS + ORGANS; g++)
         dvh.goal[dvh.goals++] = (dg_loss_goal){.kind = g < TARGETS  ? DG_GOAL_DOSE
                                                        : g % 2 == 0 ? DG_GOAL_MEAN

@@ -46,6 +46,8 @@ static const test_case CASES[] = {
               .weight_near = 1.5f,
               .weight_else = 0.5f}},
     {"gradient", TEST_LOSS, .x = {2, 4, 3, 5, 1}, .loss = {.kind = DG_LOSS_GRADIENT}, .mask = true, .pad_x = 1},
+    {"similarity", TEST_LOSS, .x = {2, 4, 3, 7, 1}, .loss = {.kind = DG_LOSS_SSIM}, .mask = true, .pad_x = 1},
+    {"similarity of thin", TEST_LOSS, .x = {1, 1, 2, 14, 1}, .loss = {.kind = DG_LOSS_SSIM}},
     {"gradient of thin", TEST_LOSS, .x = {1, 1, 2, 7, 1}, .loss = {.kind = DG_LOSS_GRADIENT}},
     {"goals", TEST_LOSS, .x = {2, 4, 3, 5, 1}, .mask = true,
      .loss = {.kind = DG_LOSS_DVH,

@@ -1,6 +1,6 @@
 /* ctest: libs=dg_nn,dg_formats,dg_analysis,test_tensor label=slow timeout=300 args=--backend onednn; --backend ref */
-/* t311_dose_goals.c - the corrected goals of the DVH loss against the exact metrics of real plans: D95 within 0.2 Gy, V_x within
- * 1 % of the volume; the reference tool's forms miss both by far, which is what they were corrected for. A uniform dose and a
+/* t311_dose_goals.c - the corrected goals of the DVH loss against the exact metrics of real plans: D95 within 0.12 Gy, V_x within
+ * 0.8 % of the volume; the reference tool's forms miss both by far, which is what they were corrected for. A uniform dose and a
  * scaled one are exact. The first patients of ../shared/data/openkbp; without them the properties alone are checked.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
@@ -29,8 +29,8 @@ static void measure(test_scope *s, const float *dose, const uint32_t *regions, i
                          .upstream = upstream,
                          .bins = 100,
                          .d95_temperature = 0.1,
-                         .window = 0.02,
-                         .vx_temperature = upstream ? 1.0f : 0.001f,
+                         .window = 0.0125,
+                         .vx_temperature = upstream ? 1.0f : 0.0005f,
                          .min_voxels = 1,
                          .goals = 3 + LEVELS,
                          .goal = {{.kind = DG_GOAL_DOSE, .level = 0.95},
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     printf("%d patients, %d targets: D95 within %.3f Gy, D98 %.3f, D50 %.3f, V_x within %.2f %%; the tool's: %.1f Gy, "
            "%.0f %%\n",
            patients, w.targets, w.d95_gy, w.d98_gy, w.d50_gy, 100 * w.share, w.tool_d95_gy, 100 * w.tool_share);
-    DG_CHECK(w.d95_gy <= 0.2 && w.share <= 0.01);
+    DG_CHECK(w.d95_gy <= 0.12 && w.share <= 0.008);
     DG_CHECK(w.tool_d95_gy > 10 && w.tool_share > 0.3);
     return 0;
 }

@@ -16,10 +16,10 @@ static int64_t in_blocks(int64_t z, int64_t y, int64_t x)
     return ((block * b[0] + z % b[0]) * b[1] + y % b[1]) * b[2] + x % b[2];
 }
 
-/* Value and gradient of the gradient term. */
-static double evaluate(test_scope *s, const dg_loss_batch *batch, float slope[VOXELS])
+/* Value and gradient of a term. */
+static double evaluate(test_scope *s, dg_loss_kind kind, const dg_loss_batch *batch, float slope[VOXELS])
 {
-    const dg_loss_config config = {.count = 1, .term = {{.kind = DG_LOSS_GRADIENT}}, .weight = {2}};
+    const dg_loss_config config = {.count = 1, .term = {{.kind = kind}}, .weight = {2}};
     const dg_tensor *y = &batch->y;
     dg_tensor dy = test_tensor(s, DG_F32, (test_shape){1, y->z, y->y, y->x, 1}, 0, NULL);
     dg_loss *loss = NULL;
@@ -34,33 +34,40 @@ static double evaluate(test_scope *s, const dg_loss_batch *batch, float slope[VO
     return value;
 }
 
+static void compare(test_scope *s, dg_loss_kind kind, const dg_loss_batch *plain, const dg_loss_batch *blocks)
+{
+    float plain_slope[VOXELS], block_slope[VOXELS], largest = 0;
+    const double value = evaluate(s, kind, plain, plain_slope);
+    DG_CHECK_NEAR(evaluate(s, kind, blocks, block_slope), value, 1e-6 * value);
+    for (int64_t i = 0; i < VOXELS; i++) {
+        DG_CHECK_NEAR(block_slope[in_blocks(i / (Y * X), i / X % Y, i % X)], plain_slope[i], 1e-8);
+        largest = fmaxf(largest, fabsf(plain_slope[i]));
+    }
+    DG_CHECK(value > 0 && largest > 0);
+}
+
 int main(int argc, char **argv)
 {
     test_scope s = test_scope_open(argc == 3 ? argv[2] : "onednn", 2);
-    float *y = test_random(1, VOXELS, 1, 0), *t = test_random(2, VOXELS, 1, 0);
-    float y_blocks[VOXELS], t_blocks[VOXELS], plain[VOXELS], blocks[VOXELS], largest = 0;
+    float *y = test_random(1, VOXELS, 1, 0), *t = test_random(2, VOXELS, 1, 0), y_blocks[VOXELS], t_blocks[VOXELS];
     for (int64_t i = 0; i < VOXELS; i++) {
         const int64_t at = in_blocks(i / (Y * X), i / X % Y, i % X);
         y_blocks[at] = y[i];
         t_blocks[at] = t[i];
     }
     const test_shape fine = {1, Z, Y, X, 1}, coarse = {1, Z / BLOCK[0], Y / BLOCK[1], X * BLOCK[0] * BLOCK[1], 1};
-    dg_loss_batch batch = {.y = test_tensor(&s, DG_F32, fine, 0, y), .target = test_tensor(&s, DG_F32, fine, 0, t)};
-    const double value = evaluate(&s, &batch, plain);
-    batch = (dg_loss_batch){.y = test_tensor(&s, DG_F32, coarse, 0, y_blocks),
+    const dg_loss_batch plain = {.y = test_tensor(&s, DG_F32, fine, 0, y),
+                                 .target = test_tensor(&s, DG_F32, fine, 0, t)};
+    dg_loss_batch blocks = {.y = test_tensor(&s, DG_F32, coarse, 0, y_blocks),
                             .target = test_tensor(&s, DG_F32, coarse, 0, t_blocks),
                             .block = {BLOCK[0], BLOCK[1], BLOCK[2]}};
-    DG_CHECK_NEAR(evaluate(&s, &batch, blocks), value, 1e-6 * value);
-    for (int64_t i = 0; i < VOXELS; i++) {
-        DG_CHECK_NEAR(blocks[in_blocks(i / (Y * X), i / X % Y, i % X)], plain[i], 1e-8);
-        largest = fmaxf(largest, fabsf(plain[i]));
-    }
-    DG_CHECK(value > 0 && largest > 0);
+    compare(&s, DG_LOSS_GRADIENT, &plain, &blocks);
+    compare(&s, DG_LOSS_SSIM, &plain, &blocks);
     dg_loss *loss = NULL;
     const dg_loss_config config = {.count = 1, .term = {{.kind = DG_LOSS_GRADIENT}}, .weight = {1}};
-    DG_CHECK_OK(dg_loss_create(&config, s.backend, &batch, &loss));
-    batch.block[1] = 5;
-    DG_CHECK_FAILS(dg_loss_evaluate(loss, &batch, NULL), DG_ERR_INTERNAL, "do not make up rows");
+    DG_CHECK_OK(dg_loss_create(&config, s.backend, &blocks, &loss));
+    blocks.block[1] = 5;
+    DG_CHECK_FAILS(dg_loss_evaluate(loss, &blocks, NULL), DG_ERR_INTERNAL, "do not make up rows");
     dg_loss_destroy(&loss);
     free(y);
     free(t);

@@ -176,7 +176,7 @@ static dg_status dvh_term(maker *m, dg_loss_term *term)
                            .min_voxels = (int)m->config->loss.dvh.min_voxels,
                            .vx_temperature = width->count > 0 ? (float)width->value[0]
                                              : upstream(m)    ? 1.0f
-                                                              : 0.001f};
+                                                              : 0.0005f};
     if (list->count == 0) return upstream(m) ? study_goals(m, term) : default_goals(m, term);
     if (list->count > DG_LOSS_GOALS_MAX)
         return DG_FAIL(DG_ERR_USAGE, "loss.dvh.goals lists %d goals; %d are possible", list->count, DG_LOSS_GOALS_MAX);
@@ -234,6 +234,7 @@ static dg_status add_terms(maker *m)
     add_term(m, c->loss.huber.weight, (dg_loss_term){.kind = DG_LOSS_HUBER, .delta = (float)c->loss.huber.delta});
     add_term(m, c->loss.poisson.weight, (dg_loss_term){.kind = DG_LOSS_POISSON, .eps = (float)c->loss.poisson.eps});
     add_term(m, c->loss.gradient, (dg_loss_term){.kind = DG_LOSS_GRADIENT});
+    add_term(m, c->loss.ssim, (dg_loss_term){.kind = DG_LOSS_SSIM});
     DG_TRY(add_region_terms(m));
     add_term(m, c->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
     return DG_OK;

@@ -103,13 +103,14 @@ static const dg_option rows[] = {
     REAL("loss.poisson.eps", loss.poisson.eps, 1e-9, 1, "0.01", "scale", "dose below which the Poisson loss goes on as its tangent"),
     REAL("loss.negative.weight", loss.negative, 0, BIG, "0.1", "", "weight of the mean of negative doses"),
     REAL("loss.gradient.weight", loss.gradient, 0, BIG, "0", "", "weight of the mean difference of 3-D Sobel gradients"),
+    REAL("loss.ssim.weight", loss.ssim, 0, BIG, "0", "", "weight of 1 - structural similarity, over windows of 11 voxels in every axis"),
     REAL("loss.dvh.weight", loss.dvh.weight, 0, BIG, "0", "", "weight of the sum of dose-volume goals"),
     LIST(DG_OPT_STRING_LIST, "loss.dvh.goals", loss.dvh.goals, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
          "STRUCTURE:METRIC[:WEIGHT[:LIMIT]] with metric D95, V70 (Gy) or mean; auto: D95 (weight 10) of targets and mean of organs"),
     WHOLE("loss.dvh.min_voxels", loss.dvh.min_voxels, 1, 1e6, "100", "voxels", "a structure with fewer voxels in the patch gives no goal"),
-    REAL("loss.dvh.window", loss.dvh.window, 1e-6, 0.5, "0.02", "", "D_x is the mean dose of ranks within this share of the volume"),
+    REAL("loss.dvh.window", loss.dvh.window, 1e-6, 0.5, "0.0125", "", "D_x is the mean dose of ranks within this share of the volume"),
     LIST(DG_OPT_DOUBLE_LIST, "loss.dvh.vx_temperature", loss.dvh.vx_temperature, 1e-6, 1e3, 1, 1, word_auto, "auto", "scale",
-         "width of the step of V_x; auto is 0.001, and 1 with compat upstream"),
+         "width of the step of V_x; auto is 0.0005, and 1 with compat upstream"),
     REAL("loss.structure.weight", loss.structure.weight, 0, BIG, "0", "", "weight of the squared error weighted by structure"),
     REAL("loss.structure.inside", loss.structure.inside, 0, BIG, "2", "", "its factor inside targets"),
     REAL("loss.structure.near", loss.structure.near, 0, BIG, "1.5", "", "its factor near the boundary of organs"),
@@ -268,7 +269,7 @@ dg_status dg_run_config_check(const dg_run_config *config)
         return DG_FAIL(DG_ERR_USAGE, "data.split.train is %g: there would be no case to train on", data->split.train);
     }
     const dg_loss_settings *loss = &config->loss;
-    if (loss->mse + loss->mae + loss->negative + loss->gradient + loss->huber.weight + loss->poisson.weight +
+    if (loss->mse + loss->mae + loss->negative + loss->gradient + loss->ssim + loss->huber.weight + loss->poisson.weight +
             loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight <=
         0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");

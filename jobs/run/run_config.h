@@ -109,7 +109,7 @@ typedef struct dg_loss_settings {
     int mask, compat, weighting; /* dg_loss_mask, dg_loss_compat, dg_loss_weighting */
     char calibration[DG_OPT_TEXT];
     dg_string_list schedule;
-    double mse, mae, negative, gradient;
+    double mse, mae, negative, gradient, ssim;
     struct {
         double weight, delta;
     } huber;

@@ -18,6 +18,7 @@ typedef enum dg_loss_kind {
     DG_LOSS_ASYMMETRIC, /* mean over the region inside of (ratio if y < t, else 1) (y - t)^2 */
     DG_LOSS_GRADIENT, /* mean |S (y - t)| over the three Sobel kernels of 3x3x3, each divided by 32; 0 beyond the edge */
     DG_LOSS_DVH,      /* weighted sum of goals */
+    DG_LOSS_SSIM,     /* 1 - mean structural similarity, bell of 11^3 voxels (Wang et al. 2004, equation 13) */
     DG_LOSS_KINDS
 } dg_loss_kind;
 

@@ -27,7 +27,8 @@ const char *dg_loss_kind_name(dg_loss_kind kind)
                                                      [DG_LOSS_STRUCTURE] = "structure",
                                                      [DG_LOSS_ASYMMETRIC] = "asymmetric",
                                                      [DG_LOSS_GRADIENT] = "gradient",
-                                                     [DG_LOSS_DVH] = "dvh"};
+                                                     [DG_LOSS_DVH] = "dvh",
+                                                     [DG_LOSS_SSIM] = "ssim"};
     return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
 }
 

@@ -74,6 +74,7 @@ int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_loss_batch *sha
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return onednn_loss_gradient_workspace(shape);
     case DG_LOSS_DVH: return onednn_loss_dvh_workspace(term, shape);
+    case DG_LOSS_SSIM: return onednn_loss_ssim_workspace(shape);
     default: return 0;
     }
 }
@@ -86,6 +87,7 @@ dg_status onednn_loss(dg_backend *head, const dg_loss_term *term, const dg_loss_
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return onednn_loss_gradient(&call);
     case DG_LOSS_DVH: return onednn_loss_dvh(&call);
+    case DG_LOSS_SSIM: return onednn_loss_ssim(&call);
     default: return loss_points(&call);
     }
 }

@@ -46,7 +46,9 @@ static inline uint32_t onednn_regions_at(const dg_loss_batch *batch, int64_t row
 /* Workspaces in bytes. */
 int64_t onednn_loss_gradient_workspace(const dg_loss_batch *shape);
 int64_t onednn_loss_dvh_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
+int64_t onednn_loss_ssim_workspace(const dg_loss_batch *shape);
 dg_status onednn_loss_gradient(const loss_call *call);
 dg_status onednn_loss_dvh(const loss_call *call);
+dg_status onednn_loss_ssim(const loss_call *call);
 
 #endif

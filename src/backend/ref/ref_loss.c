@@ -64,6 +64,7 @@ static dg_status sample_term(const dg_loss_term *term, const ref_sample *sample,
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return ref_loss_gradient(sample, value, d);
     case DG_LOSS_DVH: return ref_loss_dvh(term, sample, value, d);
+    case DG_LOSS_SSIM: return ref_loss_ssim(sample, value, d);
     default: *value = sample_points(term, sample, voxels, d); return DG_OK;
     }
 }

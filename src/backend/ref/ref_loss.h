@@ -16,7 +16,10 @@ typedef struct ref_sample {
 
 static inline bool ref_counts(const ref_sample *s, int64_t i) { return s->mask == NULL || s->mask[i] != 0; }
 
+/* Row of a voxel in space, or -1 beyond the edge. */
+int64_t ref_row_of(const dg_loss_grid *grid, int64_t z, int64_t y, int64_t x);
 dg_status ref_loss_gradient(const ref_sample *sample, double *value, double *d);
+dg_status ref_loss_ssim(const ref_sample *sample, double *value, double *d);
 /* value[dg_loss_term_values]. */
 dg_status ref_loss_dvh(const dg_loss_term *term, const ref_sample *sample, double *value, double *d);
 
