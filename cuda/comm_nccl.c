@@ -287,6 +287,7 @@ static ncclDataType_t type_of(dg_dtype type)
 {
     switch (type) {
     case DG_F32: return ncclFloat32;
+    case DG_BF16: return ncclBfloat16;
     case DG_F64: return ncclFloat64;
     case DG_I32: return ncclInt32;
     default: return ncclInt64; /* the wrapper lets no other type pass */

@@ -7,6 +7,7 @@
  * the calls of the backend.
  * NCCL has no tags: messages between two ranks on device memory are matched in their order, and both sides of a
  * message must be on device memory. gather takes host memory only.
+ * Sums of bf16 are NCCL's: added in f32, rounded to bf16 at every rank of a ring or node of a tree that passes them on.
  * Pointers are told apart by cudaPointerGetAttributes. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_COMM_NCCL_H
 #define DG_COMM_NCCL_H

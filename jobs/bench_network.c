@@ -156,8 +156,11 @@ static dg_status create_training(network *w)
     if (w->settings->loss != BENCH_LOSS_PLAIN) DG_TRY(fill_regions(w, &target));
     DG_TRY(dg_loss_create(&loss, w->backend, &(dg_loss_batch){.y = target}, &w->loss));
     if (w->comm == NULL) return w->backend->ops->alloc(w->backend, bytes, "gradients", &w->gradients);
-    return dg_reducer_create(w->comm, w->backend, (dg_reduction)w->settings->reduction, w->model->params.total,
-                             w->settings->batch, 0, &w->reducer);
+    const dg_reducer_config sums = {.kind = (dg_reduction)w->settings->reduction,
+                                    .wire = DG_F32,
+                                    .count = w->model->params.total,
+                                    .batch = w->settings->batch};
+    return dg_reducer_create(w->comm, w->backend, &sums, &w->reducer);
 }
 
 static dg_status create_parts(const dg_job_env *env, network *w)

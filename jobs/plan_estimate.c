@@ -165,6 +165,7 @@ static dg_status add_times(const plan_settings *s, const dg_model *model, plan_e
                                   .dtype = training.dtype,
                                   .parameters = e->parameters,
                                   .bucket_bytes = BUCKET_BYTES,
+                                  .wire_bytes = (double)dg_dtype_size(dg_run_dtype(s->config.train.wire)),
                                   .update_bytes = update_bytes(s, e),
                                   .pass_bytes = 3.0 * sizeof(float) * voxels, /* output, target, gradient */
                                   .ordered = s->config.train.reduction == DG_REDUCE_ORDERED};

@@ -14,11 +14,15 @@ void dg_slots_of_rank(int64_t batch, int rank, int size, int64_t *first, int64_t
     *mine = batch * (rank + 1) / size - *first;
 }
 
-static dg_status check_request(const dg_comm *comm, int64_t count, int64_t batch)
+static dg_status check_request(const dg_comm *comm, const dg_reducer_config *config)
 {
-    if (count < 1 || batch < 1)
-        return DG_FAIL(DG_ERR_INTERNAL, "a reducer of %lld gradients and %lld samples", (long long)count,
+    const int64_t batch = config->batch;
+    if (config->count < 1 || batch < 1)
+        return DG_FAIL(DG_ERR_INTERNAL, "a reducer of %lld gradients and %lld samples", (long long)config->count,
                        (long long)batch);
+    if (config->wire != DG_F32 && (config->wire != DG_BF16 || config->kind != DG_REDUCE_FAST))
+        return DG_FAIL(DG_ERR_USAGE, "`reduction: ordered` sends f32: what is rounded on its way would depend on the "
+                                     "number of ranks. Choose `reduction: fast` for bf16 on the wire");
     if (comm->size > batch)
         return DG_FAIL(DG_ERR_USAGE,
                        "%d ranks for %lld sample%s in the global batch: a rank would have nothing to do. Start at most "
@@ -39,23 +43,25 @@ static dg_status backend_floats(dg_reducer *reducer, int64_t count, const char *
 }
 
 /* Everything but memory. */
-static void describe(dg_reducer *reducer, dg_comm *comm, dg_reduction kind, int64_t count, int64_t batch,
-                     int64_t bucket_bytes)
+static void describe(dg_reducer *reducer, dg_comm *comm, const dg_reducer_config *config)
 {
     int receives = 0, sends = 0;
     reducer->comm = comm;
-    reducer->kind = kind;
-    reducer->count = count;
-    reducer->batch = batch;
-    reducer->bucket = (bucket_bytes > 0 ? bucket_bytes : BUCKET_BYTES) / (int64_t)sizeof(float);
+    reducer->kind = config->kind;
+    reducer->wire = config->wire;
+    reducer->count = config->count;
+    reducer->batch = config->batch;
+    reducer->bucket = (config->bucket_bytes > 0 ? config->bucket_bytes : BUCKET_BYTES) / (int64_t)sizeof(float);
     if (reducer->bucket < BUCKET_LEAST) reducer->bucket = BUCKET_LEAST;
-    if (reducer->bucket > count) reducer->bucket = count;
-    dg_slots_of_rank(batch, comm->rank, comm->size, &reducer->first, &reducer->mine);
+    if (reducer->bucket > config->count) reducer->bucket = config->count;
+    dg_slots_of_rank(config->batch, comm->rank, comm->size, &reducer->first, &reducer->mine);
     reducer->buffers = 1;
-    if (kind == DG_REDUCE_ORDERED) dg_tree_measure(reducer, &reducer->buffers, &receives, &sends);
+    if (config->kind == DG_REDUCE_ORDERED) dg_tree_measure(reducer, &reducer->buffers, &receives, &sends);
     reducer->receives = receives > 0;
-    reducer->sends_buckets = kind == DG_REDUCE_FAST && comm->size > 1;
+    reducer->sends_buckets = config->kind == DG_REDUCE_FAST && comm->size > 1;
 }
+
+static bool rounds(const dg_reducer *reducer) { return reducer->sends_buckets && reducer->wire == DG_BF16; }
 
 static dg_status allocate(dg_reducer *reducer)
 {
@@ -63,6 +69,12 @@ static dg_status allocate(dg_reducer *reducer)
         DG_TRY(backend_floats(reducer, reducer->count, "gradients", &reducer->buffer[k]));
     if (reducer->receives)
         DG_TRY(backend_floats(reducer, reducer->bucket, "gradients of other ranks", &reducer->staging));
+    if (rounds(reducer)) {
+        void *memory = NULL;
+        DG_TRY(reducer->backend->ops->alloc(reducer->backend, reducer->count * (int64_t)sizeof(dg_bf16),
+                                            "gradients as they are sent", &memory));
+        reducer->rounded = memory;
+    }
     int64_t buckets = (reducer->count + reducer->bucket - 1) / reducer->bucket;
     if (buckets > 1 << 24)
         return DG_FAIL(DG_ERR_USAGE, "%lld buckets of gradients: make them larger", (long long)buckets);
@@ -73,15 +85,14 @@ static dg_status allocate(dg_reducer *reducer)
     return DG_OK;
 }
 
-dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, dg_reduction kind, int64_t count, int64_t batch,
-                            int64_t bucket_bytes, dg_reducer **out)
+dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, const dg_reducer_config *config, dg_reducer **out)
 {
     *out = NULL;
-    DG_TRY(check_request(comm, count, batch)); /* the same answer on every rank */
+    DG_TRY(check_request(comm, config)); /* the same answer on every rank */
     dg_reducer *reducer = NULL;
     dg_status status = DG_NEW(&reducer, 1, "reducer");
     if (status == DG_OK) {
-        describe(reducer, comm, kind, count, batch, bucket_bytes);
+        describe(reducer, comm, config);
         reducer->backend = backend;
         status = allocate(reducer);
     }
@@ -98,6 +109,7 @@ void dg_reducer_destroy(dg_reducer **reducer)
     for (int k = 0; k < (*reducer)->buffers; k++)
         if ((*reducer)->buffer[k] != NULL) backend->ops->free(backend, (*reducer)->buffer[k]);
     if ((*reducer)->staging != NULL) backend->ops->free(backend, (*reducer)->staging);
+    if ((*reducer)->rounded != NULL) backend->ops->free(backend, (*reducer)->rounded);
     dg_free(&(*reducer)->pending);
     dg_free(reducer);
 }
@@ -150,16 +162,44 @@ static int64_t bucket_start(const dg_reducer *reducer, int k)
     return start > 0 ? start : 0;
 }
 
+static dg_tensor row_of(void *data, dg_dtype type, int64_t count)
+{
+    return (dg_tensor){.data = data, .dtype = type, .n = 1, .z = 1, .y = 1, .x = count, .c = 1, .pitch = 1};
+}
+
+/* Elements [start, start + count) to what is sent, or back. */
+static dg_status convert(const dg_reducer *reducer, int64_t start, int64_t count, bool back)
+{
+    dg_tensor whole = row_of(reducer->buffer[0] + start, DG_F32, count),
+              half = row_of(reducer->rounded + start, DG_BF16, count);
+    return reducer->backend->ops->copy(reducer->backend, back ? &half : &whole, back ? &whole : &half, false);
+}
+
+static dg_status start_bucket(dg_reducer *reducer, int k)
+{
+    const int64_t start = bucket_start(reducer, k), count = reducer->count - (int64_t)k * reducer->bucket - start;
+    if (reducer->rounded == NULL)
+        return dg_comm_all_reduce_start(reducer->comm, reducer->buffer[0] + start, count, DG_F32, &reducer->pending[k]);
+    DG_TRY(convert(reducer, start, count, false));
+    return dg_comm_all_reduce_start(reducer->comm, reducer->rounded + start, count, DG_BF16, &reducer->pending[k]);
+}
+
 static dg_status start_buckets(dg_reducer *reducer, int64_t first)
 {
     for (; reducer->started < reducer->buckets; reducer->started++) {
-        int k = reducer->started;
-        int64_t start = bucket_start(reducer, k), end = reducer->count - (int64_t)k * reducer->bucket;
-        if (start < first) break;
-        DG_TRY(dg_comm_all_reduce_start(reducer->comm, reducer->buffer[0] + start, end - start, DG_F32,
-                                        &reducer->pending[k]));
+        if (bucket_start(reducer, reducer->started) < first) break;
+        DG_TRY(start_bucket(reducer, reducer->started));
     }
     return DG_OK;
+}
+
+/* The bucket that was waited for is summed. */
+static dg_status take_bucket(dg_reducer *reducer)
+{
+    const int k = reducer->waiting++;
+    const int64_t start = bucket_start(reducer, k);
+    if (reducer->rounded == NULL) return DG_OK;
+    return convert(reducer, start, reducer->count - (int64_t)k * reducer->bucket - start, true);
 }
 
 dg_status dg_reducer_ready(void *context, int64_t first)
@@ -172,7 +212,7 @@ dg_status dg_reducer_ready(void *context, int64_t first)
     }
     for (bool done = true; done && reducer->waiting < reducer->started;) {
         DG_TRY(dg_comm_test(reducer->comm, &reducer->pending[reducer->waiting], &done));
-        if (done) reducer->waiting++;
+        if (done) DG_TRY(take_bucket(reducer));
     }
     return DG_OK;
 }
@@ -181,8 +221,10 @@ static dg_status finish_fast(dg_reducer *reducer, const float **sum)
 {
     DG_TRY(dg_reducer_settle(reducer));
     DG_TRY(start_buckets(reducer, 0));
-    for (; reducer->waiting < reducer->started; reducer->waiting++)
+    while (reducer->waiting < reducer->started) {
         DG_TRY(dg_comm_wait(reducer->comm, &reducer->pending[reducer->waiting]));
+        DG_TRY(take_bucket(reducer));
+    }
     *sum = reducer->buffer[0];
     return DG_OK;
 }
@@ -199,14 +241,16 @@ int64_t dg_reducer_stride(const dg_reducer *reducer) { return reducer->buckets >
 
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer)
 {
-    int64_t floats = reducer->buffers * reducer->count + (reducer->receives ? reducer->bucket : 0);
-    if (reducer->sends_buckets) floats += reducer->count * (reducer->comm->size - 1) / reducer->comm->size;
-    return floats * (int64_t)sizeof(float);
+    const int64_t floats = reducer->buffers * reducer->count + (reducer->receives ? reducer->bucket : 0);
+    const int64_t one = (int64_t)dg_dtype_size(reducer->wire), size = reducer->comm->size;
+    int64_t bytes = floats * (int64_t)sizeof(float);
+    if (reducer->sends_buckets) bytes += reducer->count * (size - 1) / size * one; /* on its way */
+    return rounds(reducer) ? bytes + reducer->count * one : bytes;
 }
 
 int64_t dg_reducer_wire_bytes(const dg_reducer *reducer)
 {
-    int64_t bytes = reducer->count * (int64_t)sizeof(float), size = reducer->comm->size;
+    int64_t bytes = reducer->count * (int64_t)dg_dtype_size(reducer->wire), size = reducer->comm->size;
     int64_t once_round = bytes * (size - 1) / size; /* a rank's share of a broadcast, or of half a ring all-reduce */
     if (reducer->kind == DG_REDUCE_FAST) return 2 * once_round;
     int buffers, receives, sends;
@@ -214,15 +258,14 @@ int64_t dg_reducer_wire_bytes(const dg_reducer *reducer)
     return sends * bytes + once_round;
 }
 
-dg_status dg_reducer_estimate(dg_reduction kind, int64_t count, int64_t batch, int ranks, int64_t *memory_bytes,
-                              int64_t *wire_bytes)
+dg_status dg_reducer_estimate(const dg_reducer_config *config, int ranks, int64_t *memory_bytes, int64_t *wire_bytes)
 {
     *memory_bytes = *wire_bytes = 0;
     for (int rank = 0; rank < ranks; rank++) {
         dg_comm comm = {.rank = rank, .size = ranks};
         dg_reducer reducer = {.comm = &comm};
-        if (rank == 0) DG_TRY(check_request(&comm, count, batch));
-        describe(&reducer, &comm, kind, count, batch, 0);
+        if (rank == 0) DG_TRY(check_request(&comm, config));
+        describe(&reducer, &comm, config);
         const int64_t memory = dg_reducer_memory_bytes(&reducer), wire = dg_reducer_wire_bytes(&reducer);
         if (memory > *memory_bytes) *memory_bytes = memory;
         if (wire > *wire_bytes) *wire_bytes = wire;

@@ -5,7 +5,13 @@
  * tree over the global batch (a node splits at the largest power of two below its size), so that the bits do not depend
  * on the number of ranks.
  *
- * Memory: `fast` holds one buffer of `count` floats, and what is on its way takes (size-1)/size of another. `ordered`
+ * What `fast` sends may be rounded to bf16 first: half the bytes, and an error of at most 2^-8 of what ranks send and of each
+ * partial sum that is passed on (over MPI the sum is made in f32 and rounded once; NCCL rounds after every addition). The
+ * sum over a rank's own samples, and what the optimiser reads, stay f32; the result is the same on every rank. One rank
+ * rounds nothing.
+ *
+ * Memory: `fast` holds one buffer of `count` floats, and what is on its way takes (size-1)/size of another; bf16 on the
+ * wire takes half a buffer, and half as much on its way. `ordered`
  * adds two children of a node as soon as both are there and holds at most log2(batch) + 1 buffers where the slots of the
  * ranks are aligned with the tree (powers of two), at most twice that elsewhere; one for a batch of 1; several ranks
  * need a bucket more to receive into.
@@ -23,11 +29,18 @@ typedef enum dg_reduction { DG_REDUCE_FAST, DG_REDUCE_ORDERED } dg_reduction;
 
 typedef struct dg_reducer dg_reducer;
 
-/* `count` f32 gradients in backend memory, which `comm` must be able to read; `batch` samples of which this rank has
- * slots [first, first + mine) as given by dg_slots_of_rank; `bucket_bytes` is what one message holds (0: 8 MiB).
- * @collective. DG_ERR_USAGE when there are more ranks than samples (names both). */
-DG_MUST_USE dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, dg_reduction kind, int64_t count,
-                                        int64_t batch, int64_t bucket_bytes, dg_reducer **out);
+typedef struct dg_reducer_config {
+    dg_reduction kind;
+    dg_dtype wire;        /* what is sent: DG_F32, or with `fast` DG_BF16 */
+    int64_t count;        /* f32 gradients */
+    int64_t batch;        /* samples of a step, of which a rank has the slots that dg_slots_of_rank gives it */
+    int64_t bucket_bytes; /* of f32 gradients that one message holds; 0: 8 MiB */
+} dg_reducer_config;
+
+/* Gradients in backend memory, which `comm` must be able to read. DG_ERR_USAGE when there are more ranks than samples (names
+ * both), or for bf16 with `ordered`. @collective */
+DG_MUST_USE dg_status dg_reducer_create(dg_comm *comm, dg_backend *backend, const dg_reducer_config *config,
+                                        dg_reducer **out);
 void dg_reducer_destroy(dg_reducer **reducer);
 
 /* Contiguous slots of a rank: sizes differ by at most one. */
@@ -51,9 +64,8 @@ int64_t dg_reducer_stride(const dg_reducer *reducer);
 /* Bytes of memory it holds, and bytes it sends per step and rank. */
 int64_t dg_reducer_memory_bytes(const dg_reducer *reducer);
 int64_t dg_reducer_wire_bytes(const dg_reducer *reducer);
-/* The same of the busiest of `ranks` ranks, with messages of 8 MiB, before there are any. DG_ERR_USAGE as of create. Not
- * collective. */
-DG_MUST_USE dg_status dg_reducer_estimate(dg_reduction kind, int64_t count, int64_t batch, int ranks,
-                                          int64_t *memory_bytes, int64_t *wire_bytes);
+/* The same of the busiest of `ranks` ranks, before there are any. DG_ERR_USAGE as of create. Not collective. */
+DG_MUST_USE dg_status dg_reducer_estimate(const dg_reducer_config *config, int ranks, int64_t *memory_bytes,
+                                          int64_t *wire_bytes);
 
 #endif

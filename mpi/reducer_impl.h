@@ -3,6 +3,7 @@
 #ifndef DG_REDUCER_IMPL_H
 #define DG_REDUCER_IMPL_H
 
+#include "dg_bf16.h"
 #include "dg_reducer.h"
 
 enum { DG_TREE_STACK_MAX = 128 }; /* maximal subtrees in one range of slots: at most 2 log2(2^62) */
@@ -17,6 +18,7 @@ struct dg_reducer {
     dg_comm *comm;
     dg_backend *backend;
     dg_reduction kind;
+    dg_dtype wire;
     int64_t count, batch, first, mine; /* this rank has slots [first, first + mine) */
     int64_t bucket;                    /* elements of one message */
     bool receives, sends_buckets;      /* ordered: parts of other ranks; fast: to other ranks */
@@ -28,6 +30,7 @@ struct dg_reducer {
 
     dg_comm_request **pending; /* fast: [buckets] in order of their start, from the end of the gradients */
     int buckets, waiting, started;
+    dg_bf16 *rounded; /* fast: [count] what is sent as bf16, and comes back; NULL: f32 goes as it is */
 
     dg_tree_node stack[DG_TREE_STACK_MAX]; /* ordered: finished subtrees of this rank, by slot */
     int depth;

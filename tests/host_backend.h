@@ -3,6 +3,7 @@
 #define HOST_BACKEND_H
 
 #include "dg_backend.h"
+#include "dg_bf16.h"
 #include "dg_mem.h"
 
 #include <string.h>
@@ -29,7 +30,24 @@ static dg_status host_axpy(dg_backend *backend, int64_t count, double a, const f
     return DG_OK;
 }
 
-static const dg_backend_ops host_ops = {
-    .name = "host", .alloc = host_alloc, .free = host_free, .sync = host_sync, .fill = host_fill, .axpy = host_axpy};
+/* Rows between f32 and bf16, as the reducer sends them. */
+static dg_status host_copy(dg_backend *backend, const dg_tensor *x, dg_tensor *y, bool accumulate)
+{
+    for (int64_t i = 0; i < x->x; i++) {
+        if (x->dtype == DG_F32)
+            ((dg_bf16 *)y->data)[i] = dg_bf16_from_f32(((const float *)x->data)[i]);
+        else
+            ((float *)y->data)[i] = dg_bf16_to_f32(((const dg_bf16 *)x->data)[i]);
+    }
+    return DG_OK;
+}
+
+static const dg_backend_ops host_ops = {.name = "host",
+                                        .alloc = host_alloc,
+                                        .free = host_free,
+                                        .sync = host_sync,
+                                        .copy = host_copy,
+                                        .fill = host_fill,
+                                        .axpy = host_axpy};
 
 #endif

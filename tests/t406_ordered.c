@@ -60,6 +60,13 @@ static void check_memory(const dg_reducer *reducer, const dg_comm *comm, int64_t
     int64_t staging = reducer->staging != NULL ? BUCKET_BYTES : 0;
     DG_CHECK(dg_reducer_memory_bytes(reducer) == buffers * COUNT * 4 + staging);
     DG_CHECK(reducer->backend->bytes_allocated == dg_reducer_memory_bytes(reducer));
+    int64_t memory, wire; /* of the busiest rank: nobody's is more, and somebody's as much */
+    const dg_reducer_config config = {
+        .kind = DG_REDUCE_ORDERED, .count = COUNT, .batch = batch, .bucket_bytes = BUCKET_BYTES};
+    int64_t most[2] = {dg_reducer_memory_bytes(reducer), dg_reducer_wire_bytes(reducer)};
+    DG_CHECK_OK(dg_comm_all_reduce(reducer->comm, most, 2, DG_I64, DG_MAX));
+    DG_CHECK_OK(dg_reducer_estimate(&config, comm->size, &memory, &wire));
+    DG_CHECK(memory == most[0] && wire == most[1]);
 }
 
 static void test_batch(dg_comm *comm, int64_t batch)
@@ -67,7 +74,10 @@ static void test_batch(dg_comm *comm, int64_t batch)
     dg_backend backend = {.ops = &host_ops};
     dg_reducer *reducer;
     int64_t first, mine;
-    DG_CHECK_OK(dg_reducer_create(comm, &backend, DG_REDUCE_ORDERED, COUNT, batch, BUCKET_BYTES, &reducer));
+    DG_CHECK_OK(dg_reducer_create(
+        comm, &backend,
+        &(dg_reducer_config){.kind = DG_REDUCE_ORDERED, .count = COUNT, .batch = batch, .bucket_bytes = BUCKET_BYTES},
+        &reducer));
     dg_slots_of_rank(batch, comm->rank, comm->size, &first, &mine);
     DG_CHECK(dg_reducer_samples_per_pass(reducer, 8) == 1);
     check_memory(reducer, comm, batch);
@@ -104,7 +114,10 @@ static void test_failed_pass(dg_comm *comm)
     dg_backend backend = {.ops = &host_ops};
     dg_reducer *reducer;
     int64_t first, mine, batch = 7;
-    DG_CHECK_OK(dg_reducer_create(comm, &backend, DG_REDUCE_ORDERED, COUNT, batch, BUCKET_BYTES, &reducer));
+    DG_CHECK_OK(dg_reducer_create(
+        comm, &backend,
+        &(dg_reducer_config){.kind = DG_REDUCE_ORDERED, .count = COUNT, .batch = batch, .bucket_bytes = BUCKET_BYTES},
+        &reducer));
     dg_slots_of_rank(batch, comm->rank, comm->size, &first, &mine);
     int bad = comm->size - 1;
     dg_status mine_status = DG_OK;

@@ -7,6 +7,8 @@
 #include "host_backend.h"
 #include "reducer_impl.h"
 
+#include <math.h>
+
 enum { COUNT = 1003, BUCKET = 100, BUCKETS = 11 };
 
 /* Notes every non-blocking all-reduce on its way to the real communicator. */
@@ -88,7 +90,8 @@ static void test_step(dg_comm *comm, int64_t batch, bool overlap)
     dg_reducer *reducer;
     int64_t first, mine;
     const float *sum = NULL;
-    DG_CHECK_OK(dg_reducer_create(comm, &backend, DG_REDUCE_FAST, COUNT, batch, BUCKET * 4, &reducer));
+    DG_CHECK_OK(dg_reducer_create(
+        comm, &backend, &(dg_reducer_config){.count = COUNT, .batch = batch, .bucket_bytes = BUCKET * 4}, &reducer));
     DG_CHECK(backend.bytes_allocated == COUNT * 4);
     DG_CHECK(dg_reducer_memory_bytes(reducer) == 4 * (COUNT + (int64_t)COUNT * (comm->size - 1) / comm->size));
     DG_CHECK(dg_reducer_wire_bytes(reducer) == 2 * ((int64_t)COUNT * 4 * (comm->size - 1) / comm->size));
@@ -115,6 +118,54 @@ static void test_step(dg_comm *comm, int64_t batch, bool overlap)
     dg_reducer_destroy(&reducer);
 }
 
+/* Gradients of all magnitudes, and thousands in a row of which bf16 would lose what is added one by one. */
+static float wide_gradient(int64_t slot, int i)
+{
+    return i % 3 == 0 ? 1.0f : (float)(sin(1.0 + (double)(slot * COUNT + i)) * pow(10.0, (double)(i % 13 - 6)));
+}
+
+/* bf16 on the wire: what a rank sends is rounded once (2^-8 of it at most), the sum once more; one rank rounds nothing. */
+static void test_rounded(dg_comm *comm)
+{
+    dg_backend backend = {.ops = &host_ops};
+    dg_reducer *reducer;
+    const dg_reducer_config config = {
+        .wire = DG_BF16, .count = COUNT, .batch = 2 * comm->size, .bucket_bytes = BUCKET * 4};
+    const float *sum = NULL;
+    int rounded = 0;
+    DG_CHECK_OK(dg_reducer_create(comm, &backend, &config, &reducer));
+    DG_CHECK(backend.bytes_allocated == COUNT * (comm->size > 1 ? 6 : 4));
+    DG_CHECK(dg_reducer_memory_bytes(reducer) ==
+             backend.bytes_allocated + 2 * ((int64_t)COUNT * (comm->size - 1) / comm->size));
+    DG_CHECK(dg_reducer_wire_bytes(reducer) == 2 * ((int64_t)COUNT * 2 * (comm->size - 1) / comm->size));
+    for (int repeat = 0; repeat < 2; repeat++) {
+        DG_CHECK_OK(dg_reducer_begin(reducer));
+        for (int64_t s = 0; s < 2; s++) {
+            for (int i = 0; i < COUNT; i++) dg_reducer_buffer(reducer)[i] += wide_gradient(2 * comm->rank + s, i);
+            if (s == 1 && repeat == 1) DG_CHECK_OK(dg_reducer_ready(reducer, 400));
+            DG_CHECK_OK(dg_reducer_pass_done(reducer, 1));
+        }
+        DG_CHECK_OK(dg_reducer_finish(reducer, NULL, &sum));
+        for (int i = 0; i < COUNT; i++) {
+            double exact = 0, magnitude = 0;
+            for (int rank = 0; rank < comm->size; rank++) {
+                const float part = wide_gradient(2 * rank, i) + wide_gradient(2 * rank + 1, i);
+                exact += part;
+                magnitude += fabs((double)part);
+            }
+            const double error = fabs(sum[i] - exact);
+            DG_CHECK(error <= (comm->size > 1 ? (2.0 / 256 + 1e-6) * magnitude : 0));
+            rounded += error > 1e-5 * magnitude;
+        }
+        check_same_everywhere(comm, sum);
+    }
+    DG_CHECK((rounded > 0) == (comm->size > 1));
+    dg_reducer_destroy(&reducer);
+    const dg_reducer_config ordered = {.kind = DG_REDUCE_ORDERED, .wire = DG_BF16, .count = COUNT, .batch = comm->size};
+    DG_CHECK_FAILS(dg_reducer_create(comm, &backend, &ordered, &reducer), DG_ERR_USAGE,
+                   "`reduction: ordered` sends f32");
+}
+
 static dg_status refuse_memory(dg_backend *backend, int64_t bytes, const char *what, void **out)
 {
     return DG_FAIL(DG_ERR_MEMORY, "no memory for %lld bytes of %s", (long long)bytes, what);
@@ -128,11 +179,14 @@ static void test_refusals(dg_comm *comm)
         char words[64];
         snprintf(words, sizeof words, "%d ranks for %d sample", comm->size, comm->size - 1);
         for (int kind = DG_REDUCE_FAST; kind <= DG_REDUCE_ORDERED; kind++)
-            DG_CHECK_FAILS(dg_reducer_create(comm, &backend, kind, COUNT, comm->size - 1, 0, &reducer), DG_ERR_USAGE,
-                           words);
+            DG_CHECK_FAILS(dg_reducer_create(
+                               comm, &backend,
+                               &(dg_reducer_config){.kind = kind, .count = COUNT, .batch = comm->size - 1}, &reducer),
+                           DG_ERR_USAGE, words);
         DG_CHECK(reducer == NULL);
         /* Sending gradients off before the last pass would lose what comes after. */
-        DG_CHECK_OK(dg_reducer_create(comm, &backend, DG_REDUCE_FAST, COUNT, 2 * comm->size, 0, &reducer));
+        DG_CHECK_OK(
+            dg_reducer_create(comm, &backend, &(dg_reducer_config){.count = COUNT, .batch = 2 * comm->size}, &reducer));
         DG_CHECK_OK(dg_reducer_begin(reducer));
         DG_CHECK_OK(dg_reducer_ready(reducer, 0));
         DG_CHECK_FAILS(dg_reducer_pass_done(reducer, 1), DG_ERR_INTERNAL, "before the last pass");
@@ -144,8 +198,8 @@ static void test_refusals(dg_comm *comm)
     dg_backend_ops poor_ops = host_ops;
     poor_ops.alloc = refuse_memory;
     if (comm->rank == comm->size - 1) backend.ops = &poor_ops;
-    DG_CHECK_FAILS(dg_reducer_create(comm, &backend, DG_REDUCE_FAST, COUNT, 64, 0, &reducer), DG_ERR_MEMORY,
-                   "no memory");
+    DG_CHECK_FAILS(dg_reducer_create(comm, &backend, &(dg_reducer_config){.count = COUNT, .batch = 64}, &reducer),
+                   DG_ERR_MEMORY, "no memory");
     DG_CHECK(reducer == NULL);
 }
 
@@ -158,6 +212,7 @@ int main(int argc, char **argv)
         test_step(comm, batches[b], true);
         test_step(comm, batches[b], false);
     }
+    test_rounded(comm);
     test_refusals(comm);
     dg_comm_destroy(&comm);
     dg_mpi_stop();

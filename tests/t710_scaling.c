@@ -54,6 +54,7 @@ static void check_overlap(void)
                          .dtype = DG_BF16,
                          .parameters = 2000000,
                          .bucket_bytes = 4e6,
+                         .wire_bytes = 4,
                          .update_bytes = 1e8};
     const double bucket =
         dg_scaling_reduce_s(&d, 4, 4e6); /* 0.606 ms: the first is hidden, the second comes at the end */
@@ -68,6 +69,9 @@ static void check_overlap(void)
     const double far = dg_scaling_reduce_s(&d, 8, 4e6); /* longer than a step of backward: the second bucket waits */
     DG_CHECK(far > 1e-3);
     DG_CHECK_NEAR(dg_scaling_step_time(&d, &w, 8).exposed_s, 2 * far - 1e-3, 1e-12);
+    w.wire_bytes = 2; /* bf16 */
+    DG_CHECK_NEAR(dg_scaling_step_time(&d, &w, 4).reduce_s, 2 * dg_scaling_reduce_s(&d, 4, 2e6), 1e-12);
+    w.wire_bytes = 4;
     w.ordered = true;
     t = dg_scaling_step_time(&d, &w, 4);
     DG_CHECK_NEAR(t.exposed_s, dg_scaling_ordered_s(&d, 4, 8e6), 1e-12); /* nothing overlaps */

@@ -39,6 +39,7 @@ sed "s/memory_gb_s: 0$/memory_gb_s: 1000/; s/launch_us: 5$/launch_us: 0/" "${DG_
 small="--channels 3 --gflops 1 --devices mine.yaml --set model.base=8 --set model.levels=2 --set data.patch=[16,16,16] --set train.backend=ref"
 "$program" plan $small --json >one.json || bad "plan"
 "$program" plan $small --ranks 2 --json >two.json || bad "plan on two ranks"
+"$program" plan $small --ranks 2 --set train.wire=bf16 --json >half.json || bad "plan with bf16 on the wire"
 "$program" plan $small --set train.on_nan=rollback --json >kept.json || bad "plan with rollback"
 "$program" plan --channels 9 --set data.patch=[128,128,128] --set train.micro_batch=2 --set train.backend=ref --device rtx3090 \
     --cases 100 --ranks 2 --volume 160,192,200 --set train.batch=4 --set train.steps=10000 --json >big.json || bad "plan of a large patch"
@@ -48,6 +49,8 @@ import json, sys
 one, two = json.load(open("one.json")), json.load(open("two.json"))
 ring = two["parameters"] * 4 / 2**20  # 2 (R - 1) / R of the gradients
 assert abs(two["wire_mb_per_step"] - ring) < 0.02 * ring, two
+half = json.load(open("half.json"))
+assert abs(2 * half["wire_mb_per_step"] - two["wire_mb_per_step"]) < 1e-5 and half["reduce_s"] < two["reduce_s"], half
 kept = json.load(open("kept.json"))["memory_mb"] - one["memory_mb"]  # weights and two moments once more
 assert abs(kept - 3 * one["parameters"] * 4 / 2**20) < 0.02 * kept, kept
 assert two["samples_per_rank"] == 1 and one["samples_per_rank"] == 2

@@ -2,7 +2,6 @@
 #include "memory_need.h"
 
 #include "dg_mem.h"
-#include "dg_reducer.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,8 +39,8 @@ dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, 
     dg_memory_plans(config, patch_zyx, out->micro, &training, &inference);
     DG_TRY(dg_plan_estimate(model, &training, &out->training, NULL));
     DG_TRY(dg_plan_estimate(model, &inference, &out->inference, NULL));
-    DG_TRY(dg_reducer_estimate((dg_reduction)config->train.reduction, model->params.total, config->train.batch,
-                               (int)ranks, &out->reducer_bytes, &out->wire_bytes));
+    const dg_reducer_config sums = dg_run_config_sums(config, model->params.total);
+    DG_TRY(dg_reducer_estimate(&sums, (int)ranks, &out->reducer_bytes, &out->wire_bytes));
     const int moments = config->optim.kind == DG_OPTIM_ADAMW ? 2 : config->optim.momentum > 0;
     const int64_t flat = out->training.parameter_bytes, learned = flat * (1 + moments + (config->optim.ema > 0));
     out->bytes = learned + (config->train.on_nan == DG_NAN_ROLLBACK ? learned : 0) + out->reducer_bytes +

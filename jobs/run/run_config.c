@@ -3,7 +3,6 @@
 #include "run_config.h"
 
 #include "dg_mem.h"
-#include "dg_reducer.h"
 
 #include <float.h>
 #include <math.h>
@@ -150,6 +149,7 @@ static const dg_option rows[] = {
     TEXT("train.backend", train.backend, "auto", "device library: auto, cuda, onednn, ref"),
     WORD("train.dtype", train.dtype, dtype_names, "bf16", "type of activations; weights and sums are f32"),
     WORD("train.reduction", train.reduction, reduction_names, "fast", "ordered gives the same bits on any number of ranks"),
+    WORD("train.wire", train.wire, dtype_names, "f32", "type of the gradients that ranks send each other; bf16: half the bytes, with reduction fast only"),
     FLAG("train.recompute", train.recompute, "false", "computes normalised activations again in backward: less memory, more time"),
     WHOLE("train.validate_every", train.validate_every, 0, BIG, "500", "steps", "steps between validations; 0: only at the end"),
     WORD("train.monitor", train.monitor, monitor_names, "auto",
@@ -278,6 +278,10 @@ dg_status dg_run_config_check(const dg_run_config *config)
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
                        config->optim.lr);
     }
+    if (config->train.wire == DG_TYPE_BF16 && config->train.reduction == DG_REDUCE_ORDERED) {
+        return DG_FAIL(DG_ERR_USAGE, "train.wire is bf16 and train.reduction is ordered: sums that are rounded on their way "
+                                     "depend on the number of ranks; choose train.wire f32 or train.reduction fast");
+    }
     dg_save_rule rule;
     if (!read_save_rule(config->train.checkpoint_every, &rule)) {
         return DG_FAIL(DG_ERR_USAGE,
@@ -356,6 +360,14 @@ dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_s
                              .warmup = config->optim.schedule.warmup,
                              .min_lr = config->optim.schedule.min_lr,
                              .total_steps = total_steps};
+}
+
+dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradients)
+{
+    return (dg_reducer_config){.kind = (dg_reduction)config->train.reduction,
+                               .wire = dg_run_dtype(config->train.wire),
+                               .count = gradients,
+                               .batch = config->train.batch};
 }
 
 dg_augment_config dg_run_config_augment(const dg_run_config *config)

@@ -7,6 +7,7 @@
 #include "dg_optim.h"
 #include "dg_options.h"
 #include "dg_patch.h"
+#include "dg_reducer.h"
 
 /* The voxels a loss counts. Voxels outside the volume or outside the box of known dose never count. */
 typedef enum dg_loss_mask { DG_MASK_NONE, DG_MASK_BODY, DG_MASK_POSSIBLE_DOSE } dg_loss_mask;
@@ -63,6 +64,7 @@ typedef struct dg_train_config {
     char backend[DG_OPT_TEXT];
     int dtype;     /* dg_run_type */
     int reduction; /* dg_reduction */
+    int wire;      /* dg_run_type */
     bool recompute;
     int64_t validate_every; /* steps; 0: only at the end */
     int monitor;            /* dg_monitor */
@@ -194,6 +196,7 @@ void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3]);
 dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints);
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
 dg_augment_config dg_run_config_augment(const dg_run_config *config);
+dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradients);
 dg_dtype dg_run_dtype(int type);
 
 #endif

@@ -66,7 +66,7 @@ static double overlapped_s(const dg_device *device, const dg_scaling_work *w, in
     *total = 0.0;
     for (int64_t last = w->parameters; last > 0; last -= floats) {
         const int64_t first = last > floats ? last - floats : 0;
-        const double takes = dg_scaling_reduce_s(device, ranks, (double)(last - first) * sizeof(float));
+        const double takes = dg_scaling_reduce_s(device, ranks, (double)(last - first) * w->wire_bytes);
         end = fmax(end, ready_s(device, w, first)) + takes;
         *total += takes;
     }
@@ -85,7 +85,7 @@ dg_scaling_step dg_scaling_step_time(const dg_device *device, const dg_scaling_w
     t.backward_s = (double)w->passes * backward;
     t.update_s = dg_scaling_operation_s(device, w->dtype, 0.0, w->update_bytes);
     if (ranks > 1 && w->ordered)
-        t.reduce_s = t.exposed_s = dg_scaling_ordered_s(device, ranks, (double)w->parameters * sizeof(float));
+        t.reduce_s = t.exposed_s = dg_scaling_ordered_s(device, ranks, (double)w->parameters * w->wire_bytes);
     else if (ranks > 1)
         t.exposed_s = fmax(0.0, overlapped_s(device, w, ranks, &t.reduce_s) - backward);
     const double alone = t.forward_s + t.backward_s + t.update_s;

@@ -23,7 +23,8 @@ typedef struct dg_scaling_work {
     int64_t passes; /* of a step; the reduction overlaps with the last one's backward */
     dg_dtype dtype;
     int64_t parameters;
-    double bucket_bytes; /* of the reduction */
+    double bucket_bytes; /* of the reduction, as f32 gradients */
+    double wire_bytes;   /* of a gradient that is sent */
     double update_bytes; /* optimiser, averaging, clearing and casting */
     double pass_bytes;   /* loss */
     bool ordered;

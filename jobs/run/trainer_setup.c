@@ -260,8 +260,8 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(dg_comm_agree(comm, hash_cases(t)));
     DG_TRY(open_backend(t));
     DG_TRY(dg_comm_agree(comm, make_network(t)));
-    DG_TRY(dg_reducer_create(t->memory_comm, t->backend, (dg_reduction)t->config.train.reduction,
-                             t->model->params.total, t->config.train.batch, 0, &t->reducer));
+    const dg_reducer_config sums = dg_run_config_sums(&t->config, t->model->params.total);
+    DG_TRY(dg_reducer_create(t->memory_comm, t->backend, &sums, &t->reducer));
     dg_slots_of_rank(t->config.train.batch, comm->rank, comm->size, &t->first, &t->mine);
     DG_TRY(dg_comm_agree(comm, make_pass(t)));
     DG_TRY(choose_algorithms(t));

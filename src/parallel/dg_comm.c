@@ -49,10 +49,10 @@ dg_status dg_comm_broadcast(dg_comm *comm, void *data, int64_t bytes, int root)
     return comm->ops->broadcast(comm, data, bytes, root);
 }
 
-static dg_status check_reduction(const void *data, int64_t count, dg_dtype type, dg_reduce op)
+static dg_status check_reduction(const void *data, int64_t count, dg_dtype type, dg_reduce op, bool starts)
 {
     DG_TRY(check_size("all-reduce", data, count));
-    if (type != DG_F32 && type != DG_F64 && type != DG_I64 && type != DG_I32)
+    if (!(starts && type == DG_BF16) && type != DG_F32 && type != DG_F64 && type != DG_I64 && type != DG_I32)
         return DG_FAIL(DG_ERR_INTERNAL, "all-reduce: element type %d is not f32, f64, i64 or i32", (int)type);
     if (op != DG_SUM && op != DG_MIN && op != DG_MAX)
         return DG_FAIL(DG_ERR_INTERNAL, "all-reduce: unknown operation %d", (int)op);
@@ -61,7 +61,7 @@ static dg_status check_reduction(const void *data, int64_t count, dg_dtype type,
 
 dg_status dg_comm_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_reduce op)
 {
-    DG_TRY(check_reduction(data, count, type, op));
+    DG_TRY(check_reduction(data, count, type, op, false));
     dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->all_reduce(comm, data, count, type, op);
 }
@@ -69,7 +69,7 @@ dg_status dg_comm_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dtype 
 dg_status dg_comm_all_reduce_start(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_comm_request **out)
 {
     *out = NULL;
-    DG_TRY(check_reduction(data, count, type, DG_SUM));
+    DG_TRY(check_reduction(data, count, type, DG_SUM, true));
     dg_heartbeat_operation(comm->heartbeat);
     return comm->ops->all_reduce_start(comm, data, count, type, out);
 }

@@ -69,7 +69,7 @@ DG_MUST_USE dg_status dg_comm_broadcast(dg_comm *comm, void *data, int64_t bytes
 /* In-place reduction over ranks: DG_F32, DG_F64, DG_I64, DG_I32. The order of float sums is the library's; use the
  * ordered reducer where bits matter. */
 DG_MUST_USE dg_status dg_comm_all_reduce(dg_comm *comm, void *data, int64_t count, dg_dtype type, dg_reduce op);
-/* Starts an in-place sum; `data` must stay untouched until test says done or wait returns (both null the request). */
+/* Starts an in-place sum, also of DG_BF16 (added in f32; each communicator says where it rounds); `data` must stay untouched until test says done or wait returns (both null the request). */
 DG_MUST_USE dg_status dg_comm_all_reduce_start(dg_comm *comm, void *data, int64_t count, dg_dtype type,
                                                dg_comm_request **out);
 DG_MUST_USE dg_status dg_comm_test(dg_comm *comm, dg_comm_request **request, bool *done); /* not collective */

@@ -283,8 +283,9 @@ static void test_reducer(dg_reduction kind)
         device_slots[s] = device_memory(sizeof host_slots[s], host_slots[s]);
     }
     tree_sum(kind, 0, BATCH, want);
-    must(dg_reducer_create(self.mpi, &host, kind, COUNT, BATCH, BUCKET_BYTES, &on_host));
-    must(dg_reducer_create(self.comm, self.backend, kind, COUNT, BATCH, BUCKET_BYTES, &on_device));
+    const dg_reducer_config config = {.kind = kind, .count = COUNT, .batch = BATCH, .bucket_bytes = BUCKET_BYTES};
+    must(dg_reducer_create(self.mpi, &host, &config, &on_host));
+    must(dg_reducer_create(self.comm, self.backend, &config, &on_device));
     for (int repeat = 0; repeat < 3; repeat++) {
         must(reduce_step(on_host, kind, &host, slots, &sum));
         DG_CHECK(memcmp(sum, want, sizeof want) == 0);
@@ -298,6 +299,61 @@ static void test_reducer(dg_reduction kind)
     for (int64_t s = 0; s < mine; s++) self.backend->ops->free(self.backend, (void *)(uintptr_t)device_slots[s]);
 }
 
+/* What each rank sends, added up exactly, and the sum of its magnitudes. */
+static void sum_of_ranks(double *exact, double *magnitude)
+{
+    for (int rank = 0; rank < self.mpi->size; rank++) {
+        int64_t first, mine;
+        float part[COUNT] = {0}, g[COUNT];
+        dg_slots_of_rank(BATCH, rank, self.mpi->size, &first, &mine);
+        for (int64_t s = 0; s < mine; s++) {
+            gradient(DG_REDUCE_ORDERED, first + s, g);
+            for (int i = 0; i < COUNT; i++) part[i] += g[i];
+        }
+        for (int i = 0; i < COUNT; i++) {
+            exact[i] = (rank > 0 ? exact[i] : 0) + part[i];
+            magnitude[i] = (rank > 0 ? magnitude[i] : 0) + fabs((double)part[i]);
+        }
+    }
+}
+
+/* bf16 on the wire: each of the ranks' parts is rounded, and each of their partial sums, to 2^-8 of it at most; the same bits
+ * on every rank, and none lost where there is one. */
+static void test_rounded(void)
+{
+    const dg_reducer_config config = {.wire = DG_BF16, .count = COUNT, .batch = BATCH, .bucket_bytes = BUCKET_BYTES};
+    const int size = self.mpi->size;
+    dg_reducer *reducer;
+    int64_t first, mine;
+    float g[COUNT], sum_here[COUNT], sum_there[COUNT];
+    double exact[COUNT], magnitude[COUNT];
+    const float *slots[BATCH], *sum;
+    int rounded = 0;
+    dg_slots_of_rank(BATCH, self.mpi->rank, size, &first, &mine);
+    for (int64_t s = 0; s < mine; s++) {
+        gradient(DG_REDUCE_ORDERED, first + s, g);
+        slots[s] = device_memory(sizeof g, g);
+    }
+    sum_of_ranks(exact, magnitude);
+    must(dg_reducer_create(self.comm, self.backend, &config, &reducer));
+    DG_CHECK(dg_reducer_wire_bytes(reducer) == 2 * ((int64_t)COUNT * 2 * (size - 1) / size));
+    for (int repeat = 0; repeat < 2; repeat++) {
+        must(reduce_step(reducer, DG_REDUCE_FAST, self.backend, slots, &sum));
+        must(self.backend->ops->download(self.backend, sum_here, sum, sizeof sum_here));
+        for (int i = 0; i < COUNT; i++) {
+            const double error = fabs(sum_here[i] - exact[i]);
+            DG_CHECK(error <= (size > 1 ? 1.01 * size / 256.0 : 0) * magnitude[i]);
+            rounded += error > 1e-5 * magnitude[i];
+        }
+        memcpy(sum_there, sum_here, sizeof sum_there);
+        must(dg_comm_broadcast(self.mpi, sum_there, sizeof sum_there, 0));
+        DG_CHECK(memcmp(sum_here, sum_there, sizeof sum_here) == 0);
+    }
+    DG_CHECK((rounded > COUNT / 2) == (size > 1));
+    dg_reducer_destroy(&reducer);
+    for (int64_t s = 0; s < mine; s++) self.backend->ops->free(self.backend, (void *)(uintptr_t)slots[s]);
+}
+
 static void test_reducers(void)
 {
     static const char *const orders[] = {"lazy", "others", "random:3"};
@@ -306,6 +362,7 @@ static void test_reducers(void)
         open_rank(20);
         test_reducer(DG_REDUCE_ORDERED);
         test_reducer(DG_REDUCE_FAST);
+        test_rounded();
         close_rank();
     }
 }
@@ -458,8 +515,11 @@ static void run_steps(double timeout_s)
         slots[s] = device_memory(sizeof g, g);
     }
     for (int kind = 0; kind < 2; kind++)
-        must(
-            dg_reducer_create(self.comm, self.backend, (dg_reduction)kind, COUNT, BATCH, BUCKET_BYTES, &reducer[kind]));
+        must(dg_reducer_create(
+            self.comm, self.backend,
+            &(dg_reducer_config){
+                .kind = (dg_reduction)kind, .count = COUNT, .batch = BATCH, .bucket_bytes = BUCKET_BYTES},
+            &reducer[kind]));
     for (int step = 1; step <= 6; step++) {
         dg_heartbeat_step(self.comm->heartbeat, step);
         (void)dg_heartbeat_phase(self.comm->heartbeat, DG_PHASE_REDUCE);

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #define OMPI_SKIP_MPICXX 1
 #include "nccl.h"
+#include "dg_bf16.h"
 #include "standin_impl.h"
 
 #include <atomic>
@@ -217,16 +218,32 @@ const char *ncclGetLastError(ncclComm_t comm) { return comm->words; }
 
 static size_t size_of(ncclDataType_t type)
 {
-    return type == ncclInt8 ? 1 : type == ncclInt64 || type == ncclFloat64 ? 8 : 4;
+    return type == ncclInt8 ? 1 : type == ncclBfloat16 ? 2 : type == ncclInt64 || type == ncclFloat64 ? 8 : 4;
 }
 
 static MPI_Datatype type_of(ncclDataType_t type)
 {
-    return type == ncclInt8      ? MPI_BYTE
-           : type == ncclInt32   ? MPI_INT32_T
-           : type == ncclInt64   ? MPI_INT64_T
-           : type == ncclFloat32 ? MPI_FLOAT
-                                 : MPI_DOUBLE;
+    return type == ncclInt8       ? MPI_BYTE
+           : type == ncclInt32    ? MPI_INT32_T
+           : type == ncclInt64    ? MPI_INT64_T
+           : type == ncclBfloat16 ? MPI_UINT16_T
+           : type == ncclFloat32  ? MPI_FLOAT
+                                  : MPI_DOUBLE;
+}
+
+/* As NCCL does: every partial sum that is passed on is rounded. */
+static void add_bf16(void *more, void *sum, int *count, MPI_Datatype *)
+{
+    const dg_bf16 *x = (const dg_bf16 *)more;
+    dg_bf16 *y = (dg_bf16 *)sum;
+    for (int i = 0; i < *count; i++) y[i] = dg_bf16_from_f32(dg_bf16_to_f32(x[i]) + dg_bf16_to_f32(y[i]));
+}
+
+static MPI_Op bf16_sum()
+{
+    static MPI_Op op = MPI_OP_NULL;
+    if (op == MPI_OP_NULL) MPI_Op_create(add_bf16, 1, &op);
+    return op;
 }
 
 using post = std::function<int(transfer &)>;
@@ -282,7 +299,12 @@ static ncclResult_t submit(ncclComm_t comm, const char *what, cudaStream_t strea
 ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream)
 {
-    const MPI_Op mpi_op = op == ncclSum ? MPI_SUM : op == ncclMax ? MPI_MAX : op == ncclMin ? MPI_MIN : MPI_PROD;
+    if (type == ncclBfloat16 && op != ncclSum) return complain(comm, ncclInvalidArgument, "bf16 is summed only");
+    const MPI_Op mpi_op = type == ncclBfloat16 ? bf16_sum()
+                          : op == ncclSum      ? MPI_SUM
+                          : op == ncclMax      ? MPI_MAX
+                          : op == ncclMin      ? MPI_MIN
+                                               : MPI_PROD;
     return submit(comm, "ncclAllReduce", stream, from, to, count, type, true, true, [=](transfer &t) {
         return MPI_Iallreduce(t.from.data(), t.to.data(), (int)count, type_of(type), mpi_op, comm->mpi, &t.request);
     });

@@ -44,7 +44,8 @@ typedef enum ncclDataType_t {
     ncclInt32 = 2,
     ncclInt64 = 4,
     ncclFloat32 = 7,
-    ncclFloat64 = 8
+    ncclFloat64 = 8,
+    ncclBfloat16 = 9
 } ncclDataType_t;
 
 typedef struct ncclConfig_t {
