@@ -244,6 +244,29 @@ static int settle(const dg_job_env *env, dg_status mine, int exit_code)
     return (int)code;
 }
 
+/* DG_START_TIMEOUT, for what comes before any option is read: seconds that MPI may take to start. */
+static dg_status start_timeout(double *seconds)
+{
+    const char *text = getenv("DG_START_TIMEOUT");
+    char *end;
+    *seconds = DG_COMM_TIMEOUT_S;
+    if (text == NULL) return DG_OK;
+    *seconds = strtod(text, &end);
+    if (end != text && *end == '\0' && *seconds > 0 && *seconds <= 1e6) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "DG_START_TIMEOUT is %.40s, but must be seconds above 0, at most 1e6", text);
+}
+
+static dg_status open_ranks(int *argc, char ***argv, dg_comm **comm)
+{
+    double seconds;
+    dg_start_watch *watch;
+    DG_TRY(start_timeout(&seconds));
+    DG_TRY(dg_start_watch_begin(seconds, leave, NULL, &watch));
+    dg_status status = dg_comm_open(argc, argv, comm);
+    dg_start_watch_end(&watch);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     dg_job_env env = {.program = argv[0]};
@@ -253,7 +276,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write, not of the whole run */
     signal(SIGXFSZ, SIG_IGN); /* nor is a limit on the size of files: the write is refused with EFBIG */
     (void)dg_mpi_spare_shared_memory(warning, sizeof warning);
-    if (dg_comm_open(&argc, &argv, &env.comm) != DG_OK) {
+    if (open_ranks(&argc, &argv, &env.comm) != DG_OK) {
         fprintf(stderr, "dosegrid: %s: %s\n", dg_status_name(dg_error_last()->status), dg_error_last()->text);
         abort_ranks();
     }

@@ -16,6 +16,13 @@ DG_MUST_USE dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out);
 /* Before MPI starts: where /dev/shm has no room for what Open MPI puts there, which would end MPI_Init with words that do
  * not name it, sends it to TMPDIR or /tmp and leaves a warning (else ""). */
 bool dg_mpi_spare_shared_memory(char *warning, size_t capacity);
+/* Watches the start of MPI, which cannot be polled: `leave` is called, by a thread, with the reason when dg_start_watch_end
+ * has not come within `seconds`, or when the launcher is gone; it must not return. Without a launcher *out is NULL: nothing
+ * is waited for. Not collective. */
+typedef struct dg_start_watch dg_start_watch;
+DG_MUST_USE dg_status dg_start_watch_begin(double seconds, void (*leave)(void *context, const char *why), void *context,
+                                           dg_start_watch **out);
+void dg_start_watch_end(dg_start_watch **watch); /* NULL is fine */
 /* dg_comm_self without MPI when there is no launcher, else dg_mpi_start. */
 DG_MUST_USE dg_status dg_comm_open(int *argc, char ***argv, dg_comm **out);
 /* MPI_Finalize when MPI was started. */
