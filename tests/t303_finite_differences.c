@@ -135,5 +135,10 @@ int main(void)
     dg_plan_config recompute = plan;
     recompute.recompute = true;
     check("identity residual from the input, recompute", same, recompute);
+    dg_model_config cascade = deep;
+    (void)snprintf(cascade.kind, sizeof cascade.kind, "cascade");
+    cascade.levels = 2, cascade.base_channels = 8;
+    check("cascade", cascade, plan);
+    check("cascade, recompute", cascade, recompute);
     return 0;
 }

@@ -247,6 +247,11 @@ int main(int argc, char **argv)
     check_ready(backend, &model, &plan); /* and whose gradient is not wanted */
     plan.dtype = DG_F32, plan.x = 8;
     check_same_bits(backend, &model, plan);
+    dg_model_config cascade = model;
+    (void)snprintf(cascade.kind, sizeof cascade.kind, "cascade");
+    cascade.levels = 3;
+    check_same_bits(backend, &cascade, plan);
+    check_ready(backend, &cascade, &plan);
     check_misuse(backend, &model, plan);
     check_print(backend, &model, &plan);
     return 0;

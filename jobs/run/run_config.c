@@ -83,7 +83,7 @@ static const dg_option rows[] = {
     WHOLE("data.cache_mb", data.cache_mb, 0, 1e7, "2048", "MiB", "memory per rank for resampled cases"),
     WHOLE("data.readers", data.readers, 1, 64, "1", "threads", "threads per rank that prepare samples ahead of the step"),
 
-    TEXT("model.kind", model.kind, "unet", "architecture: unet, attention_unet (gated skip connections), bottleneck_attn (self-attention at the bottom) or topology_unet (segmentation: instance norm, leaky ReLU, output a probability)"),
+    TEXT("model.kind", model.kind, "unet", "architecture: unet, attention_unet (gated skip connections), bottleneck_attn (self-attention at the bottom), cascade (a coarse U-Net and one that refines its dose) or topology_unet (segmentation: instance norm, leaky ReLU, output a probability)"),
     WHOLE("model.base", model.base, 1, 1024, "48", "channels", "channels of the first level"),
     WHOLE("model.levels", model.levels, 1, 8, "5", "", "resolution levels, the bottleneck included"),
     WHOLE("model.cond_channels", model.cond_channels, 1, 4096, "256", "channels", "width of the embedded constraint vector"),

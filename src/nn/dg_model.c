@@ -13,6 +13,7 @@ static const struct {
     {"unet", dg_model_build_unet},
     {"attention_unet", dg_model_build_unet},
     {"bottleneck_attn", dg_model_build_unet},
+    {"cascade", dg_model_build_cascade},
     {"topology_unet", dg_model_build_topology},
 };
 
@@ -42,8 +43,9 @@ dg_status dg_model_create(const dg_model_config *config, dg_model **out)
     int found = 0;
     while (found < count && strcmp(architectures[found].kind, config->kind) != 0) found++;
     if (found == count)
-        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s", config->kind,
-                       architectures[0].kind, architectures[1].kind, architectures[2].kind, architectures[3].kind);
+        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s, %s", config->kind,
+                       architectures[0].kind, architectures[1].kind, architectures[2].kind, architectures[3].kind,
+                       architectures[4].kind);
     DG_TRY(check_config(config));
     dg_model *model = NULL;
     DG_TRY(DG_NEW(&model, 1, "model"));

@@ -9,7 +9,8 @@
 
 typedef struct dg_model_config {
     char kind[32];         /* "unet", "attention_unet" (gated skips), "bottleneck_attn" (self-attention at the bottom),
-                           * "topology_unet" (instance norm, leaky ReLU; its output is a probability) */
+                            * "cascade" (a second U-Net, refine.*, corrects the dose of the first, coarse.*),
+                            * "topology_unet" (instance norm, leaky ReLU; its output is a probability) */
     int64_t in_channels;   /* >= 1 */
     int64_t out_channels;  /* >= 1 */
     int64_t base_channels; /* of the first level */

@@ -1,4 +1,4 @@
-/* dg_model_unet.c - the residual 3-D U-Net with group norm and FiLM conditioning: the baseline.
+/* dg_model_unet.c - the residual 3-D U-Net with group norm and FiLM conditioning: the baseline; and two of them in a cascade.
  *
  * Block: h = silu(GN(conv3(x))); h = h (1 + s) + t; h = silu(GN(conv3(h))); result h + R(x), R a 1x1x1 convolution where
  * the channels change. Levels enc1 .. enc{L-1}, bottleneck, dec{L-1} .. dec1; the decoder reads
@@ -16,7 +16,8 @@ enum { MAX_GROUPS = 8, MAX_WIDENING = 8, ATTENTION_HEADS = 4 };
 typedef struct unet {
     dg_builder *builder;
     const dg_model_config *config;
-    int condition; /* silu(conditioning embedding), or -1 */
+    int condition;      /* silu(conditioning embedding), or -1 */
+    const char *prefix; /* of all names: "", or the stage of a cascade */
 } unet;
 
 static int64_t channels_of(const unet *net, int64_t level)
@@ -44,12 +45,14 @@ static label join(const char *block, const char *leaf)
     return out;
 }
 
-static label numbered(const char *stem, int64_t number)
+static label numbered(const unet *net, const char *stem, int64_t number)
 {
     label out;
-    (void)snprintf(out.text, sizeof out.text, "%s%lld", stem, (long long)number);
+    (void)snprintf(out.text, sizeof out.text, "%s%s%lld", net->prefix, stem, (long long)number);
     return out;
 }
+
+static label named(const unet *net, const char *name) { return join(net->prefix, name); }
 
 static void block(const unet *net, const char *name, int x, int y)
 {
@@ -146,47 +149,85 @@ static int attend(const unet *net, int x)
     return y;
 }
 
-void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
+/* The network between x and its output convolution; returns what that makes. */
+static int stage(const unet *net, int x)
 {
-    unet net = {.builder = b, .config = config};
+    dg_builder *b = net->builder;
+    const dg_model_config *config = net->config;
     const int64_t deepest = config->levels - 1;
     const bool gated = strcmp(config->kind, "attention_unet") == 0;
     int up[16], concat[16], skip[16];
-    int x = dg_build_tensor(b, "input", 0, config->in_channels);
-    b->graph->input = x;
-    net.condition = conditioning(&net);
     for (int64_t l = 0; l < deepest; l++) {
         /* The decoder that reads this level's skip gets its other half from the level below. */
-        int64_t skip_c = channels_of(&net, l),
-                up_c = l + 1 == deepest ? channels_of(&net, deepest) : channels_of(&net, l);
-        concat[l] = dg_build_tensor(b, numbered("concat", l + 1).text, (int)l, up_c + skip_c);
-        up[l] = dg_build_slice(b, numbered("up", l + 1).text, concat[l], 0, up_c);
-        skip[l] = gated ? dg_build_tensor(b, numbered("enc", l + 1).text, (int)l, skip_c)
-                        : dg_build_slice(b, numbered("enc", l + 1).text, concat[l], up_c, skip_c);
-        block(&net, numbered("enc", l + 1).text, x, skip[l]);
-        x = dg_build_tensor(b, numbered("pool", l + 1).text, (int)l + 1, skip_c);
-        dg_build_pool(b, numbered("pool", l + 1).text, skip[l], x);
+        int64_t skip_c = channels_of(net, l), up_c = l + 1 == deepest ? channels_of(net, deepest) : channels_of(net, l);
+        concat[l] = dg_build_tensor(b, numbered(net, "concat", l + 1).text, (int)l, up_c + skip_c);
+        up[l] = dg_build_slice(b, numbered(net, "up", l + 1).text, concat[l], 0, up_c);
+        skip[l] = gated ? dg_build_tensor(b, numbered(net, "enc", l + 1).text, (int)l, skip_c)
+                        : dg_build_slice(b, numbered(net, "enc", l + 1).text, concat[l], up_c, skip_c);
+        block(net, numbered(net, "enc", l + 1).text, x, skip[l]);
+        x = dg_build_tensor(b, numbered(net, "pool", l + 1).text, (int)l + 1, skip_c);
+        dg_build_pool(b, numbered(net, "pool", l + 1).text, skip[l], x);
     }
-    int y = dg_build_tensor(b, "bottleneck", (int)deepest, channels_of(&net, deepest));
-    block(&net, "bottleneck", x, y);
-    if (strcmp(config->kind, "bottleneck_attn") == 0) y = attend(&net, y);
+    int y = dg_build_tensor(b, named(net, "bottleneck").text, (int)deepest, channels_of(net, deepest));
+    block(net, named(net, "bottleneck").text, x, y);
+    if (strcmp(config->kind, "bottleneck_attn") == 0) y = attend(net, y);
     for (int64_t l = deepest - 1; l >= 0; l--) {
-        dg_build_resize(b, numbered("up", l + 1).text, y, up[l]);
+        dg_build_resize(b, numbered(net, "up", l + 1).text, y, up[l]);
         if (gated) {
             const dg_graph_tensor *half = &b->graph->tensor[up[l]];
-            label name = numbered("attn", l + 1);
-            int y_gate =
-                dg_build_slice(b, name.text, concat[l], b->status == DG_OK ? half->c : 0, channels_of(&net, l));
-            gate(&net, name.text, skip[l], up[l], y_gate);
+            label name = numbered(net, "attn", l + 1);
+            int y_gate = dg_build_slice(b, name.text, concat[l], b->status == DG_OK ? half->c : 0, channels_of(net, l));
+            gate(net, name.text, skip[l], up[l], y_gate);
         }
-        y = dg_build_tensor(b, numbered("dec", l + 1).text, (int)l, channels_of(&net, l > 0 ? l - 1 : 0));
-        block(&net, numbered("dec", l + 1).text, concat[l], y);
+        y = dg_build_tensor(b, numbered(net, "dec", l + 1).text, (int)l, channels_of(net, l > 0 ? l - 1 : 0));
+        block(net, numbered(net, "dec", l + 1).text, concat[l], y);
     }
-    int last = dg_build_tensor(b, "out_conv", 0, config->out_channels);
-    int output = dg_build_tensor(b, "output", 0, config->out_channels);
-    dg_build_conv(b, "out_conv", DG_CONV_SAME, 1, true, y, last);
+    int last = dg_build_tensor(b, named(net, "out_conv").text, 0, config->out_channels);
+    dg_build_conv(b, named(net, "out_conv").text, DG_CONV_SAME, 1, true, y, last);
+    return last;
+}
+
+static unet begin(dg_builder *b, const dg_model_config *config)
+{
+    unet net = {.builder = b, .config = config, .prefix = ""};
+    b->graph->input = dg_build_tensor(b, "input", 0, config->in_channels);
+    net.condition = conditioning(&net);
+    return net;
+}
+
+static void finish(dg_builder *b, int last)
+{
+    if (b->status != DG_OK) return;
+    int output = dg_build_tensor(b, "output", 0, b->graph->tensor[last].c);
     dg_build_copy(b, "output", last, output);
     if (b->status != DG_OK) return;
     b->graph->tensor[output].f32 = true;
     b->graph->output = output;
+}
+
+void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
+{
+    const unet net = begin(b, config);
+    finish(b, stage(&net, b->graph->input));
+}
+
+/* Two U-Nets: `coarse` predicts from the input, `refine` corrects that prediction and sees it beside the input, which a 1x1x1
+ * convolution brings to the first level's channels. The output is the sum, so that its gradient reaches both stages at once.
+ * After the OpenKBP challenge's winner (Liu et al., Med. Phys. 2021), whose stages are both full U-Nets too. */
+void dg_model_build_cascade(dg_builder *b, const dg_model_config *config)
+{
+    const dg_norm_desc sum = {.act = DG_ACT_NONE};
+    unet net = begin(b, config);
+    net.prefix = "coarse.";
+    const int coarse = stage(&net, b->graph->input);
+    net.prefix = "refine.";
+    const int both = dg_build_tensor(b, "refine.both", 0, config->base_channels + config->out_channels);
+    const int seen = dg_build_slice(b, "refine.input", both, 0, config->base_channels);
+    const int known = dg_build_slice(b, "refine.known", both, config->base_channels, config->out_channels);
+    dg_build_conv(b, "refine.input", DG_CONV_SAME, 1, true, b->graph->input, seen);
+    dg_build_copy(b, "refine.known", coarse, known);
+    const int correction = stage(&net, both);
+    const int refined = dg_build_tensor(b, "refine.sum", 0, config->out_channels);
+    dg_build_norm(b, "refine.sum", &sum, false, correction, -1, coarse, refined);
+    finish(b, refined);
 }
