@@ -2,6 +2,8 @@
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_CXX_STANDARD 17) # of what reads and writes DICOM: DCMTK is C++
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
@@ -10,7 +12,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 add_library(dg_flags INTERFACE)
-target_compile_options(dg_flags INTERFACE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
+target_compile_options(dg_flags INTERFACE -Wall -Wextra -Wshadow -Wvla "$<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>"
   -Wpointer-arith -Wformat=2 -Wno-format-nonliteral -Wno-unused-parameter -Werror -ffp-contract=off -fno-math-errno
   $<$<CONFIG:Release>:-O3>)
 target_compile_definitions(dg_flags INTERFACE _GNU_SOURCE DG_VERSION="${PROJECT_VERSION}")

@@ -36,6 +36,7 @@ vendor() { # header -> folders that may include it
         openssl/*) echo src/base ;;
         cuda*.h | cudnn*.h | nccl*.h) echo cuda ;;
         zlib.h | zip.h | tiffio.h | nifti*.h) echo src/formats analysis ;;
+        dcmtk/*) echo src/formats ;;
         *) echo any ;;
     esac
 }

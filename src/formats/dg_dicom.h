@@ -65,13 +65,12 @@ typedef enum dg_dicom_flaw {
     DG_DICOM_SEVERAL_CT, /* series that fit equally well */
     DG_DICOM_NO_STRUCTURES,
     DG_DICOM_SEVERAL_STRUCTURES,
-    DG_DICOM_OTHER_FRAME, /* structure set or dose of another frame of reference than the CT */
-    DG_DICOM_DAMAGED      /* a file of it cannot be read to where its references stand */
+    DG_DICOM_OTHER_FRAME /* structure set or dose of another frame of reference than the CT */
 } dg_dicom_flaw;
 
 /* A candidate case: a plan with its doses, or what there is where plan or dose are absent. References are followed (dose ->
  * plan -> structure set -> CT series); where none is given or what it names is absent, the one object of the same patient and
- * frame of reference is taken (noted). Arrays may be empty: no dose is no flaw here. */
+ * frame of reference is taken (`guessed`). Arrays may be empty: no dose is no flaw here. */
 typedef struct dg_dicom_case {
     char patient_key[DG_HASH_HEX]; /* the group: patients never part */
     char study_key[DG_HASH_HEX];   /* of the CT (else of the structure set, plan, dose) */
@@ -81,7 +80,9 @@ typedef struct dg_dicom_case {
     char *folder;          /* PRIVATE: deepest folder below the root that holds all its files, "" for the root itself */
     char *patient_id;      /* PRIVATE */
     dg_dicom_files ct, structures, doses, plans; /* structures, plans: 0 or 1, more only with the flaw SEVERAL_ */
-    int64_t plans_of_patient;                    /* candidates that share the patient */
+    bool guessed;             /* no reference led to the structure set or the CT: the only one that fits was taken */
+    int64_t plans_of_patient; /* candidates that share the patient */
+    int64_t damaged_beside;   /* damaged files in its folders that cannot be told apart: may be what is missing */
     dg_dicom_flaw flaw;
     const char *rule;               /* static name of the flaw's rule, NULL without one */
     char words[DG_DICOM_NOTE_TEXT]; /* what the flaw is and what to do, without the case's name */

@@ -12,7 +12,7 @@ class Dosegrid(CMakePackage, CudaPackage):
     variant("onednn", default=True, description="the CPU backend; without it only the reference backend computes")
 
     depends_on("c", type="build")
-    depends_on("cxx", type="build", when="+cuda")
+    depends_on("cxx", type="build")
     depends_on("cmake@3.25:", type="build")
     depends_on("ninja", type="build")
     depends_on("pkgconfig", type="build")
@@ -25,6 +25,7 @@ class Dosegrid(CMakePackage, CudaPackage):
     depends_on("hwloc")
     depends_on("lz4")
     depends_on("zlib-api")
+    depends_on("dcmtk")
     depends_on("gnuplot", type="run")
     depends_on("cuda@12.8:", when="+cuda")
     depends_on("cudnn@9:", when="+cuda")
