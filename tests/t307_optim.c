@@ -175,6 +175,69 @@ static void check_average(bed *b)
     dg_optim_destroy(&optim);
 }
 
+/* The moments of parameters a and b in a saved state. */
+typedef struct moments {
+    int of_b;
+    double largest_of_a, largest_of_b;
+} moments;
+
+static dg_status note_moment(void *context, const char *name, dg_dtype type, int rank, const int64_t *shape,
+                             const void *values)
+{
+    moments *found = context;
+    const char *slash = strchr(name, '/');
+    if (type != DG_F32 || rank != 1 || slash == NULL || strncmp(name, "ema", 3) == 0) return DG_OK;
+    for (int64_t i = 0; i < shape[0]; i++) {
+        const double size = fabs((double)((const float *)values)[i]);
+        if (strcmp(slash, "/a") == 0) found->largest_of_a = fmax(found->largest_of_a, size);
+        if (strcmp(slash, "/b") == 0) found->largest_of_b = fmax(found->largest_of_b, size);
+    }
+    found->of_b += strcmp(slash, "/b") == 0;
+    return DG_OK;
+}
+
+static moments moments_of(dg_optim *optim)
+{
+    dg_state_memory *memory = NULL;
+    dg_state_registry registry = {.count = 0};
+    moments found = {.of_b = 0};
+    const dg_state_sink sink = {.context = &found, .put = note_moment};
+    DG_CHECK_OK(dg_state_register(&registry, dg_optim_state(optim)));
+    DG_CHECK_OK(dg_state_memory_create(&memory));
+    DG_CHECK_OK(dg_state_memory_save(memory, &registry));
+    DG_CHECK_OK(dg_state_memory_replay(memory, "optimizer", &sink));
+    dg_state_memory_destroy(&memory);
+    return found;
+}
+
+/* A frozen parameter keeps its bits, has no moments and does not count in the norm; the others go as if it were not there. */
+static void check_frozen(bed *b, const dg_optim_config *with)
+{
+    const bool frozen[] = {false, true, false};
+    dg_optim_config config = *with;
+    float alone[COUNT], together[COUNT], average[COUNT];
+    config.clip = 0.25, config.ema = 0.9;
+    for (int pass = 0; pass < 2; pass++) {
+        dg_optim *optim = create(b, &config);
+        set_flat(b, b->weights, START);
+        if (pass == 1) DG_CHECK_OK(dg_optim_freeze(optim, frozen));
+        for (int k = 0; k < STEPS; k++) {
+            float g[COUNT];
+            memcpy(g, GRADIENT[k], sizeof g);
+            if (pass == 0) g[2] = 0; /* b */
+            const double norm = step(b, optim, g, 0.05, 1.0);
+            DG_CHECK_NEAR(norm, sqrt((double)(g[0] * g[0] + g[1] * g[1] + g[3] * g[3])), 1e-6);
+        }
+        get_flat(b, b->weights, pass == 0 ? alone : together);
+        get_flat(b, dg_optim_average(optim), average);
+        const moments found = moments_of(optim);
+        DG_CHECK(found.of_b > 0 && found.largest_of_a > 0 && (pass == 0 || found.largest_of_b == 0));
+        dg_optim_destroy(&optim);
+    }
+    DG_CHECK(together[2] == START[2] && average[2] == START[2] && alone[2] != START[2]);
+    DG_CHECK(together[0] == alone[0] && together[1] == alone[1] && together[3] == alone[3]);
+}
+
 /* Three steps, saved, and three more: as six in one go. */
 static void check_state(bed *b, const dg_optim_config *config)
 {
@@ -251,6 +314,8 @@ int main(int argc, char **argv)
     check_clip(&b);
     check_not_finite(&b);
     check_average(&b);
+    check_frozen(&b, &ADAMW);
+    check_frozen(&b, &SGD);
     average.ema = 0.9;
     check_state(&b, &average);
     average = SGD, average.ema = 0.9;

@@ -66,6 +66,7 @@ typedef struct dg_train_config {
     int reduction; /* dg_reduction */
     int wire;      /* dg_run_type */
     bool recompute;
+    dg_string_list freeze;  /* patterns of parameters that do not learn */
     int64_t validate_every; /* steps; 0: only at the end */
     int monitor;            /* dg_monitor */
     struct {

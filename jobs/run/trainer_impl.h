@@ -121,6 +121,11 @@ double trainer_heat_c(dg_trainer *t);
 double trainer_pause_s(const dg_trainer *t);
 bool trainer_is_hot(const dg_trainer *t, double hottest_c);
 
+/* trainer_freeze.c: keeps the optimiser off what train.freeze names; DG_ERR_USAGE: a pattern names nothing, or nothing is left
+ * to learn. And tells which parameters those are. */
+DG_MUST_USE dg_status trainer_freeze(dg_trainer *t);
+void trainer_tell_frozen(const dg_trainer *t);
+
 /* trainer_loss.c: what the loss knows, and its weights. */
 DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);
 void trainer_loss_release(dg_trainer *t);

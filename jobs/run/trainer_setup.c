@@ -109,6 +109,7 @@ static dg_status make_network(dg_trainer *t)
     t->total_steps = dg_run_config_steps(&t->config, t->split.count[DG_PART_TRAIN]);
     t->schedule = dg_run_config_optim(&t->config, t->total_steps);
     DG_TRY(dg_optim_create(&t->schedule, &t->model->params, t->backend, &t->optim));
+    DG_TRY(trainer_freeze(t));
     DG_TRY(make_weights(t));
     dg_predictor_config predict = {.dtype = dg_run_dtype(t->config.predict.dtype),
                                    .overlap = t->config.predict.overlap,
@@ -190,6 +191,7 @@ static void tell_start(dg_trainer *t)
         (long long)t->size.patch[1], (long long)t->size.patch[2], (long long)t->sampler.batch, t->comm->size,
         t->comm->size == 1 ? "" : "s", (long long)t->progress.threads, t->progress.threads == 1 ? "" : "s",
         t->backend->description, (double)memory.arena_bytes * 1e-6);
+    trainer_tell_frozen(t);
 }
 
 static dg_status open_log(dg_trainer *t, dg_log_level level)

@@ -21,6 +21,7 @@ struct dg_optim {
     int64_t step; /* updates made */
     dg_optim_scalars scalars;
     double scalar_moment[MOMENTS][DG_OPTIM_SCALARS_MAX];
+    bool *frozen; /* [parameters of the table], owned; NULL: none is */
 };
 
 static dg_status check(bool good, const char *key, double value, const char *range)
@@ -88,6 +89,7 @@ void dg_optim_destroy(dg_optim **optim)
     float *const memory[] = {(*optim)->moment[0], (*optim)->moment[1], (*optim)->average};
     for (int i = 0; i < 3; i++)
         if (memory[i] != NULL) backend->ops->free(backend, memory[i]);
+    dg_free(&(*optim)->frozen);
     dg_free(optim);
 }
 
@@ -117,18 +119,63 @@ static dg_status update_range(dg_optim *optim, double lr, double grad_scale, boo
                                optim->moment[1] + first);
 }
 
-/* One call for every run of parameters that agree on decay: for most models, one in all. */
-static dg_status update(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients)
+/* A stretch of the flat buffer whose parameters learn and agree on decay: for most models, all of it. */
+typedef struct stretch {
+    int item; /* the table's next parameter */
+    int64_t first, end;
+    bool decay;
+} stretch;
+
+static bool is_frozen(const dg_optim *optim, int item) { return optim->frozen != NULL && optim->frozen[item]; }
+
+static bool next_stretch(const dg_optim *optim, stretch *s)
 {
     const dg_param_table *table = optim->table;
-    int first = 0;
-    for (int i = 1; i <= table->count; i++) {
-        if (i < table->count && table->item[i].decay == table->item[first].decay) continue;
-        const int64_t end = i < table->count ? table->item[i].offset : table->total;
-        DG_TRY(update_range(optim, lr, grad_scale, table->item[first].decay, table->item[first].offset, end, weights,
-                            gradients));
-        first = i;
-    }
+    while (s->item < table->count && is_frozen(optim, s->item)) s->item++;
+    if (s->item == table->count) return false;
+    s->first = table->item[s->item].offset;
+    s->decay = table->item[s->item].decay;
+    while (s->item < table->count && !is_frozen(optim, s->item) && table->item[s->item].decay == s->decay) s->item++;
+    s->end = s->item < table->count ? table->item[s->item].offset : table->total;
+    return true;
+}
+
+static dg_status update(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients)
+{
+    for (stretch s = {.item = 0}; next_stretch(optim, &s);)
+        DG_TRY(update_range(optim, lr, grad_scale, s.decay, s.first, s.end, weights, gradients));
+    return DG_OK;
+}
+
+/* One sum over all that learns, whatever its decay. */
+static dg_status sum_squares(const dg_optim *optim, const float *gradients, double *sum)
+{
+    const dg_backend_ops *ops = optim->backend->ops;
+    double part;
+    *sum = 0.0;
+    if (optim->frozen == NULL) return ops->sum_squares(optim->backend, optim->table->total, gradients, sum);
+    for (stretch s = {.item = 0}; next_stretch(optim, &s); *sum += part)
+        DG_TRY(ops->sum_squares(optim->backend, s.end - s.first, gradients + s.first, &part));
+    return DG_OK;
+}
+
+/* The average of a frozen parameter is what it was at the first update. */
+static dg_status average_weights(dg_optim *optim, int64_t update_number, const float *weights)
+{
+    const double k = (double)update_number, decay = fmin(optim->config.ema, (1.0 + k) / (10.0 + k));
+    const dg_backend_ops *ops = optim->backend->ops;
+    if (optim->average == NULL) return DG_OK;
+    if (update_number == 0) return ops->ema(optim->backend, 0.0, optim->table->total, weights, optim->average);
+    for (stretch s = {.item = 0}; next_stretch(optim, &s);)
+        DG_TRY(ops->ema(optim->backend, decay, s.end - s.first, weights + s.first, optim->average + s.first));
+    return DG_OK;
+}
+
+dg_status dg_optim_freeze(dg_optim *optim, const bool *frozen)
+{
+    const int count = optim->table->count;
+    DG_TRY(DG_NEW(&optim->frozen, count, "frozen parameters"));
+    memcpy(optim->frozen, frozen, (size_t)count * sizeof *frozen);
     return DG_OK;
 }
 
@@ -156,10 +203,9 @@ static void update_scalars(dg_optim *optim, double lr, double scale)
 dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights, const float *gradients,
                         double *grad_norm)
 {
-    dg_backend *backend = optim->backend;
     const dg_optim_config *config = &optim->config;
     double squares = 0.0;
-    DG_TRY(backend->ops->sum_squares(backend, optim->table->total, gradients, &squares));
+    DG_TRY(sum_squares(optim, gradients, &squares));
     squares *= grad_scale * grad_scale;
     for (int i = 0; i < optim->scalars.count; i++) squares += optim->scalars.gradient[i] * optim->scalars.gradient[i];
     const double norm = sqrt(squares);
@@ -170,10 +216,7 @@ dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *we
     const double clip = config->clip > 0.0 ? fmin(1.0, config->clip / (norm + 1e-6)) : 1.0;
     DG_TRY(update(optim, lr, grad_scale * clip, weights, gradients));
     update_scalars(optim, lr, clip);
-    const int64_t k = optim->step++;
-    if (optim->average == NULL) return DG_OK;
-    const double decay = k == 0 ? 0.0 : fmin(config->ema, (1.0 + (double)k) / (10.0 + (double)k));
-    return backend->ops->ema(backend, decay, optim->table->total, weights, optim->average);
+    return average_weights(optim, optim->step++, weights);
 }
 
 const float *dg_optim_average(const dg_optim *optim) { return optim->average; }

@@ -42,6 +42,9 @@ void dg_optim_destroy(dg_optim **optim);
  * DG_ERR_NUMERIC, with nothing changed, when the norm is not finite. */
 DG_MUST_USE dg_status dg_optim_step(dg_optim *optim, double lr, double grad_scale, float *weights,
                                     const float *gradients, double *grad_norm);
+/* Parameters that stay as they are: no update, no decay, moments of 0, no part in the norm that clips. frozen[parameters of the
+ * table] is copied. Once, before the first step. */
+DG_MUST_USE dg_status dg_optim_freeze(dg_optim *optim, const bool *frozen);
 /* Numbers that are learned with the weights but lie on the host (widths of the loss): never decayed, never averaged. Their
  * gradients are those of the mean loss and count in the norm that clips; the caller writes them before every step. */
 enum { DG_OPTIM_SCALARS_MAX = 16 };
