@@ -180,6 +180,15 @@ static void check_edits(const char *folder, const char *path, const char *bytes,
     H5Fclose(file);
     DG_CHECK_FAILS(open_and_use(folder), DG_ERR_FORMAT, "case a: dataset ct: 1 of 1 chunks are missing");
 
+    file = reopen(path, bytes, length); /* right values in the other byte order: what another program may write */
+    H5Ldelete(file, "dose", H5P_DEFAULT);
+    DG_CHECK_OK(dg_h5_create(file, "dose", H5T_IEEE_F32BE, 3, shape, chunk, "edit", &dataset));
+    DG_CHECK(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, good[DG_FIELD_DOSE_GY][0]) >= 0);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    DG_CHECK_FAILS(open_and_use(folder), DG_ERR_FORMAT,
+                   "case a: dataset dose has an element type that no version writes");
+
     file = reopen(path, bytes, length); /* right checksums, wrong content: only the content hash sees it */
     static float zeros[5 * 6 * 7];
     dataset = H5Dopen2(file, "dose", H5P_DEFAULT);
