@@ -22,6 +22,10 @@ typedef struct dg_ledger_entry {
  * Not collective. */
 DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid,
                                           const char *model_sha256, const float *dose_gy, dg_ledger_entry *entry);
+/* The same for the mean of several networks with its standard deviation over them, as dataset `std`. */
+DG_MUST_USE dg_status dg_prediction_write_spread(const char *folder, const char *id, const dg_grid *grid,
+                                                 const char *model_sha256, const float *dose_gy, const float *std_gy,
+                                                 dg_ledger_entry *entry);
 /* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged. */
 DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);
 /* What a file says of itself. */

@@ -36,7 +36,7 @@ static dg_status put_grid(hid_t file, const dg_grid *grid, const char *role)
 }
 
 static dg_status fill_file(hid_t file, const char *id, const dg_grid *grid, const char *model_sha256,
-                           const float *dose_gy, char hex[DG_HASH_HEX], const char *role)
+                           const float *dose_gy, const float *std_gy, char hex[DG_HASH_HEX], const char *role)
 {
     const int64_t version = PREDICTION_VERSION;
     int64_t chunk[3];
@@ -47,11 +47,18 @@ static dg_status fill_file(hid_t file, const char *id, const dg_grid *grid, cons
     DG_TRY(dg_h5_put_attr_text(file, "model_sha256", model_sha256, role));
     DG_TRY(put_grid(file, grid, role));
     DG_TRY(dg_h5_put(file, "dose", DG_F32, 3, grid->shape, chunk, dose_gy, role));
+    if (std_gy != NULL) DG_TRY(dg_h5_put(file, "std", DG_F32, 3, grid->shape, chunk, std_gy, role));
     return dg_h5_seal(file, role, hex);
 }
 
 dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
                               const float *dose_gy, dg_ledger_entry *entry)
+{
+    return dg_prediction_write_spread(folder, id, grid, model_sha256, dose_gy, NULL, entry);
+}
+
+dg_status dg_prediction_write_spread(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
+                                     const float *dose_gy, const float *std_gy, dg_ledger_entry *entry)
 {
     char path[DG_PATH_MAX], role[ROLE_TEXT];
     DG_TRY(place(folder, id, path, role));
@@ -66,7 +73,7 @@ dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid 
     dg_h5_lock();
     dg_status status = dg_h5_image_create(role, &image);
     if (status == DG_OK) {
-        status = fill_file(image.file, id, grid, model_sha256, dose_gy, entry->content_sha256, role);
+        status = fill_file(image.file, id, grid, model_sha256, dose_gy, std_gy, entry->content_sha256, role);
         if (status == DG_OK)
             status = dg_h5_image_finish(&image, role, path);
         else

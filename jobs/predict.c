@@ -24,27 +24,33 @@
 #include <string.h>
 
 typedef struct settings {
-    char checkpoint[DG_OPT_TEXT], cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
+    dg_string_list checkpoint;
+    char cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
     dg_string_list cases; /* count 0: all; the name of a part: those of the split */
     bool resume, json;
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
-    int flips, dtype;
+    int flips, dtype, average;
     dg_int_list threads, window_batch; /* count 0: auto */
     double comm_timeout_s;
 } settings;
 
-enum { AS_TRAINED = 0 };
+enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1 };
 static const char *const word_all[] = {"all", NULL};
 static const char *const word_trained[] = {"trained", NULL};
 static const char *const word_auto[] = {"auto", NULL};
+static const char *const average_names[] = {"doses", "weights", NULL};
 static const char *const flips_names[] = {"trained", "no", "yes", NULL};
 static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
 
 #define AT(field) .offset = offsetof(settings, field)
 /* clang-format off */
 static const dg_option rows[] = {
-    {.key = "predict.checkpoint", .flag = "checkpoint", .letter = 'c', .type = DG_OPT_STRING, AT(checkpoint),
-     .fallback = "", .unit = "", .help = "checkpoint of the network, best.h5 of a run"},
+    {.key = "predict.checkpoint", .flag = "checkpoint", .letter = 'c', .type = DG_OPT_STRING_LIST, AT(checkpoint),
+     .list_min = 0, .list_max = DG_TRAINED_MAX, .fallback = "[]", .unit = "",
+     .help = "checkpoint of the network, best.h5 of a run; several are averaged (--average)"},
+    {.key = "predict.average", .flag = "average", .type = DG_OPT_ENUM, AT(average), .names = average_names,
+     .fallback = "doses", .unit = "",
+     .help = "of several checkpoints: doses, with their standard deviation (seeds); weights, as one network (checkpoints of one run)"},
     {.key = "predict.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
      .help = "cohort to predict"},
     {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
@@ -82,7 +88,7 @@ typedef struct writer {
     pthread_t thread;
     bool busy;
     const dg_case_info *info;
-    float *dose_gy; /* owned */
+    float *dose_gy, *std_gy; /* owned; std_gy NULL: of one network */
     dg_ledger_entry entry;
     dg_error error; /* status DG_OK: none */
 } writer;
@@ -91,13 +97,14 @@ typedef struct writer {
 typedef struct work {
     const dg_job_env *env;
     const settings *s;
-    dg_trained network;
+    dg_trained network[DG_TRAINED_MAX]; /* the first one's settings hold */
+    int networks;
     dg_predictor_config config;
     char made_by[DG_HASH_HEX]; /* of weights and settings: what --resume compares */
     dg_cohort *cohort;
     dg_source *source;
     dg_backend *backend;
-    float *weights; /* backend memory */
+    float *weights[DG_TRAINED_MAX]; /* backend memory */
     dg_predictor *predictor;
     int64_t *chosen, count; /* cases of the cohort */
     bool together;          /* fewer cases than ranks: all work at each case, rank 0 keeps it */
@@ -112,9 +119,10 @@ typedef struct work {
 
 static dg_status check_settings(const settings *s)
 {
+    const char *first = s->checkpoint.count > 0 ? s->checkpoint.value[0] : "";
     const struct {
         const char *value, *flag, *meaning;
-    } needed[] = {{s->checkpoint, "--checkpoint", "the network's checkpoint"},
+    } needed[] = {{first, "--checkpoint", "the network's checkpoint"},
                   {s->cohort, "--cohort", "the cohort to predict"},
                   {s->output, "-o", "a folder for the predictions"}};
     for (int i = 0; i < 3; i++) {
@@ -150,7 +158,7 @@ static dg_status read_part(const settings *s, dg_part part, char (**ids)[DG_CASE
 {
     char path[DG_PATH_MAX], folder[DG_OPT_TEXT];
     if (s->split[0] != '\0') return dg_split_read_part(s->split, part, ids, count);
-    snprintf(folder, sizeof folder, "%s", s->checkpoint);
+    snprintf(folder, sizeof folder, "%s", s->checkpoint.value[0]);
     char *slash = strrchr(folder, '/');
     if (slash != NULL) slash[1] = '\0';
     DG_TRY(dg_path_join(path, slash != NULL ? folder : ".", "../test_cases.json"));
@@ -194,9 +202,12 @@ static dg_status choose_cases(work *w)
  * change roundings on a GPU, and a probe finds it. */
 static dg_status name_maker(work *w)
 {
-    char text[256];
-    int length = snprintf(text, sizeof text, "%s overlap %.17g flips %d dtype %d", w->network.weights_sha256,
-                          w->config.overlap, w->config.flips, (int)w->config.dtype);
+    char text[DG_TRAINED_MAX * DG_HASH_HEX + 128] = "";
+    int length = 0;
+    for (int k = 0; k < w->networks; k++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s ", w->network[k].weights_sha256);
+    length += snprintf(text + length, sizeof text - (size_t)length, "overlap %.17g flips %d dtype %d",
+                       w->config.overlap, w->config.flips, (int)w->config.dtype);
     return dg_hash_bytes(text, (size_t)length, w->made_by);
 }
 
@@ -204,8 +215,8 @@ static dg_status open_data(work *w)
 {
     const settings *s = w->s;
     DG_TRY(check_settings(s));
-    DG_TRY(dg_trained_load(s->checkpoint, &w->network));
-    const dg_run_config *trained = &w->network.config;
+    DG_TRY(dg_trained_load_list(&s->checkpoint, s->average == MEAN_OF_WEIGHTS, w->network, &w->networks));
+    const dg_run_config *trained = &w->network[0].config;
     w->config =
         (dg_predictor_config){.dtype = dg_run_dtype(s->dtype == AS_TRAINED ? trained->predict.dtype : s->dtype - 1),
                               .overlap = s->overlap.count > 0 ? s->overlap.value[0] : trained->predict.overlap,
@@ -214,7 +225,7 @@ static dg_status open_data(work *w)
     DG_TRY(choose_cases(w));
     w->together = w->count < w->env->comm->size;
     if (w->together) w->config.comm = w->env->comm;
-    DG_TRY(dg_source_create(w->cohort, &w->network.recipe, 0, &w->source));
+    DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (w->env->comm->rank != 0) return DG_OK;
     DG_TRY(dg_make_folder(s->output));
     return dg_lease_take(s->output, "the folder of predictions", &w->lease);
@@ -222,14 +233,17 @@ static dg_status open_data(work *w)
 
 static dg_status open_network(work *w)
 {
-    int64_t bytes = w->network.model->params.total * (int64_t)sizeof(float);
-    void *memory = NULL;
-    DG_TRY(w->backend->ops->alloc(w->backend, bytes, "weights", &memory));
-    w->weights = memory;
-    DG_TRY(w->backend->ops->upload(w->backend, w->weights, w->network.weights, bytes));
-    DG_TRY(dg_predictor_create(w->network.model, w->backend, w->source, &w->config, NULL, &w->predictor));
+    const dg_model *model = w->network[0].model;
+    int64_t bytes = model->params.total * (int64_t)sizeof(float);
+    for (int k = 0; k < w->networks; k++) {
+        void *memory = NULL;
+        DG_TRY(w->backend->ops->alloc(w->backend, bytes, "weights", &memory));
+        w->weights[k] = memory;
+        DG_TRY(w->backend->ops->upload(w->backend, w->weights[k], w->network[k].weights, bytes));
+    }
+    DG_TRY(dg_predictor_create(model, w->backend, w->source, &w->config, NULL, &w->predictor));
     dg_predictor_watch(w->predictor, w->env->comm->heartbeat);
-    return dg_predictor_set_weights(w->predictor, w->weights);
+    return dg_predictor_set_weights(w->predictor, w->weights[0]);
 }
 
 /* The same on every rank: the smallest that one of them found. */
@@ -276,7 +290,8 @@ static void *write_prediction(void *argument)
     writer *out = &w->writer;
     const double start = dg_time_s();
     dg_status status =
-        dg_prediction_write(w->s->output, out->info->id, &out->info->grid, w->made_by, out->dose_gy, &out->entry);
+        dg_prediction_write_spread(w->s->output, out->info->id, &out->info->grid, w->made_by, out->dose_gy, out->std_gy,
+                                   &out->entry);
     out->entry.write_s = dg_time_s() - start;
     out->entry.done = status == DG_OK;
     if (status == DG_OK) status = dg_ledger_append(w->s->output, w->env->comm->rank, &out->entry);
@@ -294,6 +309,7 @@ static dg_status end_write(work *w)
     pthread_join(out->thread, NULL);
     out->busy = false;
     dg_free(&out->dose_gy);
+    dg_free(&out->std_gy);
     const dg_error *error = &out->error;
     if (error->status != DG_OK)
         return dg_error_set(error->status, error->frame[0].file, error->frame[0].line, error->frame[0].function, "%s",
@@ -302,18 +318,31 @@ static dg_status end_write(work *w)
     return DG_OK;
 }
 
-/* Takes the dose over. */
-static dg_status begin_write(work *w, const dg_case_info *info, float *dose_gy, const dg_ledger_entry *entry)
+/* A prediction and, of several networks, how far they are apart; NULL on ranks that only help. */
+typedef struct prediction {
+    float *dose_gy, *std_gy;
+} prediction;
+
+static void free_prediction(prediction *p)
+{
+    dg_free(&p->dose_gy);
+    dg_free(&p->std_gy);
+}
+
+/* Takes the prediction over. */
+static dg_status begin_write(work *w, const dg_case_info *info, prediction *p, const dg_ledger_entry *entry)
 {
     writer *out = &w->writer;
     const dg_status status = end_write(w);
     if (status != DG_OK) {
-        dg_free(&dose_gy);
+        free_prediction(p);
         return status;
     }
-    *out = (writer){.info = info, .dose_gy = dose_gy, .entry = *entry};
+    *out = (writer){.info = info, .dose_gy = p->dose_gy, .std_gy = p->std_gy, .entry = *entry};
+    *p = (prediction){NULL, NULL};
     if (pthread_create(&out->thread, NULL, write_prediction, w) != 0) {
         dg_free(&out->dose_gy);
+        dg_free(&out->std_gy);
         return DG_FAIL(DG_ERR_MEMORY, "the system gives no thread for writing case %s", info->id);
     }
     out->busy = true;
@@ -340,15 +369,51 @@ static bool is_fatal(dg_status status)
 }
 
 /* Opens a case and makes room for its dose; all ranks or none where they work together. */
-static dg_status open_case(work *w, int64_t index, float **dose_gy, bool *pinned)
+static dg_status open_case(work *w, int64_t index, prediction *out, bool *pinned)
 {
-    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    const int64_t voxels = dg_grid_voxels(&dg_cohort_case(w->cohort, index)->grid);
+    const bool keeps = !w->together || w->env->comm->rank == 0;
     dg_status status = dg_source_pin(w->source, index);
-    *dose_gy = NULL;
     *pinned = status == DG_OK;
-    if (status == DG_OK && !(w->together && w->env->comm->rank != 0))
-        status = DG_NEW(dose_gy, dg_grid_voxels(&info->grid), "predicted dose");
+    if (status == DG_OK && keeps) status = DG_NEW(&out->dose_gy, voxels, "predicted dose");
+    if (status == DG_OK && keeps && w->networks > 1)
+        status = DG_NEW(&out->std_gy, voxels, "standard deviation of the dose");
     return w->together ? dg_comm_agree(w->env->comm, status) : status;
+}
+
+/* One more dose for mean and sum of squared deviations (Welford 1962); `count` with it. */
+static void add_dose(prediction *p, const float *dose_gy, int count, int64_t voxels)
+{
+    for (int64_t i = 0; i < voxels; i++) {
+        const double off = (double)dose_gy[i] - (double)p->dose_gy[i], mean = (double)p->dose_gy[i] + off / count;
+        p->std_gy[i] = (float)((double)p->std_gy[i] + off * ((double)dose_gy[i] - mean));
+        p->dose_gy[i] = (float)mean;
+    }
+}
+
+/* Every network on the case in turn. */
+static dg_status run_networks(work *w, int64_t index, int64_t next, prediction *out, dg_predictor_note *note)
+{
+    const int64_t voxels = dg_grid_voxels(&dg_cohort_case(w->cohort, index)->grid);
+    float *one = NULL;
+    if (w->networks == 1) return dg_predictor_run(w->predictor, index, next, out->dose_gy, note);
+    dg_status status = out->dose_gy != NULL ? DG_NEW(&one, voxels, "predicted dose") : DG_OK;
+    if (w->together) status = dg_comm_agree(w->env->comm, status);
+    double read_s = 0, compute_s = 0;
+    for (int k = 0; k < w->networks && status == DG_OK; k++) {
+        status = dg_predictor_set_weights(w->predictor, w->weights[k]);
+        if (status == DG_OK)
+            status = dg_predictor_run(w->predictor, index, k + 1 < w->networks ? -1 : next, one, note);
+        if (status == DG_OK && one != NULL) add_dose(out, one, k + 1, voxels);
+        read_s += note->read_s;
+        compute_s += note->compute_s;
+    }
+    for (int64_t i = 0; i < voxels && status == DG_OK && one != NULL; i++)
+        out->std_gy[i] = (float)sqrt(fmax(0.0, (double)out->std_gy[i]) / w->networks);
+    note->read_s = read_s;
+    note->compute_s = compute_s;
+    dg_free(&one);
+    return status;
 }
 
 /* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. `next`
@@ -359,23 +424,23 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     const bool keeps = !w->together || w->env->comm->rank == 0;
     dg_ledger_entry entry = {.done = false};
     dg_predictor_note note = {.windows = 0};
-    float *dose_gy = NULL;
+    prediction result = {NULL, NULL};
     bool pinned;
     snprintf(entry.id, sizeof entry.id, "%s", info->id);
-    dg_status status = open_case(w, index, &dose_gy, &pinned);
+    dg_status status = open_case(w, index, &result, &pinned);
     (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_PREDICT);
-    if (status == DG_OK) status = dg_predictor_run(w->predictor, index, next, dose_gy, &note);
+    if (status == DG_OK) status = run_networks(w, index, next, &result, &note);
     if (pinned) dg_source_unpin(w->source, index);
     entry.read_s = note.read_s;
     entry.compute_s = note.compute_s;
     if (status != DG_OK) {
-        dg_free(&dose_gy);
+        free_prediction(&result);
         return is_fatal(status) ? status : keeps ? note_failure(w, &entry) : DG_OK;
     }
     if (!keeps) return DG_OK;
     w->region[note.region]++;
-    w->outside += dg_recipe_outside(&w->network.recipe, info);
-    return begin_write(w, info, dose_gy, &entry);
+    w->outside += dg_recipe_outside(&w->network[0].recipe, info);
+    return begin_write(w, info, &result, &entry);
 }
 
 static bool is_kept(work *w, int64_t index)
@@ -542,13 +607,13 @@ static dg_status report(const work *w)
         return status;
     }
     return dg_job_print_json(
-        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:o}", "done", (json_int_t)w->done,
+        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:i, s:o}", "done", (json_int_t)w->done,
                           "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds", w->seconds,
                           "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
                           "zero_outside_body", (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
                           (json_int_t)w->region[DG_REGION_ALL], "outside_training_range", (json_int_t)w->outside,
-                          "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network.weights_sha256,
-                          "averaged_weights", w->network.averaged, "failures", failures));
+                          "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network[0].weights_sha256,
+                          "averaged_weights", w->network[0].averaged, "networks", w->networks, "failures", failures));
 }
 
 static void release(work *w)
@@ -556,12 +621,14 @@ static void release(work *w)
     dg_stop_remove();
     if (w->writer.busy) pthread_join(w->writer.thread, NULL); /* after a failure: what was begun is finished */
     dg_free(&w->writer.dose_gy);
+    dg_free(&w->writer.std_gy);
     dg_predictor_destroy(&w->predictor);
-    if (w->weights != NULL) w->backend->ops->free(w->backend, w->weights);
+    for (int k = 0; k < w->networks; k++)
+        if (w->weights[k] != NULL) w->backend->ops->free(w->backend, w->weights[k]);
     dg_backend_destroy(&w->backend);
     dg_source_destroy(&w->source);
     dg_cohort_close(&w->cohort);
-    dg_trained_release(&w->network);
+    for (int k = 0; k < w->networks; k++) dg_trained_release(&w->network[k]);
     dg_free(&w->chosen);
     dg_lease_release(&w->lease);
 }
@@ -593,7 +660,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     bool helped = false;
     int count;
     DG_TRY(DG_NEW(&s, 1, "settings"));
-    dg_job_arguments arguments = {.usage = "--checkpoint C --cohort D -o P/ [--cases all|test|[ID, ...]] [--resume]",
+    dg_job_arguments arguments = {.usage = "--checkpoint C... --cohort D -o P/ [--cases all|test|[ID, ...]] [--resume]",
                                   .rows = rows,
                                   .row_count = sizeof rows / sizeof rows[0],
                                   .target = s};

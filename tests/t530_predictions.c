@@ -4,6 +4,8 @@
 #include "dg_predictions.h"
 #include "t5_cases.h"
 
+#include <hdf5.h>
+
 static void check_files(const char *folder)
 {
     const int64_t shape[3] = {7, 40, 3};
@@ -38,6 +40,33 @@ static void check_files(const char *folder)
     DG_CHECK_OK(dg_predictions_content_hash(folder, second, &count, bad, sizeof bad));
     DG_CHECK(count == 1 && strncmp(bad, "pt_1: prediction of case pt_1: ", 31) == 0 && strcmp(first, second) != 0);
     dg_free(&bytes);
+}
+
+/* The mean of several networks: the dose reads as ever, and their spread lies beside it. */
+static void check_spread(const char *folder)
+{
+    enum { VOXELS = 4 * 5 * 6 };
+    const int64_t shape[3] = {4, 5, 6};
+    const double spacing[3] = {2, 3, 4};
+    const dg_grid grid = dg_grid_make(shape, spacing);
+    dg_grid back;
+    dg_ledger_entry entry = {0}, alone = {0};
+    float dose[VOXELS], std[VOXELS], found[VOXELS], *read;
+    for (int i = 0; i < VOXELS; i++) {
+        dose[i] = 0.5f * (float)i;
+        std[i] = 0.25f * (float)(i % 7);
+    }
+    DG_CHECK_OK(dg_prediction_write(folder, "pt_9", &grid, "model-a", dose, &alone));
+    DG_CHECK_OK(dg_prediction_write_spread(folder, "pt_9", &grid, "model-a", dose, std, &entry));
+    DG_CHECK(strcmp(alone.content_sha256, entry.content_sha256) != 0);
+    DG_CHECK_OK(dg_prediction_read(folder, "pt_9", &back, &read));
+    DG_CHECK(memcmp(read, dose, sizeof dose) == 0);
+    dg_free(&read);
+    const hid_t file = H5Fopen(t5_path(folder, "pt_9.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
+    const hid_t data = H5Dopen2(file, "std", H5P_DEFAULT);
+    DG_CHECK(H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
+    DG_CHECK(H5Dclose(data) >= 0 && H5Fclose(file) >= 0 && memcmp(found, std, sizeof std) == 0);
+    DG_CHECK(remove(t5_path(folder, "pt_9.h5")) == 0);
 }
 
 static dg_ledger_entry line(const char *id, bool done, const char *reason, double seconds)
@@ -75,6 +104,7 @@ int main(void)
 {
     char folder[64];
     t5_temporary(folder);
+    check_spread(folder);
     check_files(folder);
     check_ledger(folder);
     t5_remove_tree(folder);

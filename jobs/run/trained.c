@@ -85,3 +85,56 @@ void dg_trained_release(dg_trained *trained)
     dg_model_destroy(&trained->model);
     dg_free(&trained->weights);
 }
+
+/* Whether weights mean the same and are given the same. */
+static bool fit_together(const dg_trained *a, const dg_trained *b)
+{
+    const dg_param_table *p = &a->model->params, *q = &b->model->params;
+    json_t *input_a = dg_recipe_to_json(&a->recipe), *input_b = dg_recipe_to_json(&b->recipe);
+    static const char *const seen[] = {"seen_low_mm", "seen_high_mm", "loss_mask"}; /* of the training cases */
+    for (size_t k = 0; k < sizeof seen / sizeof *seen; k++) {
+        json_object_del(input_a, seen[k]);
+        json_object_del(input_b, seen[k]);
+    }
+    bool fit = input_a != NULL && json_equal(input_a, input_b) && p->count == q->count && p->total == q->total &&
+               strcmp(a->model->config.kind, b->model->config.kind) == 0;
+    for (int i = 0; i < p->count && fit; i++)
+        fit = strcmp(p->item[i].name, q->item[i].name) == 0 && p->item[i].count == q->item[i].count;
+    json_decref(input_a);
+    json_decref(input_b);
+    return fit;
+}
+
+/* The first one becomes the mean of all. */
+static dg_status average_weights(dg_trained *network, int count)
+{
+    for (int64_t i = 0; i < network->model->params.total; i++) {
+        double sum = 0;
+        for (int k = 0; k < count; k++) sum += (double)network[k].weights[i];
+        network[0].weights[i] = (float)(sum / count);
+    }
+    return dg_params_sha256(&network->model->params, network->weights, network->weights_sha256);
+}
+
+dg_status dg_trained_load_list(const dg_string_list *paths, bool mean_weights, dg_trained out[DG_TRAINED_MAX],
+                               int *count)
+{
+    dg_status status = DG_OK;
+    *count = 0;
+    if (paths->count > DG_TRAINED_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "%d checkpoints; at most %d predict together", paths->count, DG_TRAINED_MAX);
+    for (int k = 0; k < paths->count && status == DG_OK; k++) {
+        status = dg_trained_load(paths->value[k], &out[k]);
+        if (status == DG_OK) (*count)++;
+        if (status == DG_OK && k > 0 && !fit_together(&out[0], &out[k]))
+            status = DG_FAIL(DG_ERR_MISMATCH,
+                             "%s is not of the network that %s is of: only networks of one architecture and the same "
+                             "input predict together",
+                             paths->value[k], paths->value[0]);
+        else if (status != DG_OK && paths->count > 1)
+            status = dg_error_context(status, "checkpoint %d, %s", k + 1, paths->value[k]);
+    }
+    if (status == DG_OK && mean_weights && *count > 1) status = average_weights(out, *count);
+    while ((status != DG_OK && *count > 0) || (mean_weights && *count > 1)) dg_trained_release(&out[--*count]);
+    return status;
+}

@@ -21,4 +21,10 @@ typedef struct dg_trained {
 DG_MUST_USE dg_status dg_trained_load(const char *path, dg_trained *out);
 void dg_trained_release(dg_trained *trained);
 
+enum { DG_TRAINED_MAX = 32 };
+/* Networks that predict together: DG_ERR_MISMATCH names the first whose architecture or input is not that of the first one. With
+ * `mean_weights` one network comes out, with the mean of their weights; its sha256 is that of the mean. */
+DG_MUST_USE dg_status dg_trained_load_list(const dg_string_list *paths, bool mean_weights, dg_trained out[DG_TRAINED_MAX],
+                                           int *count);
+
 #endif
