@@ -14,6 +14,7 @@
 static const char *const word_predicted[] = {"predicted", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_auto[] = {"auto", NULL};
+static const char *const unit_names[] = {"auto", "gy", "prescription", NULL};
 static const char *const word_run[] = {"run", NULL};
 
 #define AT(field) .offset = offsetof(evaluate_settings, field)
@@ -22,7 +23,10 @@ static const dg_option own_rows[] = {
     {.key = "evaluate.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
      .help = "cohort that holds the reference doses"},
     {.key = "evaluate.predictions", .flag = "predictions", .letter = 'p', .type = DG_OPT_STRING, AT(predictions),
-     .fallback = "", .unit = "", .help = "folder of predictions, as predict writes it"},
+     .fallback = "", .unit = "", .help = "folder of predictions, as predict writes it, or files of other programs named by case: ID.nii(.gz), ID.npz (key dose), ID.csv (OpenKBP), ID.dcm or ID/RTDOSE.dcm"},
+    {.key = "evaluate.prediction_unit", .flag = "prediction-unit", .type = DG_OPT_ENUM, AT(prediction_unit),
+     .names = unit_names, .fallback = "auto", .unit = "",
+     .help = "what numbers in files of other programs are: gy, or shares of the prescription; auto is prescription in NPZ files and gy elsewhere, and refuses what looks like the other"},
     {.key = "evaluate.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
      .unit = "", .help = "results file (JSON); its ledger and partial results lie in OUTPUT.ledger"},
     {.key = "evaluate.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 1,
@@ -272,6 +276,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     if (s->run[0] != '\0') status = evaluate_read_run_settings(s->run, &options);
     dg_options_release(&options);
     status = dg_comm_agree(env->comm, status);
+    if (status == DG_OK) status = evaluate_adopt_foreign(env, s);
     if (status == DG_OK) status = evaluate(env, s, exit_code);
 cleanup:
     dg_free(&table);

@@ -15,6 +15,7 @@ typedef struct evaluate_settings {
     char backend[DG_OPT_TEXT];
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
+    int prediction_unit; /* foreign_unit */
     bool resume, keep_going, json;
     double comm_timeout_s;
 } evaluate_settings;
@@ -77,6 +78,10 @@ DG_MUST_USE dg_status evaluate_store_write(const evaluate_work *w, const evaluat
 DG_MUST_USE dg_status evaluate_store_read(const evaluate_work *w, const evaluate_part_name *name, void **bytes,
                                           int64_t *count);
 void evaluate_store_remove(const evaluate_work *w, const evaluate_part_name *name);
+
+/* evaluate_foreign.c: where s->predictions holds files of other programs, they are read, checked, and written as predictions
+ * of our own below OUTPUT.ledger, which s->predictions then names. @collective */
+DG_MUST_USE dg_status evaluate_adopt_foreign(const dg_job_env *env, evaluate_settings *s);
 
 /* evaluate_tasks.c: the work itself, shared out over ranks. @collective */
 DG_MUST_USE dg_status evaluate_learn_baselines(evaluate_work *w);

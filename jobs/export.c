@@ -6,23 +6,25 @@
 
 #include <stddef.h>
 
-enum { TO_SAFETENSORS, TO_NIFTI, TO_NPZ, TO_CSV, TO_COUNT };
-static const char *const to_names[] = {"safetensors", "nifti", "npz", "csv", NULL};
-static const export_target *const targets[TO_COUNT] = {NULL, &export_nifti, &export_npz, &export_csv};
+enum { TO_SAFETENSORS, TO_NIFTI, TO_NPZ, TO_CSV, TO_DICOM, TO_COUNT };
+static const char *const to_names[] = {"safetensors", "nifti", "npz", "csv", "dicom", NULL};
+static const export_target *const targets[TO_COUNT] = {NULL, &export_nifti, &export_npz, &export_csv,
+                                                        &export_dicom};
 static const char *const nifti_names[] = {"auto", "1", "2", NULL};
 static const char *const npz_names[] = {"2.3", "2.4", NULL};
+static const char *const bits_names[] = {"32", "16", NULL};
 static const char *const word_usual[] = {"usual", NULL};
 
 #define AT(field) .offset = offsetof(export_config, field)
 /* clang-format off */
 static const dg_option rows[] = {
     {.key = "export.to", .flag = "to", .type = DG_OPT_ENUM, AT(to), .names = to_names, .fallback = "safetensors", .unit = "",
-     .help = "safetensors: the weights of a checkpoint under PyTorch's names; of a cohort's cases nifti: volumes, npz: archives of the vmat-diffusion scripts, csv: OpenKBP tables and DVH curves"},
+     .help = "safetensors: the weights of a checkpoint under PyTorch's names; of a cohort's cases nifti: volumes, npz: archives of the vmat-diffusion scripts, csv: OpenKBP tables and DVH curves, dicom: RTDOSE with its plan, RTSTRUCT"},
     {.key = "export.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "", .unit = "",
      .help = "the file that is written; of cases, their folder"},
     {.key = "export.what", .flag = "what", .type = DG_OPT_STRING_LIST, AT(what), .list_min = 1, .names = word_usual,
      .fallback = "usual", .unit = "",
-     .help = "nifti: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels, segmentation (one .seg.nrrd for 3D Slicer), usual is ct and dose; npz: dose or pred under the key dose; csv: dose, pred, dvh, usual is pred"},
+     .help = "nifti: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels, segmentation (one .seg.nrrd for 3D Slicer), usual is ct and dose; npz: dose or pred under the key dose; csv: dose, pred, dvh, usual is pred; dicom: pred, masks, usual is pred"},
     {.key = "export.predictions", .flag = "predictions", .type = DG_OPT_STRING, AT(predictions), .fallback = "", .unit = "",
      .help = "folder of predictions, for pred and diff"},
     {.key = "export.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 0, .fallback = "[]",
@@ -31,6 +33,12 @@ static const dg_option rows[] = {
      .unit = "", .help = "version of NIfTI; auto is 1 unless its float numbers would move a voxel by more than 1 um"},
     {.key = "export.npz", .flag = "npz", .type = DG_OPT_ENUM, AT(npz_version), .names = npz_names, .fallback = "2.3", .unit = "",
      .help = "version of the scripts that the archives are for: 2.3 has 8 structures, 2.4 has PTV50.4 too"},
+    {.key = "export.reference", .flag = "reference", .type = DG_OPT_STRING, AT(reference), .fallback = "", .unit = "",
+     .help = "dicom: folder of the DICOM files that the case came from, or of one folder a case named by its id; gives patient, study and frame of reference, and its CT must be the case's"},
+    {.key = "export.link_plan", .flag = "link-plan", .type = DG_OPT_BOOL, AT(link_plan), .fallback = "false", .unit = "",
+     .help = "dicom: the dose refers to the clinical plan below --reference, not to a new empty one"},
+    {.key = "export.bits", .flag = "bits", .type = DG_OPT_ENUM, AT(bits), .names = bits_names, .fallback = "32", .unit = "bits",
+     .help = "dicom: of a voxel of the dose; 16 errs by up to a 131070th of the largest dose"},
     {.key = "export.force", .flag = "force", .type = DG_OPT_BOOL, AT(force), .fallback = "false", .unit = "",
      .help = "replace a file or a folder's files of that name"},
     {.key = "export.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
@@ -74,7 +82,7 @@ static dg_status run_export(const dg_job_env *env, int argc, char *const *argv, 
     bool helped = false;
     const dg_job_arguments arguments = {
         .usage =
-            "CHECKPOINT -o OUT.safetensors | COHORT --to nifti|npz|csv [--what ct,dose] [--predictions P] -o FOLDER",
+            "CHECKPOINT -o OUT.safetensors | COHORT --to nifti|npz|csv|dicom [--what ct,dose] [--predictions P] -o FOLDER",
         .rows = rows,
         .row_count = (int)(sizeof rows / sizeof rows[0]),
         .target = &config,

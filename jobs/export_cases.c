@@ -100,6 +100,7 @@ static dg_status export_all(exporter *x, const export_target *target)
     DG_TRY(dg_words_read(&x->config->cases, "--cases", &words));
     const int64_t count = words.count > 0 ? words.count : all;
     dg_status status = DG_OK;
+    x->count = count;
     for (int64_t i = 0; i < count && status == DG_OK; i++) {
         const int64_t index = words.count > 0 ? dg_cohort_find(x->cohort, words.value[i]) : i;
         status = index < 0

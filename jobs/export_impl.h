@@ -20,10 +20,10 @@ typedef enum export_what {
 } export_what;
 
 typedef struct export_config {
-    char output[DG_OPT_TEXT], predictions[DG_OPT_TEXT];
-    int to, nifti_version, npz_version;
+    char output[DG_OPT_TEXT], predictions[DG_OPT_TEXT], reference[DG_OPT_TEXT];
+    int to, nifti_version, npz_version, bits;
     dg_string_list what, cases;
-    bool force, json;
+    bool force, json, link_plan;
 } export_config;
 
 /* An export of cases at work. */
@@ -34,6 +34,7 @@ typedef struct exporter {
     dg_cohort *cohort;
     dg_case *open;            /* the case at hand */
     const dg_case_info *info; /* its */
+    int64_t count;            /* cases in all */
     int64_t files;            /* written so far */
 } exporter;
 
@@ -45,7 +46,7 @@ typedef struct export_target {
     unsigned by_default; /* without --what */
     dg_status (*write_case)(exporter *x);
 } export_target;
-extern const export_target export_nifti, export_npz, export_csv;
+extern const export_target export_nifti, export_npz, export_csv, export_dicom;
 
 /* The weights of a checkpoint as one file. Not collective. */
 DG_MUST_USE dg_status export_weights(const dg_job_env *env, const export_config *config, const char *checkpoint);
