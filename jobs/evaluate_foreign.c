@@ -116,6 +116,6 @@ dg_status evaluate_adopt_foreign(const dg_job_env *env, evaluate_settings *s)
         return DG_FAIL(DG_ERR_USAGE,
                        "none of the files below --predictions is named by a case of the cohort: ID.nii.gz, "
                        "ID.npz, ID.csv, ID.dcm or ID/RTDOSE.dcm is looked for");
-    snprintf(s->predictions, sizeof s->predictions, "%s", folder);
+    memcpy(s->predictions, folder, strlen(folder) + 1);
     return DG_OK;
 }
