@@ -156,6 +156,36 @@ static Dose read_head(Doses &doses, const char *path)
     return dose;
 }
 
+/* Sum of the steps between neighbours of a frame over the range of its values. */
+static double roughness(const std::vector<double> &raw)
+{
+    double sum = 0;
+    const auto range = std::minmax_element(raw.begin(), raw.end());
+    for (size_t k = 1; k < raw.size(); k++) sum += std::fabs(raw[k] - raw[k - 1]);
+    return *range.second > *range.first ? sum / (*range.second - *range.first) : 0;
+}
+
+/* A big-endian 32-bit value in words of 16 bits is written either as PS3.5 has it after a conversion by words (least significant
+ * word first) or as one 32-bit number. Nothing in the file tells which, but a dose is smooth in one of them only; the number is taken where both are. */
+static void find_word_order(File &file, Pixels &pixels)
+{
+    std::vector<uint8_t> scratch;
+    std::vector<double> raw;
+    if (file.syntax() != EXS_BigEndianExplicit || pixels.allocated != 32) return;
+    pixels.swap_words = true; /* DCMTK has swapped the bytes of each word */
+    for (int64_t f = pixels.frames / 2; f < pixels.frames; f++) {
+        Pixels other = pixels;
+        other.swap_words = false;
+        read_frame(file, pixels, f, "rtdose-truncated", "rtdose-damaged", scratch, raw);
+        const double numbers = roughness(raw);
+        read_frame(file, other, f, "rtdose-truncated", "rtdose-damaged", scratch, raw);
+        const double words = roughness(raw);
+        if (std::fabs(numbers - words) <= 1e-6 * numbers) continue;
+        pixels.swap_words = numbers < words;
+        return;
+    }
+}
+
 /* Adds the dose of one object, [z,y,x] ascending, to gy (or sets it). */
 template <class Number> static void add_dose(const Doses &doses, const Dose &dose, bool add, Number *gy)
 {
@@ -163,9 +193,11 @@ template <class Number> static void add_dose(const Doses &doses, const Dose &dos
     std::vector<uint8_t> scratch;
     std::vector<double> raw;
     read_or_refuse(file, dose.path, doses.limits, "file", "rtdose-damaged", "rtdose-truncated", "rtdose-too-large");
-    const int64_t rows = dose.pixels.rows, columns = dose.pixels.columns, frames = dose.pixels.frames;
+    Pixels pixels = dose.pixels;
+    const int64_t rows = pixels.rows, columns = pixels.columns, frames = pixels.frames;
+    find_word_order(file, pixels);
     for (int64_t f = 0; f < frames; f++) {
-        read_frame(file, dose.pixels, f, "rtdose-truncated", "rtdose-damaged", scratch, raw);
+        read_frame(file, pixels, f, "rtdose-truncated", "rtdose-damaged", scratch, raw);
         Number *plane = gy + (dose.flip_z ? frames - 1 - f : f) * rows * columns;
         for (int64_t r = 0; r < rows; r++) {
             const double *from = raw.data() + (dose.plane.flip_y ? rows - 1 - r : r) * columns;

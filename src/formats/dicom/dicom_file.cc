@@ -262,7 +262,7 @@ File::Outcome File::parse(const DcmTagKey &stop, int64_t limit)
     if (bytes_->failed()) return UNREADABLE;
     if (bytes_->over_limit()) return TOO_LARGE;
     if (result.good()) return READ;
-    return ran_out ? TRUNCATED : DAMAGED;
+    return ran_out || result == EC_StreamNotifyClient || result == EC_EndOfStream ? TRUNCATED : DAMAGED;
 }
 
 File::Outcome File::read(const char *path, const dg_dicom_limits &limits, const DcmTagKey &stop)
