@@ -81,10 +81,14 @@ static void test_presets(void)
     dg_free(&v24);
 }
 
+static const char *rule;
+
 static dg_status resolve(const dg_mapping *m, const char *const *name, int count, dg_mapping_result *out)
 {
     static const bool filled[8] = {true, true, true, true, true, true, true, true};
-    return dg_mapping_resolve(m, name, filled, count, out);
+    const dg_status status = dg_mapping_resolve(m, name, filled, count, out, &rule);
+    DG_CHECK((rule != NULL) == (status != DG_OK));
+    return status;
 }
 
 static void test_resolve(void)
@@ -100,9 +104,11 @@ static void test_resolve(void)
     DG_CHECK_OK(resolve(own, plain, 3, got));
     DG_CHECK(got[0].row == 0 && got[1].row == 1 && got[2].row == -1);
     DG_CHECK_FAILS(resolve(own, two, 2, got), DG_ERR_DATA, "candidates: PTV, ptv boost");
-    DG_CHECK_FAILS(resolve(own, plain + 1, 2, got), DG_ERR_DATA, "rule structure-missing");
+    DG_CHECK(strcmp(rule, "structure-ambiguous") == 0);
+    DG_CHECK_FAILS(resolve(own, plain + 1, 2, got), DG_ERR_DATA, "which the mapping requires");
+    DG_CHECK(strcmp(rule, "structure-missing") == 0);
     const bool empty[2] = {true, false}; /* a region without contours is none */
-    DG_CHECK_OK(dg_mapping_resolve(own, two, empty, 2, got));
+    DG_CHECK_OK(dg_mapping_resolve(own, two, empty, 2, got, &rule));
     DG_CHECK(got[1].row == -1);
     DG_CHECK_OK(dg_mapping_load_preset("v2.4", &preset));
     static const char *const united[3] = {"PTV70", "Sm Bowel", "Sigmoid"};
@@ -110,8 +116,7 @@ static void test_resolve(void)
     DG_CHECK(got[1].row == 7 && got[2].row == 7);
     DG_CHECK_FAILS(resolve(preset, mixed, 2, got), DG_ERR_DATA, "candidates: PTV_7000, CTV_7000; set allow_ctv_as_ptv");
     DG_CHECK_FAILS(resolve(preset, clinical, 1, got), DG_ERR_DATA, "candidates: CTV_7000");
-    DG_CHECK_FAILS(resolve(preset, gtv, 1, got), DG_ERR_DATA,
-                   "rule structure-missing: no region with contours is PTV70");
+    DG_CHECK_FAILS(resolve(preset, gtv, 1, got), DG_ERR_DATA, "no region with contours is PTV70");
     preset->allow_ctv_as_ptv = true;
     DG_CHECK_OK(resolve(preset, mixed, 2, got));
     DG_CHECK(got[0].row == 0 && got[1].row == 0);

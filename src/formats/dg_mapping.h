@@ -65,8 +65,9 @@ typedef struct dg_mapping_result {
 } dg_mapping_result;
 /* Gives each region its structure. `filled` says whether it has contours; one without is passed over. DG_ERR_DATA: several
  * regions for a structure where they may not be joined, a CTV or GTV for a PTV without allow_ctv_as_ptv: the message lists
- * the candidates; and a required structure that no region is ("rule NAME: .." leads each message). */
+ * the candidates (rule structure-ambiguous); and a required structure that no region is (structure-missing). *rule gets the
+ * static name of the rule that refused, or NULL. */
 DG_MUST_USE dg_status dg_mapping_resolve(const dg_mapping *m, const char *const *name, const bool *filled, int count,
-                                         dg_mapping_result *out);
+                                         dg_mapping_result *out, const char **rule);
 
 #endif

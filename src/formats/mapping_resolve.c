@@ -35,40 +35,41 @@ static int list_candidates(const dg_mapping *m, const dg_mapping_result *result,
     return candidates;
 }
 
-static dg_status check_row(const dg_mapping *m, const dg_mapping_result *result, int count, int row)
+static dg_status check_row(const dg_mapping *m, const dg_mapping_result *result, int count, int row, const char **rule)
 {
     const dg_mapping_row *r = &m->row[row];
     char list[400];
     bool clinical;
     const int candidates = list_candidates(m, result, count, row, list, sizeof list, &clinical);
+    *rule = candidates == 0 ? "structure-missing" : "structure-ambiguous";
     if (candidates == 0 && r->required)
-        return DG_FAIL(
-            DG_ERR_DATA,
-            "rule structure-missing: no region with contours is %s, which the mapping requires; `import --scan` "
-            "lists the names there are",
-            r->structure.name);
+        return DG_FAIL(DG_ERR_DATA,
+                       "no region with contours is %s, which the mapping requires; `import --scan` "
+                       "lists the names there are",
+                       r->structure.name);
     if (clinical && is_planning(&r->structure) && !m->allow_ctv_as_ptv)
         return DG_FAIL(
             DG_ERR_DATA,
-            "rule structure-ambiguous: %s is a planning target and a clinical one would be taken for it or joined "
+            "%s is a planning target and a clinical one would be taken for it or joined "
             "to it; candidates: %s; set allow_ctv_as_ptv: true in a mapping if that is meant, or leave the name out",
             r->structure.name, list);
     if (candidates > 1 && !m->unite)
-        return DG_FAIL(
-            DG_ERR_DATA,
-            "rule structure-ambiguous: %d regions are %s; candidates: %s; leave all but one out of the mapping, or "
-            "join them with a preset",
-            candidates, r->structure.name, list);
+        return DG_FAIL(DG_ERR_DATA,
+                       "%d regions are %s; candidates: %s; leave all but one out of the mapping, or "
+                       "join them with a preset",
+                       candidates, r->structure.name, list);
+    *rule = NULL;
     return DG_OK;
 }
 
 dg_status dg_mapping_resolve(const dg_mapping *m, const char *const *name, const bool *filled, int count,
-                             dg_mapping_result *out)
+                             dg_mapping_result *out, const char **rule)
 {
+    *rule = NULL;
     for (int i = 0; i < count; i++) {
         out[i].alias = filled[i] ? dg_mapping_find(m, name[i]) : -1;
         out[i].row = out[i].alias < 0 ? -1 : m->alias[out[i].alias].row;
     }
-    for (int row = 0; row < m->count; row++) DG_TRY(check_row(m, out, count, row));
+    for (int row = 0; row < m->count; row++) DG_TRY(check_row(m, out, count, row, rule));
     return DG_OK;
 }

@@ -19,10 +19,11 @@ static void use(const dg_mapping *m)
     static const char *const NAMES[6] = {"PTV70", "CTV_7000", "Lung_L", "ptv boost", "", "Rectum"};
     static const bool FILLED[6] = {true, true, true, false, true, true};
     dg_mapping_result result[6];
+    const char *rule;
     must(m->count > 0 && m->count <= DG_STRUCTURES_MAX && m->alias_count >= m->count);
     for (int a = 0; a < m->alias_count; a++) must(dg_mapping_find(m, m->alias[a].name) == a);
-    const dg_status status = dg_mapping_resolve(m, NAMES, FILLED, 6, result);
-    must(status == DG_OK || status == DG_ERR_DATA);
+    const dg_status status = dg_mapping_resolve(m, NAMES, FILLED, 6, result, &rule);
+    must((status == DG_OK && rule == NULL) || (status == DG_ERR_DATA && rule != NULL));
     must(result[3].row == -1 && result[4].row == -1);
 }
 

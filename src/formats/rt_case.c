@@ -1,0 +1,279 @@
+/* rt_case.c - one DICOM-RT case from its objects to arrays on one grid, see dg_rt_case.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "rt_case_impl.h"
+
+#include "dg_mem.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+dg_status rt_refuse(rt_reading *r, const char *rule, const char *format, ...)
+{
+    char text[600];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    r->context->rule = rule;
+    return DG_FAIL(DG_ERR_DATA, "case %s: %s", r->context->case_id, text);
+}
+
+void rt_find(dg_rt_case *out, const char *rule, const char *format, ...)
+{
+    if (out->finding_count == DG_RT_FINDINGS) return;
+    dg_rt_finding *f = &out->finding[out->finding_count++];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(f->text, sizeof f->text, format, arguments);
+    va_end(arguments);
+    f->rule = rule;
+}
+
+/* ---- prescription ---- */
+
+static dg_status settle_prescription(rt_reading *r)
+{
+    const dg_rt_settings *s = r->settings;
+    dg_rt_case *out = r->out;
+    const bool planned = out->has_plan && out->plan.prescription_source != DG_DICOM_RX_NONE;
+    if (planned) {
+        out->prescription_gy = out->plan.prescription_gy;
+        out->fractions = out->plan.fractions > 0 ? out->plan.fractions : s->fractions;
+        if (s->prescription_gy > 0 && fabs(s->prescription_gy - out->prescription_gy) > 1e-3)
+            return rt_refuse(r, "prescription-differs", "plan: it prescribes %g Gy, --prescription says %g",
+                             out->prescription_gy, s->prescription_gy);
+        return DG_OK;
+    }
+    out->prescription_gy = s->prescription_gy > 0 ? s->prescription_gy : s->mapping->prescription_gy;
+    out->fractions = s->prescription_gy > 0 ? s->fractions : s->mapping->fractions;
+    if (out->fractions == 0) out->fractions = out->plan.fractions;
+    out->prescription_assumed = true;
+    if (out->prescription_gy > 0) {
+        rt_find(out, "prescription-assumed",
+                "PRESCRIPTION ASSUMED: %g Gy in %lld fractions is said by %s, not by a plan", out->prescription_gy,
+                (long long)out->fractions, s->prescription_gy > 0 ? "the command line" : "the preset");
+        return DG_OK;
+    }
+    if (s->require_dose)
+        return rt_refuse(
+            r, "prescription-missing",
+            "plan: %s; give a --preset, or --prescription GY and --fractions N, and the case is marked as assumed",
+            out->has_plan ? "it holds no prescription" : "there is none, and so no prescription");
+    return DG_OK;
+}
+
+/* ---- cropping ---- */
+
+static dg_box whole(const dg_grid *grid)
+{
+    dg_box box = {{0, 0, 0}, {0, 0, 0}};
+    memcpy(box.shape, grid->shape, sizeof box.shape);
+    return box;
+}
+
+static dg_box find_crop(const rt_reading *r)
+{
+    const dg_mapping *m = r->settings->mapping;
+    uint64_t centre = 0;
+    if (m->crop.inplane == 0) return whole(&r->ct_grid);
+    for (int c = 0; c < m->centre_count && centre == 0; c++)
+        for (int k = 0; k < r->out->structure_count; k++)
+            if (strcasecmp(r->out->structure[k].name, m->centre[c]) == 0) centre = UINT64_C(1) << k;
+    return dg_volume_crop_box(r->masks, r->ct_grid.shape, r->ct_grid.spacing_mm[0], centre, &m->crop);
+}
+
+/* Start in the CT of row (z, y) of the crop. */
+static int64_t source_row(const rt_reading *r, int64_t z, int64_t y)
+{
+    const dg_box *b = &r->out->crop;
+    return dg_grid_index(&r->ct_grid, b->start[0] + z, b->start[1] + y, b->start[2]);
+}
+
+/* In place where the box is the whole CT. */
+static dg_status crop_masks(rt_reading *r)
+{
+    dg_rt_case *out = r->out;
+    const int64_t *n = out->grid.shape;
+    if (memcmp(n, r->ct_grid.shape, sizeof r->ct_grid.shape) == 0) {
+        out->masks = r->masks;
+        r->masks = NULL;
+        return DG_OK;
+    }
+    DG_TRY(DG_NEW(&out->masks, dg_grid_voxels(&out->grid), "masks"));
+    for (int64_t z = 0; z < n[0]; z++)
+        for (int64_t y = 0; y < n[1]; y++)
+            memcpy(out->masks + (z * n[1] + y) * n[2], r->masks + source_row(r, z, y),
+                   (size_t)n[2] * sizeof *out->masks);
+    dg_free(&r->masks);
+    return DG_OK;
+}
+
+static void count_cropped(dg_rt_case *out)
+{
+    const int64_t voxels = dg_grid_voxels(&out->grid);
+    for (int k = 0; k < out->structure_count; k++) {
+        dg_rt_structure *a = &out->about[k];
+        a->cropped_away = a->voxels;
+        for (int64_t i = 0; i < voxels; i++) a->cropped_away -= (int64_t)(out->masks[i] >> k & 1);
+        if (a->cropped_away > 0)
+            rt_find(out, "structure-cropped", "%s: %lld of %lld voxels lie outside the crop", out->structure[k].name,
+                    (long long)a->cropped_away, (long long)a->voxels);
+    }
+}
+
+/* What the crop leaves without a voxel is no structure of the case. */
+static void drop_empty(dg_rt_case *out)
+{
+    const int64_t voxels = dg_grid_voxels(&out->grid);
+    for (int k = out->structure_count - 1; k >= 0; k--) {
+        const uint64_t below = (UINT64_C(1) << k) - 1;
+        if (out->about[k].cropped_away < out->about[k].voxels) continue;
+        for (int64_t i = 0; i < voxels; i++) out->masks[i] = (out->masks[i] & below) | (out->masks[i] >> 1 & ~below);
+        const size_t behind = (size_t)(out->structure_count - k - 1);
+        memmove(&out->structure[k], &out->structure[k + 1], behind * sizeof *out->structure);
+        memmove(&out->about[k], &out->about[k + 1], behind * sizeof *out->about);
+        out->structure_count--;
+    }
+}
+
+/* ---- CT ---- */
+
+static bool is_whole(const rt_reading *r, const float *hu)
+{
+    const int64_t *n = r->out->grid.shape;
+    for (int64_t z = 0; z < n[0]; z++)
+        for (int64_t y = 0; y < n[1]; y++) {
+            const float *row = hu + source_row(r, z, y);
+            for (int64_t x = 0; x < n[2]; x++)
+                if (!(row[x] >= INT16_MIN && row[x] <= INT16_MAX) || row[x] != (float)(int16_t)row[x]) return false;
+        }
+    return true;
+}
+
+/* Takes the CT, which is freed. */
+static dg_status take_ct(rt_reading *r, dg_dicom_ct *ct)
+{
+    dg_rt_case *out = r->out;
+    const int64_t *n = out->grid.shape, voxels = dg_grid_voxels(&out->grid);
+    const bool fits = is_whole(r, ct->hu);
+    if (fits)
+        DG_TRY(DG_NEW(&out->ct_hu, voxels, "CT"));
+    else
+        DG_TRY(DG_NEW(&out->ct_hu_f32, voxels, "CT"));
+    for (int64_t z = 0; z < n[0]; z++)
+        for (int64_t y = 0; y < n[1]; y++) {
+            const float *row = ct->hu + source_row(r, z, y);
+            const int64_t to = (z * n[1] + y) * n[2];
+            for (int64_t x = 0; x < n[2]; x++) {
+                if (fits)
+                    out->ct_hu[to + x] = (int16_t)row[x];
+                else
+                    out->ct_hu_f32[to + x] = row[x];
+            }
+        }
+    memcpy(out->position, ct->position, sizeof out->position);
+    dg_dicom_ct_release(ct);
+    return DG_OK;
+}
+
+/* ---- the case ---- */
+
+static void add_constraints(dg_rt_case *out, const dg_mapping *m)
+{
+    static const char *const LEVELS[3] = {"PTV70", "PTV56", "PTV50.4"};
+    bool has[3] = {false, false, false};
+    if (m->constraints != DG_MAPPING_CONSTRAINTS_PROSTATE || !(out->prescription_gy > 0)) return;
+    for (int k = 0; k < out->structure_count; k++)
+        for (int l = 0; l < 3; l++) has[l] = has[l] || strcmp(out->structure[k].name, LEVELS[l]) == 0;
+    dg_conditioning_prostate(has[0], has[1], has[2], out->prescription_gy, out->constraint);
+    out->constraint_count = DG_CONDITIONING_PROSTATE;
+}
+
+static dg_status read_plan(rt_reading *r, const dg_dicom_case *candidate)
+{
+    r->out->has_plan = candidate->plans.count > 0;
+    if (r->out->has_plan) DG_TRY(dg_dicom_read_plan(r->context, &candidate->plans, &r->out->plan));
+    return settle_prescription(r);
+}
+
+static dg_status read_structures(rt_reading *r, const dg_dicom_case *candidate, const char *frame_key)
+{
+    dg_dicom_structures set = {0};
+    DG_TRY(dg_dicom_read_structures(r->context, &candidate->structures, frame_key, &set));
+    const dg_status status = rt_add_structures(r, &set);
+    dg_dicom_structures_release(&set);
+    return status;
+}
+
+static dg_status read_dose(rt_reading *r, const dg_dicom_case *candidate, const char *frame_key)
+{
+    dg_dicom_dose dose = {0};
+    if (candidate->doses.count == 0 && !r->settings->require_dose) return DG_OK;
+    DG_TRY(
+        dg_dicom_read_dose(r->context, &candidate->doses, r->out->has_plan ? &r->out->plan : NULL, frame_key, &dose));
+    const dg_status status = rt_add_dose(r, &dose);
+    dg_dicom_dose_release(&dose);
+    return status;
+}
+
+static void tell_notes(rt_reading *r, int64_t before)
+{
+    const dg_dicom_context *context = r->context;
+    for (int64_t i = before; i < context->note_count && i < DG_DICOM_NOTES; i++)
+        rt_find(r->out, context->note[i].rule, "%s", context->note[i].text);
+    if (r->out->structure_count == 0) rt_find(r->out, "structures-none", "no region is a structure of the mapping");
+}
+
+static dg_status assemble(rt_reading *r, const dg_dicom_case *candidate, dg_dicom_ct *ct)
+{
+    dg_rt_case *out = r->out;
+    char frame_key[DG_HASH_HEX];
+    memcpy(frame_key, ct->frame_key, sizeof frame_key);
+    r->ct_grid = ct->grid;
+    memcpy(out->ct_shape, ct->grid.shape, sizeof out->ct_shape);
+    DG_TRY(read_plan(r, candidate));
+    DG_TRY(read_structures(r, candidate, frame_key));
+    out->crop = find_crop(r);
+    out->grid = dg_grid_boxed(&r->ct_grid, &out->crop);
+    DG_TRY(take_ct(r, ct));
+    DG_TRY(crop_masks(r));
+    count_cropped(out);
+    DG_TRY(read_dose(r, candidate, frame_key));
+    drop_empty(out);
+    if (out->structure_count == 0) dg_free(&out->masks);
+    add_constraints(out, r->settings->mapping);
+    return DG_OK;
+}
+
+dg_status dg_rt_case_read(dg_dicom_context *context, const dg_dicom_case *candidate, const dg_rt_settings *settings,
+                          dg_rt_case *out)
+{
+    dg_dicom_ct ct = {0};
+    rt_reading r = {.context = context, .settings = settings, .out = out};
+    const int64_t notes = context->note_count;
+    memset(out, 0, sizeof *out);
+    context->rule = NULL;
+    dg_status status = dg_dicom_case_check(context, candidate);
+    if (status == DG_OK) status = dg_dicom_read_ct(context, &candidate->ct, &ct);
+    if (status == DG_OK) status = assemble(&r, candidate, &ct);
+    dg_dicom_ct_release(&ct);
+    dg_free(&r.masks);
+    if (status == DG_OK)
+        tell_notes(&r, notes);
+    else
+        dg_rt_case_release(out);
+    return status;
+}
+
+void dg_rt_case_release(dg_rt_case *c)
+{
+    dg_free(&c->ct_hu);
+    dg_free(&c->ct_hu_f32);
+    dg_free(&c->dose_gy);
+    dg_free(&c->masks);
+    dg_dicom_plan_release(&c->plan);
+    memset(c, 0, sizeof *c);
+}
