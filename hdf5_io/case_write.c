@@ -132,6 +132,7 @@ static dg_status write_group(hid_t group, const dg_case_data *data, const char *
         DG_TRY(dg_h5_put(group, "masks", DG_U64, 3, data->info.grid.shape, chunk, data->masks, role));
         DG_TRY(write_sdf(group, data, chunk, role));
     }
+    if (data->plan != NULL) DG_TRY(dg_case_plan_write(group, data->plan, role));
     if (data->labels != NULL)
         DG_TRY(dg_h5_put(group, "labels", DG_U8, 3, data->info.grid.shape, chunk, data->labels, role));
     return DG_OK;

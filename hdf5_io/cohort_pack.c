@@ -62,7 +62,9 @@ static dg_status copy_dataset(hid_t from, hid_t to, const char *name, const char
     char *values = NULL;
     DG_TRY(dg_h5_open_dataset(from, name, role, &shape, &source));
     hid_t type = H5Dget_type(source), space = H5Dget_space(source), list = H5Dget_create_plist(source);
-    hid_t copy = H5Dcreate2(to, name, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE); /* with the groups a name passes through */
+    H5Pset_create_intermediate_group(links, 1);
+    hid_t copy = H5Dcreate2(to, name, type, space, links, list, H5P_DEFAULT);
     dg_status status = DG_OK;
     if (copy < 0 || H5Aiterate2(source, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &copy) < 0)
         status = DG_H5_FAIL(DG_ERR_IO, "%s: dataset %s cannot be made in the packed file", role, name);
@@ -75,6 +77,7 @@ static dg_status copy_dataset(hid_t from, hid_t to, const char *name, const char
     }
     if (copy >= 0 && H5Dclose(copy) < 0 && status == DG_OK)
         status = DG_H5_FAIL(DG_ERR_IO, "%s: dataset %s cannot be copied", role, name);
+    dg_h5_close(links);
     dg_h5_close(list);
     dg_h5_close(space);
     dg_h5_close(type);

@@ -35,6 +35,8 @@ typedef struct dg_case_info {
     char content_sha256[DG_HASH_HEX]; /* dg_content_hash of the case's data */
 } dg_case_info;
 
+struct dg_dicom_plan; /* dg_dicom.h */
+
 /* One complete case in memory, for writers. Arrays are [z,y,x], borrowed; NULL where absent. */
 typedef struct dg_case_data {
     dg_case_info info;      /* content_sha256 is worked out by the writer */
@@ -43,6 +45,7 @@ typedef struct dg_case_data {
     const float *dose_gy;
     const uint64_t *masks; /* bit k: structure k */
     const uint8_t *labels;
+    const struct dg_dicom_plan *plan; /* beams and control points; no names */
 } dg_case_data;
 
 typedef struct dg_cohort dg_cohort;

@@ -1,17 +1,21 @@
 /* import.c - `dosegrid import`: patients of other formats become cases of a cohort, spread over ranks, largest first.
  *
- * A case is named by its folder; where it came from goes to a private map beside the cohort (mode 0600), and to the
- * terminal only with --show-paths. SPDX-License-Identifier: Apache-2.0 */
+ * A case is named by its folder, one of DICOM by a salted hash or a table; where it came from goes to a private map beside
+ * the cohort (mode 0600), and to the terminal only with --show-paths. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_cohort.h"
 #include "dg_file.h"
 #include "dg_heartbeat.h"
 #include "dg_mem.h"
+#include "dg_mpi.h"
 #include "dg_options.h"
 #include "dg_predictions.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
 #include "import_format.h"
+#include "import_ids.h"
 #include "import_list.h"
+#include "import_report.h"
+#include "import_scan.h"
 #include "job.h"
 #include "lease.h"
 #include "stop.h"
@@ -23,18 +27,23 @@
 enum { SOURCES_MAX = 256 };
 
 typedef struct import_config {
-    char output[DG_OPT_TEXT], salt[DG_OPT_TEXT];
-    int format, purpose;
-    dg_string_list cases;
+    char output[DG_OPT_TEXT], salt[DG_OPT_TEXT], preset[DG_OPT_TEXT], mapping[DG_OPT_TEXT];
+    int format, purpose, compat;
+    dg_string_list cases, case_id;
     dg_double_list spacing_mm;
+    dg_int_list threads; /* count 0: auto */
     double prescription_gy;
-    bool keep_going, resume, show_paths, keep_ct, json;
+    int64_t fractions;
+    bool keep_going, resume, show_paths, keep_ct, json, scan;
     double comm_timeout_s;
 } import_config;
 
-static const char *const format_names[] = {"auto", "openkbp", "npz", NULL}; /* auto, then import_format_at */
+static const char *const format_names[] = {"auto", "openkbp", "npz", "dicom", NULL}; /* auto, then import_format_at */
 enum { FOR_TRAIN, FOR_PREDICT };
 static const char *const purpose_names[] = {"train", "predict", NULL};
+static const char *const compat_names[] = {"corrected", "upstream", NULL};
+static const char *const word_auto[] = {"auto", NULL};
+static const char public_salt[] = "dosegrid";
 
 #define FLAG(name_, flag_, help_)                                                                              \
     {                                                                                                          \
@@ -55,13 +64,33 @@ static const dg_option rows[] = {
      .help = "only these cases: [pt_1, pt_2]; none named: all"},
     {.key = "import.salt", .flag = "salt", .type = DG_OPT_STRING, .offset = offsetof(import_config, salt),
      .fallback = "dosegrid", .unit = "",
-     .help = "mixed into the hash that groups the cases of a patient; keep it secret where ids name people"},
+     .help = "mixed into the hashes that name DICOM cases and group the cases of a patient; keep it secret: who knows it can "
+             "try patient numbers"},
+    {.key = "import.preset", .flag = "preset", .type = DG_OPT_STRING, .offset = offsetof(import_config, preset),
+     .fallback = "", .unit = "",
+     .help = "how a site's DICOM cases are taken: v2.3, v2.4 or a file (doc/dicom.md)"},
+    {.key = "import.mapping", .flag = "mapping", .type = DG_OPT_STRING, .offset = offsetof(import_config, mapping),
+     .fallback = "", .unit = "",
+     .help = "file that says which regions of DICOM are which structures; with --preset it adds to it"},
+    {.key = "import.case_id", .flag = "case-id", .type = DG_OPT_STRING_LIST, .offset = offsetof(import_config, case_id),
+     .list_min = 1, .list_max = 2, .fallback = "[hash]", .unit = "",
+     .help = "names of DICOM cases: hash, or table FILE with lines PATIENT_ID,CASE_ID"},
+    {.key = "import.compat", .flag = "compat", .type = DG_OPT_ENUM, .offset = offsetof(import_config, compat),
+     .names = compat_names, .fallback = "corrected", .unit = "",
+     .help = "upstream fills contours one by one as the reference's scripts do, holes included"},
+    FLAG(scan, "scan", "lists the names of all regions with counts and proposals, and drafts a mapping (-o FILE); imports "
+                       "nothing"),
     {.key = "import.spacing", .flag = "spacing", .type = DG_OPT_DOUBLE_LIST, .offset = offsetof(import_config, spacing_mm),
      .list_min = 0, .min = 1e-3, .max = 100, .fallback = "[]", .unit = "mm",
      .help = "voxel spacing z,y,x of files that do not say it (NPZ without metadata)"},
     {.key = "import.prescription", .flag = "prescription", .type = DG_OPT_DOUBLE,
      .offset = offsetof(import_config, prescription_gy), .min = 0, .max = 1000, .fallback = "0", .unit = "Gy",
      .help = "prescribed dose of cases that do not say it; the cohort then notes it as assumed"},
+    {.key = "import.fractions", .flag = "fractions", .type = DG_OPT_INT, .offset = offsetof(import_config, fractions),
+     .min = 0, .max = 200, .fallback = "0", .unit = "fractions", .help = "goes with --prescription: in how many"},
+    {.key = "import.threads", .flag = "threads", .type = DG_OPT_INT_LIST, .offset = offsetof(import_config, threads),
+     .min = 1, .max = 4096, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
+     .help = "compute threads per rank; auto is its share of the allowed cores"},
     FLAG(keep_going, "keep-going", "leave bad cases out, name them, go on, and return 3"),
     FLAG(resume, "resume", "keep intact cases that are there already"),
     FLAG(show_paths, "show-paths", "name the source folders of bad cases"),
@@ -75,6 +104,8 @@ typedef struct importer {
     const dg_job_env *env;
     const import_config *config;
     import_settings settings;
+    dg_mapping *mapping;  /* of DICOM; NULL: none given */
+    import_id_table *ids; /* rank 0; NULL: hashed */
     import_list list;
     dg_tasks *tasks;
     dg_comm_counter *done, *stop; /* cases finished by all ranks; not 0: a rank asks all to stop */
@@ -88,7 +119,7 @@ typedef struct importer {
 
 /* ---- one case ---- */
 
-/* Splits never part a group: OpenKBP has one case a patient, so the patient is the case. */
+/* Splits never part a group: where a format knows no patients, the case is one. */
 static dg_status group_of(const import_config *config, const char *id, char group[DG_CASE_ID])
 {
     dg_hash *hash;
@@ -102,11 +133,16 @@ static dg_status group_of(const import_config *config, const char *id, char grou
     return status;
 }
 
-static dg_status write_case(const import_config *config, const char *id, dg_case_data *data)
+static dg_status write_case(const import_config *config, const import_item *item, import_case *c)
 {
-    snprintf(data->info.id, sizeof data->info.id, "%s", id);
-    DG_TRY(group_of(config, id, data->info.group));
-    return dg_case_write(config->output, data);
+    dg_case_info *info = &c->data.info;
+    snprintf(info->id, sizeof info->id, "%s", item->id);
+    if (item->group[0] != '\0')
+        snprintf(info->group, sizeof info->group, "%s", item->group);
+    else
+        DG_TRY(group_of(config, item->id, info->group));
+    if (c->report != NULL) DG_TRY(import_report_write(config->output, item->id, c->report));
+    return dg_case_write(config->output, &c->data);
 }
 
 /* *is_case: the fault lies in the case, the others can go on. */
@@ -117,14 +153,14 @@ static dg_status import_one(importer *m, const import_item *item, import_case *c
     dg_heartbeat *heartbeat = m->env->comm->heartbeat;
     DG_TRY(import_list_path(&m->list, item, path));
     (void)dg_heartbeat_phase(heartbeat, DG_PHASE_READ);
-    dg_status status = import_format_at(item->format)->read(path, item->id, &m->settings, c);
+    dg_status status = import_format_at(item->format)->read(path, item, &m->settings, c);
     *is_case = status == DG_ERR_DATA || status == DG_ERR_FORMAT || status == DG_ERR_IO || status == DG_ERR_UNSUPPORTED;
     const double read = dg_time_s();
     entry->read_s = read - start;
     if (status != DG_OK) return status;
     if (c->note[0] != '\0') dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %s", item->id, c->note);
     (void)dg_heartbeat_phase(heartbeat, DG_PHASE_WRITE);
-    status = write_case(m->config, item->id, &c->data);
+    status = write_case(m->config, item, c);
     (void)dg_heartbeat_phase(heartbeat, DG_PHASE_IMPORT);
     memcpy(entry->content_sha256, c->data.info.content_sha256, sizeof entry->content_sha256);
     *is_case = status == DG_ERR_DATA;
@@ -154,12 +190,23 @@ static dg_status note_failure(importer *m, int64_t index, const char *reason)
     return DG_OK;
 }
 
+static dg_status report_refusal(const importer *m, const import_item *item, const char *reason)
+{
+    if (import_format_at(item->format)->find == NULL) return DG_OK;
+    json_t *report = import_report_refused(item->id, reason);
+    if (report == NULL) return DG_FAIL(DG_ERR_MEMORY, "case %s: no memory for its report", item->id);
+    const dg_status status = import_report_write(m->config->output, item->id, report);
+    json_decref(report);
+    return status;
+}
+
 /* The ledger keeps what became of the case; a fault of the case alone ends here when --keep-going says so. */
 static dg_status settle_case(importer *m, int64_t index, dg_ledger_entry *entry, dg_status status, bool is_case)
 {
     char reason[DG_ERROR_TEXT_MAX] = "";
     if (status != DG_OK) snprintf(reason, sizeof reason, "%s", dg_error_last()->text);
     snprintf(entry->reason, sizeof entry->reason, "%.255s", reason);
+    if (status != DG_OK && is_case) DG_TRY(report_refusal(m, &m->list.item[index], reason));
     dg_status noted = dg_ledger_append(m->config->output, m->env->comm->rank, entry);
     if (status == DG_OK) {
         m->imported++;
@@ -290,11 +337,20 @@ cleanup:
     return status;
 }
 
+static int64_t count_assumed(const dg_cohort *cohort)
+{
+    int64_t assumed = 0;
+    for (int64_t i = 0; i < dg_cohort_count(cohort); i++)
+        assumed += strcmp(dg_cohort_case(cohort, i)->prescription_source, "assumed") == 0;
+    return assumed;
+}
+
 static dg_status tell(importer *m, double seconds, json_t *bad)
 {
     dg_cohort *cohort;
     char hex[DG_HASH_HEX];
     DG_TRY(dg_cohort_open(m->config->output, &cohort));
+    const int64_t assumed = count_assumed(cohort);
     long long count = dg_cohort_count(cohort);
     dg_status status = dg_cohort_content_hash(cohort, hex);
     dg_cohort_close(&cohort);
@@ -302,10 +358,15 @@ static dg_status tell(importer *m, double seconds, json_t *bad)
     dg_log_write(m->env->log, DG_LOG_INFO,
                  "%lld cases imported, %lld kept, %lld left out, in %.1f s; the cohort has %lld",
                  (long long)m->imported, (long long)m->kept, (long long)m->failed, seconds, count);
+    if (assumed > 0)
+        dg_log_write(m->env->log, DG_LOG_WARNING,
+                     "PRESCRIPTION ASSUMED in %lld of %lld cases: a preset or --prescription says it, no plan",
+                     (long long)assumed, count);
     if (!m->config->json) return DG_OK;
-    return dg_job_print_json(m->env, json_pack("{s:I, s:I, s:I, s:O, s:s, s:f}", "cases", (json_int_t)count, "imported",
-                                               (json_int_t)m->imported, "kept", (json_int_t)m->kept, "bad", bad,
-                                               "content_sha256", hex, "seconds", seconds));
+    return dg_job_print_json(m->env, json_pack("{s:I, s:I, s:I, s:O, s:s, s:I, s:f}", "cases", (json_int_t)count,
+                                               "imported", (json_int_t)m->imported, "kept", (json_int_t)m->kept, "bad",
+                                               bad, "content_sha256", hex, "prescription_assumed", (json_int_t)assumed,
+                                               "seconds", seconds));
 }
 
 static dg_status sum_up(importer *m, double seconds, int *exit_code)
@@ -338,23 +399,76 @@ static dg_status check_output(const import_config *config)
     return dg_make_folder(cases);
 }
 
+/* A mapping that is given with a preset adds to it. */
+static dg_status load_mapping(importer *m)
+{
+    const import_config *config = m->config;
+    dg_mapping *more = NULL;
+    if (config->preset[0] != '\0') DG_TRY(dg_mapping_load_preset(config->preset, &m->mapping));
+    if (config->mapping[0] != '\0') DG_TRY(dg_mapping_load(config->mapping, &more));
+    if (m->mapping == NULL) {
+        m->mapping = more;
+        return DG_OK;
+    }
+    const dg_status status = more == NULL ? DG_OK : dg_mapping_extend(m->mapping, more);
+    dg_free(&more);
+    return status;
+}
+
+static dg_status set_threads(importer *m)
+{
+    char warning[DG_ERROR_TEXT_MAX] = "";
+    const dg_int_list *wanted = &m->config->threads;
+    dg_status status = dg_affinity_set(m->env->comm, wanted->count > 0 ? (int)wanted->value[0] : 0,
+                                       &m->settings.threads, warning, sizeof warning);
+    if (status == DG_OK && warning[0] != '\0') dg_log_write(m->env->log, DG_LOG_WARNING, "%s", warning);
+    return dg_comm_agree(m->env->comm, status);
+}
+
 static dg_status settle(importer *m)
 {
     const import_config *config = m->config;
+    const dg_string_list *ids = &config->case_id;
     if (config->spacing_mm.count != 0 && config->spacing_mm.count != 3)
         return DG_FAIL(DG_ERR_USAGE, "import: --spacing has %d numbers; give z,y,x", config->spacing_mm.count);
+    if (config->fractions > 0 && !(config->prescription_gy > 0))
+        return DG_FAIL(DG_ERR_USAGE, "import: --fractions goes with --prescription; give both");
+    const bool hashed = ids->count == 1 && strcmp(ids->value[0], "hash") == 0;
+    if (!hashed && (ids->count != 2 || strcmp(ids->value[0], "table") != 0))
+        return DG_FAIL(DG_ERR_USAGE, "import: --case-id is 'hash' or 'table FILE'");
+    DG_TRY(load_mapping(m));
+    if (!hashed && m->env->comm->rank == 0) DG_TRY(import_ids_read(ids->value[1], &m->ids));
     m->settings = (import_settings){.require_dose = config->purpose == FOR_TRAIN,
                                     .keep_ct = config->keep_ct,
-                                    .prescription_gy = config->prescription_gy};
+                                    .prescription_gy = config->prescription_gy,
+                                    .fractions = config->fractions,
+                                    .salt = config->salt,
+                                    .mapping = m->mapping,
+                                    .upstream = config->compat != 0,
+                                    .ids = m->ids};
     for (int a = 0; a < config->spacing_mm.count; a++) m->settings.spacing_mm[a] = config->spacing_mm.value[a];
     return DG_OK;
+}
+
+static void warn_of_salt(const importer *m)
+{
+    bool hashed = false;
+    for (int64_t i = 0; i < m->list.count; i++) hashed = hashed || m->list.item[i].part[0] != '\0';
+    if (hashed && strcmp(m->config->salt, public_salt) == 0)
+        dg_log_write(
+            m->env->log, DG_LOG_WARNING,
+            "cases and patients are named by hashes whose salt everybody knows; give a secret one with --salt or "
+            "DG_IMPORT__SALT before a cohort leaves the house");
 }
 
 static dg_status prepare(importer *m, const char *const *sources, int source_count)
 {
     dg_comm *comm = m->env->comm;
-    DG_TRY(settle(m));
-    DG_TRY(import_list_make(comm, sources, source_count, m->config->format - 1, &m->config->cases, &m->list));
+    DG_TRY(dg_comm_agree(comm, settle(m)));
+    DG_TRY(set_threads(m));
+    DG_TRY(import_list_make(comm, sources, source_count, m->config->format - 1, &m->settings, &m->config->cases,
+                            &m->list));
+    warn_of_salt(m);
     dg_status status = DG_OK;
     if (comm->rank == 0) status = check_output(m->config);
     if (comm->rank == 0 && status == DG_OK) status = dg_lease_take(m->config->output, "the cohort's folder", &m->lease);
@@ -362,10 +476,40 @@ static dg_status prepare(importer *m, const char *const *sources, int source_cou
     return dg_comm_agree(comm, status);
 }
 
+static dg_status import_all(importer *m, const char *const *sources, int source_count, int *exit_code)
+{
+    const double start = dg_time_s();
+    dg_stop_install();
+    dg_status status = prepare(m, sources, source_count);
+    dg_job_watch(m->env, m->config->comm_timeout_s, status == DG_OK ? m->config->output : "");
+    if (status == DG_OK) {
+        status = finish_index(m, run_tasks(m));
+        if (status == DG_OK) status = sum_up(m, dg_time_s() - start, exit_code);
+    }
+    if (status == DG_OK && m->stopped != 0) {
+        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s): what is imported is kept, go on with --resume",
+                         dg_stop_name((int)m->stopped));
+    }
+    dg_stop_remove();
+    return status;
+}
+
+static dg_status scan(importer *m, const char *const *sources, int source_count)
+{
+    const import_scan_request request = {.source = sources,
+                                         .source_count = source_count,
+                                         .draft = m->config->output,
+                                         .salt = m->config->salt,
+                                         .json = m->config->json};
+    dg_status status = load_mapping(m);
+    if (status == DG_OK && m->env->comm->rank == 0) status = import_scan(m->env, &request, m->mapping);
+    return dg_comm_agree(m->env->comm, status);
+}
+
 static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
 {
-    static const char usage[] = "SRC... -o COHORT/ [--format openkbp|npz] [--for train|predict] [--cases [pt_1, ...]] "
-                                "[--keep-going] [--resume]";
+    static const char usage[] = "SRC... -o COHORT/ [--format openkbp|npz|dicom] [--preset P] [--mapping FILE] "
+                                "[--for train|predict] [--cases [pt_1, ...]] [--keep-going] [--resume]";
     import_config config;
     importer m = {.env = env, .config = &config};
     dg_options options;
@@ -381,21 +525,12 @@ static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, 
                                         .positional_max = SOURCES_MAX};
     DG_TRY(dg_job_read_arguments(env, &dg_job_import, &arguments, argc, argv, &options, &source_count, &helped));
     if (helped) return DG_OK;
-    double start = dg_time_s();
-    dg_stop_install();
-    dg_status status = prepare(&m, sources, source_count);
-    dg_job_watch(env, config.comm_timeout_s, status == DG_OK ? config.output : "");
-    if (status == DG_OK) {
-        status = finish_index(&m, run_tasks(&m));
-        if (status == DG_OK) status = sum_up(&m, dg_time_s() - start, exit_code);
-    }
-    if (status == DG_OK && m.stopped != 0) {
-        status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s): what is imported is kept, go on with --resume",
-                         dg_stop_name((int)m.stopped));
-    }
-    dg_stop_remove();
+    const dg_status status =
+        config.scan ? scan(&m, sources, source_count) : import_all(&m, sources, source_count, exit_code);
     dg_lease_release(&m.lease);
     import_list_release(&m.list);
+    import_ids_destroy(&m.ids);
+    dg_free(&m.mapping);
     dg_free(&m.report);
     dg_options_release(&options);
     return status;

@@ -2,7 +2,6 @@
 #include "import_list.h"
 
 #include "dg_mem.h"
-#include "import_format.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +18,7 @@ static int format_of(const char *path, int wanted, double *bytes)
     for (int f = 0; f < IMPORT_FORMATS; f++) {
         const import_format *format = import_format_at(f);
         const size_t length = strlen(path), ending = format->suffix == NULL ? 0 : strlen(format->suffix);
-        if (wanted >= 0 && f != wanted) continue;
+        if (format->patient_bytes == NULL || (wanted >= 0 && f != wanted)) continue;
         if (length <= ending || (ending > 0 && strcmp(path + length - ending, format->suffix) != 0)) continue;
         *bytes = format->patient_bytes(path);
         if (*bytes >= 0) return f;
@@ -39,21 +38,16 @@ static dg_status id_of(const char *name, int format, char id[DG_CASE_ID])
     return DG_OK;
 }
 
-static dg_status add_item(import_list *list, int64_t *capacity, const char *name, const import_item *found)
+static dg_status add_item(import_found *found, const char *name, const import_item *item)
 {
-    if (list->count == *capacity) {
-        DG_TRY(dg_grow(&list->item, (size_t)*capacity, (size_t)(*capacity * 2 + 64), sizeof *list->item, "patients"));
-        *capacity = *capacity * 2 + 64;
-    }
-    list->item[list->count] = *found;
-    DG_TRY(id_of(name, found->format, list->item[list->count].id));
-    list->count++;
-    return DG_OK;
+    import_item named = *item;
+    DG_TRY(id_of(name, item->format, named.id));
+    return import_found_add(found, &named);
 }
 
-static dg_status search_folder(import_list *list, int64_t *capacity, int source, int format)
+static dg_status search_folder(const char *folder, int source, int format, import_found *list)
 {
-    DIR *listing = opendir(list->source[source]);
+    DIR *listing = opendir(folder);
     const struct dirent *entry;
     dg_status status = DG_OK;
     if (listing == NULL) {
@@ -63,11 +57,13 @@ static dg_status search_folder(import_list *list, int64_t *capacity, int source,
     }
     while (status == DG_OK && (entry = readdir(listing)) != NULL) {
         char path[DG_PATH_MAX];
-        import_item found = {.source = source, .below = true};
+        import_item found = {.source = source};
         if (entry->d_name[0] == '.') continue;
-        status = dg_path_join(path, list->source[source], entry->d_name);
+        status = dg_path_join(path, folder, entry->d_name);
         found.format = status == DG_OK ? format_of(path, format, &found.bytes) : -1;
-        if (found.format >= 0) status = add_item(list, capacity, entry->d_name, &found);
+        if (found.format < 0) continue;
+        snprintf(found.below, sizeof found.below, "%s", entry->d_name);
+        status = add_item(list, entry->d_name, &found);
     }
     closedir(listing);
     return status;
@@ -121,40 +117,78 @@ static dg_status keep_only(import_list *list, const dg_string_list *only)
     return status;
 }
 
-static dg_status find_patients(import_list *list, int source_count, int format, const dg_string_list *only)
+/* Cases of the formats that look for them themselves. */
+static dg_status search_tree(const char *path, int source, int format, const import_settings *settings,
+                             import_found *list)
 {
-    int64_t capacity = 0;
-    char name[DG_PATH_MAX];
-    for (int s = 0; s < source_count; s++) {
-        import_item found = {.source = s};
-        found.format = format_of(list->source[s], format, &found.bytes);
-        if (found.format < 0) {
-            DG_TRY(search_folder(list, &capacity, s, format));
-            continue;
+    const int64_t before = list->count;
+    for (int f = 0; f < IMPORT_FORMATS; f++) {
+        const import_format *candidate = import_format_at(f);
+        if (candidate->find == NULL || (format >= 0 && f != format)) continue;
+        DG_TRY(candidate->find(path, settings, list));
+        for (int64_t i = before; i < list->count; i++) {
+            list->item[i].source = source;
+            list->item[i].format = f;
         }
-        DG_TRY(own_name(list->source[s], name));
-        DG_TRY(add_item(list, &capacity, name, &found));
     }
+    return DG_OK;
+}
+
+static dg_status search_source(const char *path, int source, int format, const import_settings *settings,
+                               import_found *list)
+{
+    const int64_t before = list->count;
+    char name[DG_PATH_MAX];
+    import_item found = {.source = source};
+    found.format = format_of(path, format, &found.bytes);
+    if (found.format >= 0) {
+        DG_TRY(own_name(path, name));
+        return add_item(list, name, &found);
+    }
+    if (format < 0 || import_format_at(format)->patient_bytes != NULL)
+        DG_TRY(search_folder(path, source, format, list));
+    return list->count > before ? DG_OK : search_tree(path, source, format, settings, list);
+}
+
+static dg_status check_names(const import_list *list)
+{
     if (list->count == 0)
         return DG_FAIL(
             DG_ERR_USAGE,
-            "import: no patient was found: a source is an OpenKBP folder with ct.csv, an .npz file, or a folder of "
-            "such");
-    qsort(list->item, (size_t)list->count, sizeof *list->item, by_id);
-    for (int64_t i = 1; i < list->count; i++)
-        if (strcmp(list->item[i].id, list->item[i - 1].id) == 0)
-            return DG_FAIL(DG_ERR_USAGE, "import: two patients are called %s; cases need different names",
-                           list->item[i].id);
+            "import: no patient was found: a source is an OpenKBP folder with ct.csv, an .npz file, a folder of "
+            "such, or a folder with DICOM-RT anywhere in it");
+    for (int64_t i = 1; i < list->count; i++) {
+        const import_item *a = &list->item[i - 1], *b = &list->item[i];
+        if (strcmp(a->id, b->id) == 0 && a->part[0] != '\0')
+            return DG_FAIL(DG_ERR_USAGE, "import: the case %s is there twice: name each source once", b->id);
+        if (strcmp(a->id, b->id) == 0)
+            return DG_FAIL(DG_ERR_USAGE, "import: two patients are called %s; cases need different names", b->id);
+    }
+    return DG_OK;
+}
+
+static dg_status find_patients(import_list *list, int source_count, int format, const import_settings *settings,
+                               const dg_string_list *only)
+{
+    import_found found = {0};
+    dg_status status = DG_OK;
+    for (int s = 0; s < source_count && status == DG_OK; s++)
+        status = search_source(list->source[s], s, format, settings, &found);
+    list->item = found.item;
+    list->count = found.count;
+    if (status != DG_OK) return status;
+    if (list->count > 0) qsort(list->item, (size_t)list->count, sizeof *list->item, by_id);
+    DG_TRY(check_names(list));
     return keep_only(list, only);
 }
 
 dg_status import_list_make(dg_comm *comm, const char *const *source, int source_count, int format,
-                           const dg_string_list *only, import_list *out)
+                           const import_settings *settings, const dg_string_list *only, import_list *out)
 {
     memset(out, 0, sizeof *out);
     out->source = source;
     dg_status status = DG_OK;
-    if (comm->rank == 0) status = find_patients(out, source_count, format, only);
+    if (comm->rank == 0) status = find_patients(out, source_count, format, settings, only);
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), fail);
     DG_TRY_GOTO(status, dg_comm_broadcast(comm, &out->count, sizeof out->count, 0), fail);
     if (comm->rank != 0) status = DG_NEW(&out->item, out->count, "patients");
@@ -174,10 +208,8 @@ void import_list_release(import_list *list)
 
 dg_status import_list_path(const import_list *list, const import_item *item, char path[DG_PATH_MAX])
 {
-    char name[DG_CASE_ID + 16];
-    const char *source = list->source[item->source], *suffix = import_format_at(item->format)->suffix;
-    snprintf(name, sizeof name, "%s%s", item->id, suffix == NULL ? "" : suffix);
-    return item->below ? dg_path_join(path, source, name) : dg_path_join(path, "", source);
+    const char *source = list->source[item->source];
+    return item->below[0] != '\0' ? dg_path_join(path, source, item->below) : dg_path_join(path, "", source);
 }
 
 static dg_status map_path(const char *cohort_folder, char path[DG_PATH_MAX])

@@ -256,11 +256,11 @@ static dg_status read_arrays(reader *r)
     return read_constraints(r);
 }
 
-static dg_status read_case(const char *path, const char *id, const import_settings *settings, import_case *out)
+static dg_status read_case(const char *path, const import_item *item, const import_settings *settings, import_case *out)
 {
     char role[96];
-    reader r = {.id = id, .settings = settings, .out = out};
-    snprintf(role, sizeof role, "case %.60s: archive", id);
+    reader r = {.id = item->id, .settings = settings, .out = out};
+    snprintf(role, sizeof role, "case %.60s: archive", item->id);
     DG_TRY(dg_npz_open(path, role, &r.npz));
     const dg_status status = read_arrays(&r);
     dg_npz_close(&r.npz);

@@ -58,11 +58,12 @@ static void describe(const dg_openkbp_patient *patient, dg_case_info *info)
     }
 }
 
-static dg_status read_patient(const char *path, const char *id, const import_settings *settings, import_case *out)
+static dg_status read_patient(const char *path, const import_item *item, const import_settings *settings,
+                              import_case *out)
 {
     dg_openkbp_patient patient;
     const dg_openkbp_options options = {.require_dose = settings->require_dose, .keep_ct = settings->keep_ct};
-    DG_TRY(dg_openkbp_read(path, id, &options, &patient));
+    DG_TRY(dg_openkbp_read(path, item->id, &options, &patient));
     describe(&patient, &out->data.info);
     out->data.ct_hu = patient.ct_hu;
     out->data.dose_gy = patient.dose_gy;
