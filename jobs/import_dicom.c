@@ -96,6 +96,17 @@ static dg_status read_part(dg_dicom_context *context, const char *path, const ch
     return status;
 }
 
+/* The readers name the rule at the end, where a long reason loses it in the ledger. */
+static dg_status lead_with_rule(dg_status status, const char *rule)
+{
+    char text[DG_ERROR_TEXT_MAX], end[80];
+    snprintf(text, sizeof text, "%s", dg_error_last()->text);
+    snprintf(end, sizeof end, " (rule %.60s)", rule);
+    const size_t length = strlen(text), tail = strlen(end);
+    if (length > tail && strcmp(text + length - tail, end) == 0) text[length - tail] = '\0';
+    return DG_FAIL(status, "rule %s: %s", rule, text);
+}
+
 static dg_status read_case(const char *path, const import_item *item, const import_settings *settings, import_case *out)
 {
     const dg_rt_settings how = {.mapping = settings->mapping,
@@ -112,7 +123,7 @@ static dg_status read_case(const char *path, const import_item *item, const impo
     context->case_id = item->id;
     context->salt = settings->salt;
     status = read_part(context, path, item->part, &how, rt);
-    if (status != DG_OK && context->rule != NULL) status = dg_error_context(status, "rule %s", context->rule);
+    if (status != DG_OK && context->rule != NULL) status = lead_with_rule(status, context->rule);
     if (status != DG_OK) goto cleanup;
     describe(rt, settings->mapping, &out->data);
     out->report = import_report_make(item->id, rt, settings->mapping);

@@ -83,20 +83,20 @@ static void split_side(const char *name, char word[WORD], char *side)
     }
 }
 
-static bool propose_target(const char *word, dg_structure *out)
+/* "PTV_7000", "ptv 56Gy", "PTV50.4": the first number behind the word, in Gy or cGy. */
+static bool propose_target(const char *name, dg_structure *out)
 {
-    const char *digits = strstr(word, "ptv") + 3;
-    const size_t count = strspn(digits, "0123456789");
+    const char *at = strcasestr(name, "ptv");
+    while (*at != '\0' && !isdigit((unsigned char)*at)) at++;
     out->role = DG_ROLE_TARGET;
-    double level = count == 0 || count > 5 ? 0 : strtod(digits, NULL);
-    if (level > 200) level /= 100; /* in cGy */
-    if (level < 10 || level > 200) level = 0;
+    double level = strspn(at, "0123456789.") > 6 ? 0 : strtod(at, NULL);
+    if (level > 200) level /= 100;
+    if (!(level >= 10 && level <= 200)) level = 0;
     out->prescription_gy = level;
+    snprintf(out->name, sizeof out->name, "PTV");
     if (level > 0) {
         snprintf(out->name, sizeof out->name, "PTV%g", level);
         snprintf(out->tg263, sizeof out->tg263, "PTV_%.0f", 100 * level);
-    } else {
-        snprintf(out->name, sizeof out->name, "PTV");
     }
     return true;
 }
@@ -135,6 +135,6 @@ bool import_names_propose(const char *name, const char *type, dg_structure *out)
         snprintf(out->name, sizeof out->name, "Couch");
         return true;
     }
-    if (strncmp(word, "ptv", 3) == 0) return propose_target(word, out);
+    if (strncmp(word, "ptv", 3) == 0) return propose_target(name, out);
     return propose_organ(word, side, out);
 }

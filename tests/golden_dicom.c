@@ -40,7 +40,7 @@ typedef struct trial {
 static void check(trial *t, const char *group, const char *what, const char *measure, double value, double tolerance)
 {
     char text[400];
-    snprintf(text, sizeof text, "%s/%s/%s", t->name, group, what);
+    snprintf(text, sizeof text, "%s/%.60s/%.200s", t->name, group, what);
     golden_check(t->tally, text, measure, value, tolerance);
 }
 
@@ -61,7 +61,6 @@ static dg_status read_candidate(const char *folder, const dg_mapping *mapping, b
         if (best < 0 || (tree.cases[best].structures.count == 0 && tree.cases[i].structures.count > 0)) best = i;
     dg_status status = best < 0 ? DG_FAIL(DG_ERR_DATA, "case X: nothing to import")
                                 : dg_rt_case_read(&context, &tree.cases[best], &settings, rt);
-    if (status != DG_OK) status = dg_error_context(status, "rule %s", context.rule == NULL ? "none" : context.rule);
     dg_dicom_tree_release(&tree);
     return status;
 }
@@ -103,7 +102,8 @@ static void check_ct(trial *t, const char *group)
     if (!golden_has(t->file, label("%s/%s", group, "ct"))) return;
     golden_array want = golden_read_f32(t->file, "%s/ct", group);
     double worst = 0;
-    for (int64_t i = 0; same_shape(t, group, &want) && i < want.count; i++) {
+    const bool fits = same_shape(t, group, &want);
+    for (int64_t i = 0; fits && i < want.count; i++) {
         const int64_t p = place(&t->rt.grid, i);
         const float hu = t->rt.ct_hu != NULL ? (float)t->rt.ct_hu[p] : t->rt.ct_hu_f32[p];
         const float ct = fminf(fmaxf(hu, -1000), 3000) / 4000.0F + 0.5F;
@@ -118,7 +118,8 @@ static void check_dose(trial *t, const char *group)
     if (!golden_has(t->file, label("%s/%s", group, "dose"))) return;
     golden_array want = golden_read_f32(t->file, "%s/dose", group);
     double worst = 0;
-    for (int64_t i = 0; same_shape(t, group, &want) && i < want.count; i++)
+    const bool fits = same_shape(t, group, &want);
+    for (int64_t i = 0; fits && i < want.count; i++)
         worst = fmax(worst, fabs(t->rt.dose_gy[place(&t->rt.grid, i)] / t->rt.prescription_gy - (double)want.f32[i]));
     check(t, group, "dose", "max", worst, 1e-5);
     golden_array_free(&want);
@@ -166,7 +167,8 @@ static void check_masks(trial *t, const char *group)
     golden_array want = golden_read_i64(t->file, "%s/masks", group);
     if (want.rank != 4 || want.shape[0] != channels)
         golden_reject(t->file, group, "has not a mask for each of its channels");
-    for (int c = 0; c < channels && same_shape(t, group, &want); c++)
+    const bool fits = same_shape(t, group, &want);
+    for (int c = 0; fits && c < channels; c++)
         check(t, group, label("mask %s%s", name[c], ""), "different",
               (double)mask_difference(&t->rt, structure_of(&t->rt, name[c]), want.i64 + c * (want.count / channels)),
               0);
@@ -210,7 +212,8 @@ static void check_sdf(trial *t, const char *group, bool v23)
         golden_reject(t->file, group, "has not distances for each channel");
     float *got;
     DG_CHECK_OK(DG_NEW(&got, want.count / channels, "golden"));
-    for (int c = 0; c < channels && same_shape(t, group, &want); c++) {
+    const bool fits = same_shape(t, group, &want);
+    for (int c = 0; fits && c < channels; c++) {
         double worst = 0;
         if (index[c] < 0 || index[c] >= masks) golden_reject(t->file, group, "has distances of a channel it has not");
         distances(t, name[index[c]], v23, got);
@@ -323,12 +326,15 @@ static void check_dvh(trial *t)
 
 /* ---- beams ---- */
 
-/* The reference has 0 where nothing was said. */
-static double track_error(const double *got, const golden_array *want)
+/* The reference has 0 where nothing was said. With `carried` > 0 the file leaves positions out that its results hold: a row
+ * of so many values is then right also where it repeats the one before, as PS3.3 C.8.8.14.5 has it. */
+static double track_error(const double *got, const golden_array *want, int64_t carried)
 {
     double worst = 0;
     for (int64_t i = 0; i < want->count; i++) {
         const double w = want->f32[i], g = got == NULL ? NAN : got[i];
+        const int64_t row = carried > 0 ? i / carried * carried : 0;
+        if (row > 0 && memcmp(got + row, got + row - carried, (size_t)carried * sizeof *got) == 0) continue;
         if (isnan(g) && (isnan(w) || w == 0)) continue;
         const double e = fabs((double)(float)g - w);
         worst = isnan(e) ? INFINITY : fmax(worst, e);
@@ -337,16 +343,20 @@ static double track_error(const double *got, const golden_array *want)
 }
 
 static void check_track(trial *t, const char *group, const char *path, const char *what, const double *got,
-                        int64_t count)
+                        int64_t count, int64_t carried)
 {
     if (!golden_has(t->file, path)) return;
     golden_array want = golden_read_f32(t->file, "%s", path);
-    check(t, group, what, "error", want.count != count ? INFINITY : track_error(got, &want), 0);
+    check(t, group, what, "error", want.count != count ? INFINITY : track_error(got, &want, got == NULL ? 0 : carried),
+          0);
     golden_array_free(&want);
 }
 
 static void check_beams(trial *t, const char *group)
 {
+    char reference[GOLDEN_TEXT] = "";
+    const bool sparse =
+        golden_attr_string(t->file, "", "reference", reference) && strstr(reference, "MLC positions left out") != NULL;
     for (int64_t b = 0; b < t->rt.plan.beam_count && b < BEAMS_MAX; b++) {
         const dg_dicom_beam *beam = &t->rt.plan.beams[b];
         const struct {
@@ -364,16 +374,17 @@ static void check_beams(trial *t, const char *group)
         for (int bank = 0; bank < 2; bank++) {
             snprintf(path, sizeof path, "%s/beam%lld_mlc_%c", group, (long long)b, 'a' + bank);
             snprintf(what, sizeof what, "beam%lld_mlc_%c", (long long)b, 'a' + bank);
-            check_track(t, group, path, what, bank == 0 ? beam->mlc_a : beam->mlc_b, leaves);
+            check_track(t, group, path, what, bank == 0 ? beam->mlc_a : beam->mlc_b, leaves,
+                        sparse ? beam->leaf_pairs : 0);
         }
         snprintf(base, sizeof base, "%s/metadata/beam%lld", group, (long long)b);
         for (size_t k = 0; k < sizeof tracks / sizeof *tracks; k++) {
             snprintf(path, sizeof path, "%s/%s", base, tracks[k].name);
             snprintf(what, sizeof what, "beam%lld %s", (long long)b, tracks[k].name);
-            check_track(t, group, path, what, tracks[k].values, beam->control_points);
+            check_track(t, group, path, what, tracks[k].values, beam->control_points, 0);
         }
         snprintf(path, sizeof path, "%s/leaf_boundaries", base);
-        check_track(t, group, path, "leaf boundaries", beam->leaf_boundaries, beam->leaf_pairs + 1);
+        check_track(t, group, path, "leaf boundaries", beam->leaf_boundaries, beam->leaf_pairs + 1, 0);
     }
 }
 
@@ -538,6 +549,23 @@ static void check_case(const char *folder, const char *name, const char *expecte
 
 /* ---- folders ---- */
 
+/* Does the list of cases leave it open whether this one is refused ("refuse, or take ..")? */
+static bool may_import(const char *folder, const char *name)
+{
+    char path[DG_PATH_MAX + 32], line[2000];
+    snprintf(path, sizeof path, "%s/../manifest.tsv", folder);
+    FILE *list = fopen(path, "r");
+    bool open = false;
+    while (list != NULL && fgets(line, sizeof line, list) != NULL) {
+        if (strncmp(line, name, strlen(name)) != 0 || line[strlen(name)] != '\t') continue;
+        char *column = line;
+        for (int c = 0; c < 3 && column != NULL; c++) column = strchr(column + 1, '\t');
+        open = column != NULL && strncmp(column, "\trefuse, or ", 12) == 0;
+    }
+    if (list != NULL) fclose(list);
+    return open;
+}
+
 /* A case without results has to be refused, in words that no other case got. */
 static void check_refused(const char *folder, const char *name, char words[CASES_MAX][400], int *count,
                           golden_tally *tally)
@@ -555,7 +583,7 @@ static void check_refused(const char *folder, const char *name, char words[CASES
         for (int i = 0; i < *count; i++) same += strcmp(words[i], words[*count]) == 0;
         ++*count;
     }
-    golden_check(tally, what, "imported", status == DG_OK, 0);
+    golden_check(tally, what, "imported", status == DG_OK && !may_import(folder, name), 0);
     golden_check(tally, what, "same words", same, 0);
     dg_rt_case_release(&rt);
     dg_free(&mapping);

@@ -12,13 +12,14 @@
 
 dg_status rt_refuse(rt_reading *r, const char *rule, const char *format, ...)
 {
-    char text[600];
+    char text[900];
+    const int used = snprintf(text, sizeof text, "case %.63s: ", r->context->case_id);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(text + used, sizeof text - (size_t)used, format, arguments);
     va_end(arguments);
     r->context->rule = rule;
-    return DG_FAIL(DG_ERR_DATA, "case %s: %s", r->context->case_id, text);
+    return DG_FAIL(DG_ERR_DATA, "%.800s (rule %s)", text, rule);
 }
 
 void rt_find(dg_rt_case *out, const char *rule, const char *format, ...)

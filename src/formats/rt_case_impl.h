@@ -14,7 +14,7 @@ typedef struct rt_reading {
     bool required[DG_STRUCTURES_MAX]; /* of out->structure */
 } rt_reading;
 
-/* Refuses the case by a rule: DG_ERR_DATA, "case ID: text". */
+/* Refuses the case by a rule: DG_ERR_DATA, "case ID: text (rule NAME)". */
 dg_status rt_refuse(rt_reading *r, const char *rule, const char *format, ...) DG_PRINTF(3, 4);
 /* Keeps what was noticed; one too many is left out. */
 void rt_find(dg_rt_case *out, const char *rule, const char *format, ...) DG_PRINTF(3, 4);

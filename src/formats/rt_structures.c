@@ -177,8 +177,9 @@ static dg_status resolve(rt_reading *r, const dg_dicom_structures *set, dg_mappi
     }
     status = dg_mapping_resolve(r->settings->mapping, name, filled, (int)set->roi_count, result, &rule);
     if (rule != NULL) {
-        r->context->rule = rule;
-        status = dg_error_context(status, "case %s", r->context->case_id);
+        char text[DG_ERROR_TEXT_MAX];
+        snprintf(text, sizeof text, "%s", dg_error_last()->text);
+        status = rt_refuse(r, rule, "%s", text);
     }
 cleanup:
     dg_free(&filled);
