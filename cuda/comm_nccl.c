@@ -492,8 +492,9 @@ static dg_status join(nccl_comm *c, const cuda_backend *backend)
     ncclUniqueId id;
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0; /* only such a communicator can be polled and aborted */
+    bool shared;
     memset(&id, 0, sizeof id);
-    DG_TRY(dg_cuda_refuse_shared(c->parent, backend->device));
+    DG_TRY(dg_cuda_find_shared(c->parent, backend->device, false, &shared));
     DG_TRY(dg_comm_agree(c->parent, open_streams(c, backend, &id)));
     DG_TRY(dg_comm_broadcast(c->parent, &id, (int64_t)sizeof id, 0));
     return settle(c, &START, ncclCommInitRankConfig(&c->handle, c->base.size, id, c->base.rank, &config));

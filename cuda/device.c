@@ -3,6 +3,7 @@
 #include "dg_device.h"
 
 #include "comm_nccl.h"
+#include "comm_pinned.h"
 #include "cuda_impl.h"
 #include "placement.h"
 #include "plan_share.h"
@@ -10,7 +11,19 @@
 #include <nccl.h>
 #include <stdio.h>
 
-static dg_status place(dg_comm *comm, int *device) { return dg_cuda_place(comm, -1, device); }
+static dg_status place(dg_comm *comm, bool may_share, int *device)
+{
+    return dg_cuda_place(comm, -1, may_share, device);
+}
+
+static dg_status comm_create(dg_comm *parent, dg_backend *backend, bool may_share, dg_comm **out)
+{
+    bool shared;
+    *out = NULL;
+    if (!may_share || parent->size == 1) return dg_comm_nccl_create(parent, backend, out);
+    DG_TRY(dg_cuda_find_shared(parent, cuda_of(backend)->device, true, &shared));
+    return shared ? dg_comm_pinned_create(parent, backend, out) : dg_comm_nccl_create(parent, backend, out);
+}
 
 static void ask_site(dg_device_site *site)
 {
@@ -70,7 +83,7 @@ static void peaks(int device, double *bytes_per_s, double *flops_per_s)
 
 const dg_device_ops dg_device_cuda = {
     .place = place,
-    .comm_create = dg_comm_nccl_create,
+    .comm_create = comm_create,
     .gamma = dg_cuda_gamma,
     .share_choices = dg_cuda_share_plans,
     .peaks = peaks,

@@ -1,10 +1,12 @@
 /* recording.c - work that is recorded once and queued as a whole: CUDA graphs. SPDX-License-Identifier: Apache-2.0 */
 #include "cuda_impl.h"
 #include "dg_mem.h"
+#include "plan_cache.h"
 
 struct dg_recording {
     cudaGraphExec_t graph;
     const void *scratch; /* of the backend, as recorded */
+    int64_t generation;  /* of the choices of cuDNN's engines */
 };
 
 /* Of this thread only: NCCL's own threads may call CUDA meanwhile. */
@@ -32,6 +34,7 @@ dg_status cuda_record_end(dg_backend *backend, bool keep, dg_recording **out)
     if (status == DG_OK && keep) status = DG_NEW(out, 1, "recorded work");
     if (status == DG_OK && keep) {
         (*out)->scratch = cuda->scratch;
+        (*out)->generation = plan_cache_generation(cuda->plans);
         status = dg_cuda_check(cudaGraphInstantiate(&(*out)->graph, graph, 0), "cudaGraphInstantiate");
     }
     if (graph != NULL) (void)cudaGraphDestroy(graph);
@@ -47,5 +50,6 @@ dg_status cuda_replay(dg_backend *backend, dg_recording *recording)
 
 bool cuda_is_stale(const dg_backend *backend, const dg_recording *recording)
 {
-    return recording->scratch != ((const cuda_backend *)backend)->scratch;
+    const cuda_backend *cuda = (const cuda_backend *)backend;
+    return recording->scratch != cuda->scratch || recording->generation != plan_cache_generation(cuda->plans);
 }

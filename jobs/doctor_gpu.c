@@ -463,7 +463,7 @@ dg_status doctor_gpu(const dg_job_env *env, const char *name, int64_t edge, bool
     const dg_backend_ops *ops = NULL;
     DG_TRY(dg_backend_find(name, &ops));
     if (ops->unavailable() != NULL) return DG_FAIL(DG_ERR_UNSUPPORTED, "no GPU to look at: %s", ops->unavailable());
-    if (ops->device != NULL) DG_TRY(ops->device->place(env->comm, &device));
+    if (ops->device != NULL) DG_TRY(ops->device->place(env->comm, false, &device));
     if (env->comm->rank != 0) return DG_OK;
     DG_TRY(check_all(name, device, DG_F32, 0, results));
     DG_TRY(check_all(name, device, DG_BF16, 1, results));

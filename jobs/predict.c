@@ -269,14 +269,14 @@ static dg_status set_up(work *w)
     int threads = 1;
     DG_TRY(dg_comm_agree(env->comm, open_data(w)));
     dg_job_watch(env, w->s->comm_timeout_s, w->s->output);
-    DG_TRY(dg_compute_address(env->comm, w->s->backend, gpu));
+    DG_TRY(dg_compute_address(env->comm, w->s->backend, false, gpu));
     dg_status status = dg_affinity_set_near(env->comm, gpu, w->s->threads.count > 0 ? (int)w->s->threads.value[0] : 0,
                                             &threads, warning, sizeof warning);
     DG_TRY(dg_comm_agree(env->comm, status));
     if (warning[0] != '\0') dg_log_write(env->log, DG_LOG_WARNING, "%s", warning);
     int64_t agreed = threads;
     DG_TRY(dg_comm_all_reduce(env->comm, &agreed, 1, DG_I64, DG_MIN));
-    DG_TRY(dg_compute_open(env->comm, w->s->backend, (int)agreed, &w->backend));
+    DG_TRY(dg_compute_open(env->comm, w->s->backend, (int)agreed, false, &w->backend));
     DG_TRY(dg_compute_share(env->comm, w->backend, env->log));
     DG_TRY(dg_comm_agree(env->comm, open_network(w)));
     return choose_batch(w);

@@ -25,9 +25,11 @@ int dg_mpi_expected_ranks(const char **launcher)
     static const char *const size_of[][2] = {{"OMPI_COMM_WORLD_SIZE", "mpirun (OMPI_COMM_WORLD_SIZE)"},
                                              {"PMI_SIZE", "the launcher (PMI_SIZE)"},
                                              {"MPI_LOCALNRANKS", "the launcher (MPI_LOCALNRANKS)"},
-                                             {"SLURM_STEP_NUM_TASKS", "srun (SLURM_STEP_NUM_TASKS)"}};
+                                             {"SLURM_STEP_NUM_TASKS", "srun (SLURM_STEP_NUM_TASKS)"},
+                                             {"WORLD_SIZE", "torchrun (WORLD_SIZE)"}};
+    const bool torch = getenv("RANK") != NULL && getenv("LOCAL_RANK") != NULL; /* WORLD_SIZE alone may mean anything */
     for (size_t i = 0; i < sizeof size_of / sizeof size_of[0]; i++) {
-        int ranks = number_of(size_of[i][0]);
+        int ranks = strcmp(size_of[i][0], "WORLD_SIZE") != 0 || torch ? number_of(size_of[i][0]) : 0;
         *launcher = size_of[i][1];
         if (ranks > 0) return ranks;
     }

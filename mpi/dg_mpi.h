@@ -7,11 +7,11 @@
 
 #include <mpi.h>
 
-/* True when a launcher's variables are set (Open MPI, MPICH/Hydra, PMI, PMIx, a Slurm step of several tasks), also for
- * one rank: MPI is then started. */
+/* True when a launcher's variables are set (Open MPI, MPICH/Hydra, PMI, PMIx, a Slurm step of several tasks, torchrun),
+ * also for one rank: MPI is then started. */
 bool dg_mpi_launched(void);
 /* MPI_Init_thread(FUNNELED) and a communicator over a dup of the world. A launcher that started more ranks than MPI sees,
- * such as srun with a process manager this MPI does not speak: DG_ERR_MISMATCH naming both counts and `--mpi=pmix`. */
+ * such as torchrun, or srun with a process manager this MPI does not speak: DG_ERR_MISMATCH naming both counts and `--mpi=pmix`. */
 DG_MUST_USE dg_status dg_mpi_start(int *argc, char ***argv, dg_comm **out);
 /* Before MPI starts: where /dev/shm has no room for what Open MPI puts there, which would end MPI_Init with words that do
  * not name it, sends it to TMPDIR or /tmp and leaves a warning (else ""). */

@@ -4,8 +4,9 @@
 #include "dg_check.h"
 #include "mpi_impl.h"
 
-static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK",           "PMI_RANK", "PMI_SIZE",
-                                        "MPI_LOCALNRANKS",      "SLURM_STEP_NUM_TASKS"};
+static const char *const variables[] = {
+    "OMPI_COMM_WORLD_SIZE", "PMIX_RANK",  "PMI_RANK", "PMI_SIZE",  "MPI_LOCALNRANKS",
+    "SLURM_STEP_NUM_TASKS", "WORLD_SIZE", "RANK",     "LOCAL_RANK"};
 
 static void clear_variables(void)
 {
@@ -32,6 +33,13 @@ static void test_detection(void)
     setenv("SLURM_STEP_NUM_TASKS", "-3", 1);
     DG_CHECK(dg_mpi_expected_ranks(&launcher) == 0);
     clear_variables();
+    setenv("WORLD_SIZE", "2", 1); /* by itself it is anybody's */
+    setenv("RANK", "0", 1);
+    DG_CHECK(!dg_mpi_launched());
+    setenv("LOCAL_RANK", "0", 1);
+    DG_CHECK(dg_mpi_launched());
+    DG_CHECK(dg_mpi_expected_ranks(&launcher) == 2 && strstr(launcher, "torchrun") != NULL);
+    clear_variables();
     for (size_t i = 0; i < 3; i++) {
         setenv(variables[i], "1", 1);
         DG_CHECK(dg_mpi_launched());
@@ -47,6 +55,12 @@ static void test_lone_under_srun(int argc, char **argv)
     DG_CHECK_FAILS(dg_comm_open(&argc, &argv, &comm), DG_ERR_MISMATCH, "started 4 ranks, but MPI sees 1");
     DG_CHECK(strstr(dg_error_last()->text, "srun --mpi=pmix") != NULL);
     DG_CHECK(comm == NULL);
+    clear_variables();
+    setenv("WORLD_SIZE", "3", 1); /* torchrun: no MPI among its processes */
+    setenv("RANK", "1", 1);
+    setenv("LOCAL_RANK", "1", 1);
+    DG_CHECK_FAILS(dg_comm_open(&argc, &argv, &comm), DG_ERR_MISMATCH,
+                   "torchrun (WORLD_SIZE) started 3 ranks, but MPI");
     int started = 1;
     DG_CHECK(MPI_Initialized(&started) == MPI_SUCCESS && !started);
     dg_mpi_stop();

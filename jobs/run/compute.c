@@ -21,24 +21,24 @@ static dg_status agree_backend(dg_comm *comm, const char *wanted, const dg_backe
     return DG_OK;
 }
 
-dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, dg_backend **out)
+dg_status dg_compute_open(dg_comm *comm, const char *name, int threads, bool may_share, dg_backend **out)
 {
     const dg_backend_ops *ops = NULL;
     dg_backend_options options = {.threads = threads, .deterministic = true, .timeout_s = comm->timeout_s};
     *out = NULL;
     DG_TRY(agree_backend(comm, name, &ops));
-    if (ops->device != NULL) DG_TRY(ops->device->place(comm, &options.device));
+    if (ops->device != NULL) DG_TRY(ops->device->place(comm, may_share, &options.device));
     return dg_comm_agree(comm, dg_backend_create(ops->name, &options, out));
 }
 
-dg_status dg_compute_address(dg_comm *comm, const char *name, char address[DG_COMPUTE_ADDRESS])
+dg_status dg_compute_address(dg_comm *comm, const char *name, bool may_share, char address[DG_COMPUTE_ADDRESS])
 {
     const dg_backend_ops *ops = NULL;
     int device = 0;
     address[0] = '\0';
     DG_TRY(agree_backend(comm, name, &ops));
     if (ops->device == NULL) return DG_OK;
-    DG_TRY(ops->device->place(comm, &device));
+    DG_TRY(ops->device->place(comm, may_share, &device));
     ops->device->pci_address(device, address, DG_COMPUTE_ADDRESS);
     return DG_OK;
 }
@@ -47,25 +47,25 @@ dg_status dg_compute_gamma(dg_comm *comm, const char *name, dg_log *log, dg_back
 {
     *out = NULL;
     if (strcmp(name, "cpu") == 0) return DG_OK;
-    if (strcmp(name, "cuda") == 0) return dg_compute_open(comm, name, 1, out);
+    if (strcmp(name, "cuda") == 0) return dg_compute_open(comm, name, 1, false, out);
     if (strcmp(name, "auto") != 0)
         return DG_FAIL(DG_ERR_USAGE, "gamma on '%s' is not known: choose auto, cuda or cpu", name);
     int64_t missing = 0;
     DG_TRY(dg_comm_any(comm, dg_backend_cuda.unavailable() != NULL, &missing));
     if (missing != 0) return DG_OK;
-    const dg_status status = dg_compute_open(comm, "cuda", 1, out);
+    const dg_status status = dg_compute_open(comm, "cuda", 1, false, out);
     if (status == DG_OK || status == DG_ERR_COMM) return status;
     dg_log_write(log, DG_LOG_INFO, "gamma is searched for on the host: %s", dg_error_last()->text);
     dg_error_clear();
     return DG_OK;
 }
 
-dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, dg_comm **out)
+dg_status dg_compute_comm(dg_comm *comm, dg_backend *backend, bool may_share, dg_comm **out)
 {
     *out = comm;
     if (backend->ops->device == NULL) return DG_OK;
     *out = NULL;
-    return backend->ops->device->comm_create(comm, backend, out);
+    return backend->ops->device->comm_create(comm, backend, may_share, out);
 }
 
 void dg_compute_comm_close(dg_comm *comm, dg_comm **memory_comm)

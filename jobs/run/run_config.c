@@ -40,6 +40,7 @@ static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
 static const char *const cuda_graph_names[] = {"auto", "off", NULL};
+static const char *const shared_gpu_names[] = {"refuse", "mpi", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
@@ -168,6 +169,7 @@ static const dg_option rows[] = {
     WORD("train.on_degradation", train.on_degradation, degradation_names, "ignore", "what a loss does that climbs, averaged over 50 steps, far above its lowest: nothing, abort, or roll back to the last good checkpoint's weights"),
     REAL("train.degradation_factor", train.degradation_factor, 1.01, 1e9, "10", "", "how many times its lowest the mean loss may be"),
     WORD("train.cuda_graph", train.cuda_graph, cuda_graph_names, "auto", "auto: passes on a GPU are recorded once and then queued as a whole; off: operation by operation"),
+    WORD("train.shared_gpu", train.shared_gpu, shared_gpu_names, "refuse", "two ranks with one GPU: refused, or sums that go by MPI through pinned host memory"),
     WHOLE("train.cooling.every_steps", train.cooling.every_steps, 0, BIG, "0", "steps", "pauses for train.cooling.pause_s after every so many steps; 0: never"),
     REAL("train.cooling.pause_s", train.cooling.pause_s, 0, 86400, "0", "s", "length of that pause"),
     REAL("train.cooling.above_c", train.cooling.above_c, 0, 150, "0", "degrees C", "pauses before a step while a GPU of the run is hotter, by NVML; 0: never"),

@@ -54,6 +54,8 @@ typedef struct dg_data_config {
 } dg_data_config;
 
 typedef enum dg_cuda_graph { DG_CUDA_GRAPH_AUTO, DG_CUDA_GRAPH_OFF } dg_cuda_graph;
+/* What becomes of two ranks with one GPU. */
+typedef enum dg_shared_gpu { DG_SHARED_GPU_REFUSE, DG_SHARED_GPU_MPI } dg_shared_gpu;
 
 typedef struct dg_train_config {
     int64_t steps;          /* 0: from epochs, else unlimited under minutes, else DG_RUN_STEPS */
@@ -81,6 +83,7 @@ typedef struct dg_train_config {
     int on_degradation;                 /* dg_degradation_policy */
     double degradation_factor;
     int cuda_graph; /* dg_cuda_graph */
+    int shared_gpu; /* dg_shared_gpu */
     struct {
         int64_t every_steps; /* a pause of pause_s after so many; 0: none */
         double pause_s;

@@ -60,12 +60,14 @@ static void choose_patch(const dg_trainer *t, int64_t patch[3])
     dg_patch_of(&t->recipe, largest, dg_model_multiple(t->model), patch);
 }
 
+static bool may_share(const dg_trainer *t) { return t->config.train.shared_gpu == DG_SHARED_GPU_MPI; }
+
 static dg_status choose_threads(dg_trainer *t)
 {
     const dg_int_list *wanted = &t->config.train.threads;
     char warning[256] = "", gpu[DG_COMPUTE_ADDRESS];
     int threads = 1;
-    DG_TRY(dg_compute_address(t->comm, t->config.train.backend, gpu));
+    DG_TRY(dg_compute_address(t->comm, t->config.train.backend, may_share(t), gpu));
     dg_status status = dg_affinity_set_near(t->comm, gpu, wanted->count > 0 ? (int)wanted->value[0] : 0, &threads,
                                             warning, sizeof warning);
     DG_TRY(dg_comm_agree(t->comm, status));
@@ -97,9 +99,9 @@ static dg_status make_weights(dg_trainer *t)
 
 static dg_status open_backend(dg_trainer *t)
 {
-    DG_TRY(dg_compute_open(t->comm, t->config.train.backend, (int)t->progress.threads, &t->backend));
+    DG_TRY(dg_compute_open(t->comm, t->config.train.backend, (int)t->progress.threads, may_share(t), &t->backend));
     DG_TRY(trainer_open_sensor(t));
-    return dg_compute_comm(t->comm, t->backend, &t->memory_comm);
+    return dg_compute_comm(t->comm, t->backend, may_share(t), &t->memory_comm);
 }
 
 static dg_status make_network(dg_trainer *t)
@@ -192,6 +194,7 @@ static void tell_start(dg_trainer *t)
         t->comm->size == 1 ? "" : "s", (long long)t->progress.threads, t->progress.threads == 1 ? "" : "s",
         t->backend->description, (double)memory.arena_bytes * 1e-6);
     trainer_tell_frozen(t);
+    if (t->comm->size > 1) dg_log_write(t->log, DG_LOG_INFO, "gradients are summed by %s", t->memory_comm->ops->name);
 }
 
 static dg_status open_log(dg_trainer *t, dg_log_level level)

@@ -22,14 +22,15 @@ typedef struct dg_device_site {
 typedef struct dg_recording dg_recording;
 
 typedef struct dg_device_ops {
-    /* The device of this rank in *device, for dg_backend_options: by its number on its host, counted round the devices it
-     * sees. Two ranks with one device are refused with DG_ERR_USAGE, the same words on every rank; none: DG_ERR_UNSUPPORTED.
-     * @collective */
-    dg_status (*place)(struct dg_comm *comm, int *device);
+    /* The device of this rank in *device, for dg_backend_options: by its number on its host and Slurm's variables
+     * (cuda/placement.h). Two ranks with one device are refused with DG_ERR_USAGE, the same words on every rank, unless they may share;
+     * none: DG_ERR_UNSUPPORTED. @collective */
+    dg_status (*place)(struct dg_comm *comm, bool may_share, int *device);
     /* A communicator over `parent` whose data may lie in the memory of `backend`, too; both are borrowed and outlive it.
-     * Its operations come after what the backend has queued. A rank waits parent->timeout_s for the others; then
+     * Its operations come after what the backend has queued. Where ranks share a device, and may, its sums pass through host
+     * memory. A rank waits parent->timeout_s for the others; then
      * DG_ERR_COMM names rank, host, step and phase, and who is behind. @collective */
-    dg_status (*comm_create)(struct dg_comm *parent, dg_backend *backend, struct dg_comm **out);
+    dg_status (*comm_create)(struct dg_comm *parent, dg_backend *backend, bool may_share, struct dg_comm **out);
     /* gamma [voxels of the reference] of a problem, all in host memory: the smallest of the samples, or where they are NULL
      * the true minimum over the interpolant. NaN where a voxel is not wanted, or no sample lies in the evaluated dose. */
     dg_status (*gamma)(dg_backend *backend, const struct dg_gamma_problem *problem,

@@ -100,18 +100,23 @@ static dg_status record(dg_plan *plan, const dg_pass *pass, dg_track *track)
     return DG_OK;
 }
 
-static bool is_usable(const dg_plan *plan, const dg_track *track)
+static bool is_stale(const dg_plan *plan, const dg_track *track)
 {
     for (int i = 0; i < track->stretches; i++)
-        if (plan->backend->ops->device->is_stale(plan->backend, track->stretch[i].work)) return false;
-    return track->stretches > 0;
+        if (plan->backend->ops->device->is_stale(plan->backend, track->stretch[i].work)) return true;
+    return false;
 }
 
 dg_status dg_plan_run(dg_plan *plan, const dg_pass *pass)
 {
     dg_track *track = find_track(plan, pass);
+    if (track != NULL && is_stale(plan, track)) {
+        clear_track(plan, track);
+        track->runs =
+            EAGER_RUNS - 1; /* one run step by step: a library may have to prepare anew, which cannot be recorded */
+    }
     if (track == NULL || track->runs++ < EAGER_RUNS) return run_steps(plan, pass);
-    if (!is_usable(plan, track)) return record(plan, pass, track);
+    if (track->stretches == 0) return record(plan, pass, track);
     for (int i = 0; i < track->stretches; i++) DG_TRY(replay_stretch(plan, pass, &track->stretch[i]));
     return DG_OK;
 }

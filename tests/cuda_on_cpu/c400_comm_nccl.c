@@ -1,6 +1,6 @@
 /* c400_comm_nccl.c - the NCCL communicator on the stand-in's GPUs, one per rank. Modes: values (every operation, device
  * and host memory), reducer (both reductions against the tree's definition and MPI on host memory), waits (left-out
- * waits between streams are seen), place (a GPU per rank), refuse (ranks that share one), absent (no GPU), steps TIMEOUT
+ * waits between streams are seen), place (a GPU per rank), slurm (by its variables), refuse (ranks that share one), absent (no GPU), steps TIMEOUT
  * (steps of a training run, which faults of the environment end). SPDX-License-Identifier: Apache-2.0 */
 #include "comm_nccl.h"
 #include "cuda_impl.h"
@@ -22,6 +22,7 @@ static struct rank {
     dg_comm *mpi, *comm;
     dg_backend *backend;
     dg_heartbeat *heartbeat; /* of a run with steps */
+    bool shares;             /* ranks may have one GPU */
 } self;
 
 /* Ends all ranks as the program does: a rank that only exited would leave the others waiting. */
@@ -36,10 +37,10 @@ static void must(dg_status status)
 static void open_rank(double timeout_s)
 {
     dg_backend_options options = {.threads = 1, .deterministic = true};
-    must(dg_cuda_place(self.mpi, -1, &options.device));
+    must(dg_cuda_place(self.mpi, -1, self.shares, &options.device));
     must(dg_backend_create("cuda", &options, &self.backend));
     dg_comm_set_timeout(self.mpi, timeout_s);
-    must(dg_comm_nccl_create(self.mpi, self.backend, &self.comm));
+    must(self.backend->ops->device->comm_create(self.mpi, self.backend, self.shares, &self.comm));
 }
 
 static void close_rank(void)
@@ -203,7 +204,8 @@ static void test_values(void)
     for (size_t k = 0; k < sizeof orders / sizeof orders[0]; k++) {
         standin_reset(orders[k], "");
         open_rank(20);
-        DG_CHECK(strcmp(self.comm->ops->name, "nccl") == 0 && self.comm->rank == self.mpi->rank);
+        DG_CHECK(strcmp(self.comm->ops->name, self.shares ? "mpi through pinned memory" : "nccl") == 0);
+        DG_CHECK(self.comm->rank == self.mpi->rank);
         test_reductions();
         test_broadcast();
         test_messages();
@@ -434,11 +436,52 @@ static void test_waits(void)
 static void test_place(void)
 {
     int device = -1;
-    must(dg_cuda_place(self.mpi, -1, &device));
+    must(dg_cuda_place(self.mpi, -1, false, &device));
     DG_CHECK(device == (getenv("CUDA_VISIBLE_DEVICES") != NULL ? 0 : self.mpi->local_rank));
-    DG_CHECK_FAILS(dg_cuda_place(self.mpi, 64, &device), DG_ERR_USAGE, "there is no GPU 64");
+    DG_CHECK_FAILS(dg_cuda_place(self.mpi, 64, false, &device), DG_ERR_USAGE, "there is no GPU 64");
     if (self.mpi->size > 1)
-        DG_CHECK_FAILS(dg_cuda_place(self.mpi, self.mpi->rank == 1 ? 64 : -1, &device), DG_ERR_USAGE, "rank 1 on");
+        DG_CHECK_FAILS(dg_cuda_place(self.mpi, self.mpi->rank == 1 ? 64 : -1, false, &device), DG_ERR_USAGE,
+                       "rank 1 on");
+}
+
+/* What launchers and Slurm leave in the environment, and the device that it means. */
+static void test_slurm(void)
+{
+    static const struct {
+        const char *visible_list, *local_id, *step_gpus, *job_gpus;
+        int local_rank, visible, device;
+    } table[] = {
+        {NULL, NULL, NULL, NULL, 0, 4, 0}, /* mpirun on a workstation */
+        {NULL, NULL, NULL, NULL, 3, 4, 3},
+        {"0,1,2,3", NULL, NULL, NULL, 2, 4, 2},     /* mpirun with a list: numbers count in it */
+        {"3", NULL, NULL, NULL, 0, 1, 0},           /* one alone */
+        {"0,1,2,3", "2", "0,1,2,3", NULL, 2, 4, 2}, /* srun --gpus-per-node=4 --ntasks-per-node=4 */
+        {"4,5,6,7", "3", "4,5,6,7", NULL, 3, 4, 3}, /* the same, on the other half of a node */
+        {"0", "2", "6", NULL, 2, 1, 0},             /* --gpus-per-task=1, cgroups: each sees its own as 0 */
+        {"2", "2", "0,1,2,3", NULL, 2, 1, 0},       /* the same without cgroups: the list picks it */
+        {"0,1", "1", "2,3", NULL, 1, 2, 1},         /* --gpus-per-task=2: one rank takes one of its two */
+        {NULL, "2", "2", NULL, 2, 1, 0},            /* cgroups alone */
+        {NULL, "0", "2,3", NULL, 0, 4, 2},          /* neither list nor cgroups: the others are another job's */
+        {NULL, "1", "2,3", NULL, 1, 4, 3},
+        {NULL, "1", NULL, "5-6", 1, 8, 6},      /* of the job, where the step says nothing */
+        {NULL, "1", "0-3", NULL, 1, 4, 1},      /* all of the node */
+        {NULL, "1", "9,10", NULL, 1, 4, 1},     /* numbers of something else */
+        {NULL, "1", "gpu:a100", NULL, 1, 4, 1}, /* words */
+        {"0,1,2,3", "3", NULL, NULL, 0, 4, 3},  /* containers of their own: MPI sees no neighbours */
+        {"0,1,2,3", "0", NULL, NULL, 2, 4, 2},  /* mpirun inside a job: its daemon's number */
+        {"0,1", "x", NULL, NULL, 3, 2, 1},      /* more ranks than devices are counted round, and refused later */
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const char *const names[] = {"CUDA_VISIBLE_DEVICES", "SLURM_LOCALID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"};
+        const char *const values[] = {table[i].visible_list, table[i].local_id, table[i].step_gpus, table[i].job_gpus};
+        for (int k = 0; k < 4; k++) {
+            unsetenv(names[k]);
+            if (values[k] != NULL) setenv(names[k], values[k], 1);
+        }
+        const int device = dg_cuda_choose(table[i].local_rank, table[i].visible);
+        if (device != table[i].device) printf("row %zu: device %d\n", i, device);
+        DG_CHECK(device == table[i].device);
+    }
 }
 
 /* Fewer GPUs than ranks: refused with the same words everywhere, before NCCL could say less about it. */
@@ -450,7 +493,10 @@ static void test_refuse(void)
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     ncclResult_t result = ncclInProgress;
     int device;
-    DG_CHECK_FAILS(dg_cuda_place(self.mpi, -1, &device), DG_ERR_USAGE, "ranks 0 and 1 have the same GPU on ");
+    DG_CHECK_FAILS(dg_cuda_place(self.mpi, -1, false, &device), DG_ERR_USAGE, "ranks 0 and 1 have the same GPU on ");
+    DG_CHECK(strstr(dg_error_last()->text, ": stand-in GPU, GPU-") != NULL);
+    DG_CHECK(strstr(dg_error_last()->text, "or let training share it: train.shared_gpu mpi") != NULL);
+    must(dg_cuda_place(self.mpi, -1, true, &device));
     DG_CHECK(strstr(dg_error_last()->text, "sees 1 device)") != NULL);
     DG_CHECK(strstr(dg_error_last()->text, "CUDA_VISIBLE_DEVICES") != NULL);
     must(dg_backend_create("cuda", &options, &self.backend));
@@ -470,7 +516,7 @@ static void test_refuse(void)
 static void test_absent(void)
 {
     int device;
-    DG_CHECK_FAILS(dg_cuda_place(self.mpi, -1, &device), DG_ERR_UNSUPPORTED, "no CUDA device is visible");
+    DG_CHECK_FAILS(dg_cuda_place(self.mpi, -1, false, &device), DG_ERR_UNSUPPORTED, "no CUDA device is visible");
 }
 
 /* ---- a run that faults end --------------------------------------------------------------------------------------- */
@@ -539,6 +585,7 @@ int main(int argc, char **argv)
 {
     must(dg_comm_open(&argc, &argv, &self.mpi));
     const char *mode = argc > 1 ? argv[1] : "";
+    self.shares = argc > 2 && strcmp(argv[2], "shared") == 0;
     if (strcmp(mode, "values") == 0)
         test_values();
     else if (strcmp(mode, "reducer") == 0)
@@ -547,6 +594,8 @@ int main(int argc, char **argv)
         test_waits();
     else if (strcmp(mode, "place") == 0)
         test_place();
+    else if (strcmp(mode, "slurm") == 0)
+        test_slurm();
     else if (strcmp(mode, "refuse") == 0)
         test_refuse();
     else if (strcmp(mode, "absent") == 0)
@@ -554,7 +603,7 @@ int main(int argc, char **argv)
     else if (strcmp(mode, "steps") == 0 && argc > 2)
         run_steps(atof(argv[2]));
     else
-        DG_CHECK(!"a mode: values, reducer, waits, place, refuse, absent, steps TIMEOUT");
+        DG_CHECK(!"a mode: values, reducer, waits, place, slurm, refuse, absent, steps TIMEOUT");
     dg_comm_destroy(&self.mpi);
     dg_mpi_stop();
     dg_heartbeat_destroy(&self.heartbeat);

@@ -31,6 +31,15 @@ for n in 1 2 4; do
 done
 grep -q 'stand-in GPU' runs/gpu-2/environment.json || fail "environment.json names no GPU"
 
+# Two ranks with one GPU: refused, or the same weights by way of MPI.
+export DG_STANDIN_DEVICES=1
+ranks 2 2 train run.yaml --set run.name=shared
+said "ranks 0 and 1 have the same GPU on " "train.shared_gpu mpi"
+ranks 2 0 train run.yaml --set run.name=shared --set train.shared_gpu=mpi
+said "gradients are summed by mpi through pinned memory"
+same "weights on a shared GPU" "$whole" "$(summary shared weights_sha256)"
+unset DG_STANDIN_DEVICES
+
 # bf16 on the wire: half the bytes, and a course that stays near that of f32; nothing is rounded where nothing is sent.
 fast="--set train.reduction=fast --set train.batch=4"
 for n in 1 2 4; do
