@@ -27,7 +27,7 @@ typedef struct settings {
     dg_string_list checkpoint;
     char cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
     dg_string_list cases; /* count 0: all; the name of a part: those of the split */
-    bool resume, json;
+    bool resume, json, strict;
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
     int flips, dtype, average;
     dg_int_list threads, window_batch; /* count 0: auto */
@@ -62,6 +62,8 @@ static const dg_option rows[] = {
      .help = "file of the split, where it is not the test_cases.json of the checkpoint's run"},
     {.key = "predict.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
      .help = "keeps intact predictions that this network made with these settings"},
+    {.key = "predict.strict", .flag = "strict", .type = DG_OPT_BOOL, AT(strict), .fallback = "false", .unit = "",
+     .help = "refuses a case that is unlike the training cases, which is a warning else"},
     {.key = "predict.overlap", .flag = "overlap", .type = DG_OPT_DOUBLE_LIST, AT(overlap), .min = 0, .max = 0.9,
      .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
      .help = "share of a window that the next one covers again"},
@@ -368,8 +370,35 @@ static bool is_fatal(dg_status status)
     return status == DG_ERR_BACKEND || status == DG_ERR_MEMORY || status == DG_ERR_COMM;
 }
 
+/* Tells in what a case, or with `dose_gy` its prediction, is unlike the training cases; with --strict that is DG_ERR_DATA. */
+static dg_status check_domain(work *w, int64_t index, const float *dose_gy, bool *unlike)
+{
+    const dg_recipe *recipe = &w->network[0].recipe;
+    const dg_case_info *info = dg_cohort_case(w->cohort, index);
+    const dg_domain_row *row;
+    char text[512] = "";
+    dg_domain_case *found = NULL;
+    size_t length = 0;
+    if (recipe->domain.count == 0) return DG_OK;
+    DG_TRY(DG_NEW(&found, 1, "numbers of a case"));
+    dg_status status = dg_domain_measure(recipe, dg_source_case(w->source, index), dose_gy, found);
+    for (int k = 0; status == DG_OK && k < found->count; k++) {
+        if (dg_domain_is_dose(found->name[k]) != (dose_gy != NULL)) continue;
+        if (!dg_domain_outside(&recipe->domain, found, k, &row) || length >= sizeof text) continue;
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s is %.4g (they had %.4g to %.4g)",
+                                   length > 0 ? ", " : "", found->name[k], found->value[k], row->spread[0],
+                                   row->spread[4]);
+    }
+    dg_free(&found);
+    if (status != DG_OK || text[0] == '\0') return status;
+    *unlike = true;
+    if (w->s->strict) return DG_FAIL(DG_ERR_DATA, "case %s is unlike the training cases: %s", info->id, text);
+    dg_log_write(w->env->log, DG_LOG_WARNING, "case %s is unlike the training cases: %s", info->id, text);
+    return DG_OK;
+}
+
 /* Opens a case and makes room for its dose; all ranks or none where they work together. */
-static dg_status open_case(work *w, int64_t index, prediction *out, bool *pinned)
+static dg_status open_case(work *w, int64_t index, prediction *out, bool *pinned, bool *unlike)
 {
     const int64_t voxels = dg_grid_voxels(&dg_cohort_case(w->cohort, index)->grid);
     const bool keeps = !w->together || w->env->comm->rank == 0;
@@ -378,6 +407,7 @@ static dg_status open_case(work *w, int64_t index, prediction *out, bool *pinned
     if (status == DG_OK && keeps) status = DG_NEW(&out->dose_gy, voxels, "predicted dose");
     if (status == DG_OK && keeps && w->networks > 1)
         status = DG_NEW(&out->std_gy, voxels, "standard deviation of the dose");
+    if (status == DG_OK && keeps) status = check_domain(w, index, NULL, unlike);
     return w->together ? dg_comm_agree(w->env->comm, status) : status;
 }
 
@@ -425,11 +455,12 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     dg_ledger_entry entry = {.done = false};
     dg_predictor_note note = {.windows = 0};
     prediction result = {NULL, NULL};
-    bool pinned;
+    bool pinned, unlike = false;
     snprintf(entry.id, sizeof entry.id, "%s", info->id);
-    dg_status status = open_case(w, index, &result, &pinned);
+    dg_status status = open_case(w, index, &result, &pinned, &unlike);
     (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_PREDICT);
     if (status == DG_OK) status = run_networks(w, index, next, &result, &note);
+    if (status == DG_OK && keeps) status = check_domain(w, index, result.dose_gy, &unlike);
     if (pinned) dg_source_unpin(w->source, index);
     entry.read_s = note.read_s;
     entry.compute_s = note.compute_s;
@@ -439,7 +470,7 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     }
     if (!keeps) return DG_OK;
     w->region[note.region]++;
-    w->outside += dg_recipe_outside(&w->network[0].recipe, info);
+    w->outside += unlike || dg_recipe_outside(&w->network[0].recipe, info);
     return begin_write(w, info, &result, &entry);
 }
 
@@ -593,7 +624,7 @@ static void tell(const work *w)
                      (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
                      (long long)w->region[DG_REGION_ALL]);
     if (w->outside > 0)
-        dg_log_write(log, DG_LOG_WARNING, "%lld cases have a voxel size outside what the network was trained on",
+        dg_log_write(log, DG_LOG_WARNING, "%lld cases are outside what the network was trained on (voxel size, or as named above)",
                      (long long)w->outside);
 }
 

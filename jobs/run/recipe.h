@@ -7,6 +7,7 @@
 #include "dg_cohort.h"
 #include "dg_loss_term.h"
 #include "dg_state.h"
+#include "domain.h"
 #include "run_config.h"
 
 #include <jansson.h>
@@ -53,6 +54,7 @@ typedef struct dg_recipe {
     double seen_low_mm[3], seen_high_mm[3]; /* native spacing of the training cases */
     dg_loss_region region[DG_LOSS_REGIONS_MAX];  /* bits of the voxels' regions; dg_loss_setup_make */
     int regions;
+    dg_domain domain; /* of the training cases; count 0: not surveyed (yet, or by an older version) */
 } dg_recipe;
 
 /* Resolves the channels for training cases `cases[count]` of the cohort. DG_ERR_USAGE names a channel that no training
@@ -86,7 +88,7 @@ json_t *dg_recipe_to_json(const dg_recipe *recipe);
 /* The same for people: kinds of channels and the loss mask as the words of the settings, mirror partners as channels. */
 json_t *dg_recipe_describe(const dg_recipe *recipe);
 /* State "data". An empty recipe (count 0) adopts what is stored; another one must equal it: DG_ERR_MISMATCH names the
- * first key that differs, with both values. */
+ * first key that differs, with both values; it adopts the domain. */
 dg_state dg_recipe_state(dg_recipe *recipe);
 
 #endif

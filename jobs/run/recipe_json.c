@@ -46,6 +46,7 @@ json_t *dg_recipe_to_json(const dg_recipe *recipe)
     if (paired)
         json_object_set(root, "constraint_mirror", mirror); /* as before there were pairs, where there is none */
     json_decref(mirror);
+    if (recipe->domain.count > 0) json_object_set_new(root, "domain", dg_domain_to_json(&recipe->domain));
     return root;
 }
 
@@ -164,7 +165,8 @@ static dg_status adopt(const json_t *json, dg_recipe *out)
                 json_is_integer(mask) && read_constraints(json_object_get(json, "constraints"), out) &&
                 read_pairs(json_object_get(json, "constraint_mirror"), out) &&
                 read_reals(json, "seen_low_mm", 3, out->seen_low_mm) &&
-                read_reals(json, "seen_high_mm", 3, out->seen_high_mm);
+                read_reals(json, "seen_high_mm", 3, out->seen_high_mm) &&
+                dg_domain_from_json(json_object_get(json, "domain"), &out->domain);
     if (!good) return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's description of the network's input is damaged");
     out->ct_low_hu = range[0];
     out->ct_high_hu = range[1];
@@ -211,6 +213,8 @@ static dg_status recipe_load(void *object, const dg_state_source *source, int ve
     } else {
         mine = dg_recipe_to_json(recipe);
         status = compare(stored, mine);
+        if (status == DG_OK && !dg_domain_from_json(json_object_get(stored, "domain"), &recipe->domain))
+            status = DG_FAIL(DG_ERR_FORMAT, "the checkpoint's numbers of its training cases are damaged");
     }
 done:
     json_decref(stored);

@@ -91,7 +91,7 @@ static bool fit_together(const dg_trained *a, const dg_trained *b)
 {
     const dg_param_table *p = &a->model->params, *q = &b->model->params;
     json_t *input_a = dg_recipe_to_json(&a->recipe), *input_b = dg_recipe_to_json(&b->recipe);
-    static const char *const seen[] = {"seen_low_mm", "seen_high_mm", "loss_mask"}; /* of the training cases */
+    static const char *const seen[] = {"seen_low_mm", "seen_high_mm", "loss_mask", "domain"}; /* of the training cases */
     for (size_t k = 0; k < sizeof seen / sizeof *seen; k++) {
         json_object_del(input_a, seen[k]);
         json_object_del(input_b, seen[k]);

@@ -272,6 +272,9 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(choose_algorithms(t));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));
+    if (t->recipe.domain.count == 0)
+        DG_TRY(dg_domain_survey(comm, t->source, t->split.index[DG_PART_TRAIN], t->split.count[DG_PART_TRAIN],
+                                &t->recipe.domain));
     DG_TRY(trainer_save_create(t));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? watch_out(t) : DG_OK));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? write_descriptions(t) : DG_OK));
