@@ -279,6 +279,10 @@ dg_status dg_run_config_check(const dg_run_config *config)
         0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
     }
+    if (strcmp(config->model.kind, "diffusion_unet") == 0) {
+        return DG_FAIL(DG_ERR_USAGE, "model.kind diffusion_unet needs the time of a diffusion step, which this version's "
+                                     "train does not tell it; choose unet, attention_unet, bottleneck_attn or cascade");
+    }
     if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
                        config->optim.lr);

@@ -15,6 +15,7 @@ static const struct {
     {"bottleneck_attn", dg_model_build_unet},
     {"cascade", dg_model_build_cascade},
     {"topology_unet", dg_model_build_topology},
+    {"diffusion_unet", dg_model_build_diffusion},
 };
 
 static dg_status check_range(const char *key, int64_t value, int64_t low, int64_t high)
@@ -32,6 +33,15 @@ static dg_status check_config(const dg_model_config *config)
     DG_TRY(check_range("levels", config->levels, 2, 10));
     DG_TRY(check_range("constraints", config->constraints, 0, 65536));
     if (config->constraints > 0) DG_TRY(check_range("cond_channels", config->cond_channels, 1, 65536));
+    if (strcmp(config->kind, "diffusion_unet") == 0) {
+        DG_TRY(check_range("cond_channels", config->cond_channels, 2, 65536));
+        if (config->base_channels % 2 != 0 || config->base_channels < 4 || config->cond_channels % 2 != 0)
+            return DG_FAIL(
+                DG_ERR_USAGE,
+                "model kind diffusion_unet has base_channels %lld and cond_channels %lld; both must be even, "
+                "and base_channels, which is also the number of its sinusoids of time, at least 4",
+                (long long)config->base_channels, (long long)config->cond_channels);
+    }
     if (config->constraints > 0 && strcmp(config->kind, "topology_unet") == 0)
         return DG_FAIL(DG_ERR_USAGE, "model kind topology_unet takes no constraints; leave out data.constraints");
     return DG_OK;
@@ -43,9 +53,9 @@ dg_status dg_model_create(const dg_model_config *config, dg_model **out)
     int found = 0;
     while (found < count && strcmp(architectures[found].kind, config->kind) != 0) found++;
     if (found == count)
-        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s, %s", config->kind,
+        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s, %s, %s", config->kind,
                        architectures[0].kind, architectures[1].kind, architectures[2].kind, architectures[3].kind,
-                       architectures[4].kind);
+                       architectures[4].kind, architectures[5].kind);
     DG_TRY(check_config(config));
     dg_model *model = NULL;
     DG_TRY(DG_NEW(&model, 1, "model"));

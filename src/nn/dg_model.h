@@ -10,7 +10,9 @@
 typedef struct dg_model_config {
     char kind[32];         /* "unet", "attention_unet" (gated skips), "bottleneck_attn" (self-attention at the bottom),
                             * "cascade" (a second U-Net, refine.*, corrects the dose of the first, coarse.*),
-                            * "topology_unet" (instance norm, leaky ReLU; its output is a probability) */
+                            * "topology_unet" (instance norm, leaky ReLU; its output is a probability),
+                            * "diffusion_unet" (knows the time of a diffusion step: its conditioning vector begins with
+                            * base_channels sinusoids, see dg_diffusion.h) */
     int64_t in_channels;   /* >= 1 */
     int64_t out_channels;  /* >= 1 */
     int64_t base_channels; /* of the first level */

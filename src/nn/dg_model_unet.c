@@ -1,4 +1,5 @@
-/* dg_model_unet.c - the residual 3-D U-Net with group norm and FiLM conditioning: the baseline; and two of them in a cascade.
+/* dg_model_unet.c - the residual 3-D U-Net with group norm and FiLM conditioning: the baseline; two of them in a cascade, and one
+ * conditioned on the time of a diffusion.
  *
  * Block: h = silu(GN(conv3(x))); h = h (1 + s) + t; h = silu(GN(conv3(h))); result h + R(x), R a 1x1x1 convolution where
  * the channels change. Levels enc1 .. enc{L-1}, bottleneck, dec{L-1} .. dec1; the decoder reads
@@ -17,6 +18,7 @@ typedef struct unet {
     dg_builder *builder;
     const dg_model_config *config;
     int condition;      /* silu(conditioning embedding), or -1 */
+    const char *film;   /* PyTorch's name of what a block makes of it */
     const char *prefix; /* of all names: "", or the stage of a cascade */
 } unet;
 
@@ -68,7 +70,7 @@ static void block(const unet *net, const char *name, int x, int y)
     }
     if (net->condition >= 0) {
         film = dg_build_tensor(b, join(name, ":film").text, DG_LEVEL_VECTOR, 2 * cout);
-        dg_build_linear(b, join(name, ".cond_mlp.1").text, net->condition, film);
+        dg_build_linear(b, join(name, net->film).text, net->condition, film);
     }
     int c1 = dg_build_tensor(b, join(name, ":conv1").text, level, cout);
     int h1 = dg_build_tensor(b, join(name, ":norm1").text, level, cout);
@@ -189,10 +191,43 @@ static int stage(const unet *net, int x)
 
 static unet begin(dg_builder *b, const dg_model_config *config)
 {
-    unet net = {.builder = b, .config = config, .prefix = ""};
+    unet net = {.builder = b, .config = config, .film = ".cond_mlp.1", .prefix = ""};
     b->graph->input = dg_build_tensor(b, "input", 0, config->in_channels);
     net.condition = conditioning(&net);
     return net;
+}
+
+/* W2 silu(W0 k + b0) + b2 of a vector, into y. */
+static void embed(dg_builder *b, const char *first, const char *act, const char *second, int k, int y)
+{
+    const int64_t width = b->graph->tensor[y].c;
+    int hidden = dg_build_tensor(b, join(first, ":hidden").text, DG_LEVEL_VECTOR, width);
+    int active = dg_build_tensor(b, join(first, ":active").text, DG_LEVEL_VECTOR, width);
+    dg_build_linear(b, first, k, hidden);
+    dg_build_act(b, act, DG_ACT_SILU, 0.0, hidden, active);
+    dg_build_linear(b, second, active, y);
+}
+
+/* silu([embedding of the time | embedding of the constraints]): half of the width each. The vector that comes in is the
+ * time's sinusoids (dg_diffusion_sinusoids, base_channels of them) followed by the constraints. */
+static int time_conditioning(const unet *net)
+{
+    dg_builder *b = net->builder;
+    const int64_t times = net->config->base_channels, known = net->config->constraints;
+    const int64_t half = net->config->cond_channels / 2, width = known > 0 ? 2 * half : half;
+    int k = dg_build_tensor(b, "constraints", DG_LEVEL_VECTOR, times + known);
+    int embedding = dg_build_tensor(b, "cond:embedding", DG_LEVEL_VECTOR, width);
+    int of_time = dg_build_slice(b, "cond:time", embedding, 0, half);
+    int condition = dg_build_tensor(b, "cond:silu", DG_LEVEL_VECTOR, width);
+    b->graph->constraints = k;
+    embed(b, "time_embed.1", "time_embed.2", "time_embed.3", dg_build_slice(b, "time", k, 0, times), of_time);
+    if (known > 0) {
+        int of_known = dg_build_slice(b, "cond:constraints", embedding, half, half);
+        embed(b, "constraint_embed.0", "constraint_embed.1", "constraint_embed.2",
+              dg_build_slice(b, "known", k, times, known), of_known);
+    }
+    dg_build_act(b, "time_mlp.0", DG_ACT_SILU, 0.0, embedding, condition);
+    return condition;
 }
 
 static void finish(dg_builder *b, int last)
@@ -208,6 +243,14 @@ static void finish(dg_builder *b, int last)
 void dg_model_build_unet(dg_builder *b, const dg_model_config *config)
 {
     const unet net = begin(b, config);
+    finish(b, stage(&net, b->graph->input));
+}
+
+void dg_model_build_diffusion(dg_builder *b, const dg_model_config *config)
+{
+    unet net = {.builder = b, .config = config, .film = ".time_mlp.1", .prefix = ""};
+    b->graph->input = dg_build_tensor(b, "input", 0, config->in_channels);
+    net.condition = time_conditioning(&net);
     finish(b, stage(&net, b->graph->input));
 }
 

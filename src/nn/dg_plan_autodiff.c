@@ -125,7 +125,7 @@ static dg_status differentiate_other(autodiff *a, int o)
     if (op->gate >= 0) DG_TRY(contribute_first(a, op->gate));
     if (op->kind == DG_OP_ATTENTION)
         DG_TRY(contribute_first(a, op->x));
-    else if (op->x != a->graph->constraints)
+    else if (a->graph->tensor[op->x].root != a->graph->constraints)
         DG_TRY(contribute(a, op->x, &accumulate));
     return dg_program_add_step(a->program, DG_STEP_BACKWARD, o, true, accumulate);
 }

@@ -283,6 +283,9 @@ static dg_status add_forward(dg_program *program)
         const dg_graph_op *op = &graph->op[o];
         const int reader = program->fused[o].reader;
         if (program->elided[o]) continue;
+        /* A part of the conditioning vector is nobody's result. */
+        if (graph->constraints >= 0 && graph->tensor[op->x].root == graph->constraints)
+            DG_TRY(place_value(program, op->x));
         if (is_renamed(program, o) || in_place(program, o)) program->value[0][op->y] = program->value[0][op->x];
         DG_TRY(place_value(program, op->y));
         if (reader >= 0) DG_TRY(place_value(program, graph->op[reader].y));

@@ -7,6 +7,7 @@
 /* Each fills graph and parameters from a checked configuration; failure sticks in the builder. */
 void dg_model_build_unet(dg_builder *builder, const dg_model_config *config);
 void dg_model_build_cascade(dg_builder *builder, const dg_model_config *config);
+void dg_model_build_diffusion(dg_builder *builder, const dg_model_config *config);
 void dg_model_build_topology(dg_builder *builder, const dg_model_config *config);
 
 #endif
