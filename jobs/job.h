@@ -73,6 +73,7 @@ extern const dg_job dg_job_diff;
 extern const dg_job dg_job_analyze;
 extern const dg_job dg_job_report;
 extern const dg_job dg_job_export;
+extern const dg_job dg_job_sweep;
 extern const dg_job dg_job_submit;
 extern const dg_job dg_job_supervise;
 extern const dg_job dg_job_plan;

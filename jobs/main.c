@@ -31,6 +31,7 @@ static const dg_job *const jobs[] = {
     &dg_job_analyze,   //
     &dg_job_report,    //
     &dg_job_export,    //
+    &dg_job_sweep,     //
     &dg_job_submit,    //
     &dg_job_supervise, //
     &dg_job_plan,      //

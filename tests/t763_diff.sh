@@ -55,6 +55,11 @@ done
 dg 0 diff base.yaml experiments/baseline/baseline-s7
 said "train.steps" "sweep.yaml:3"
 
+# The ablation of the study resolves: 14 conditions, each against the baseline.
+dg 0 diff "$DG_TEST_SOURCE/jobs/configs/ablation.yaml" --json
+same "conditions of the ablation" 14 "$(grep -c '"kind": "condition"' out)"
+same "the reference" baseline "$(value name)"
+
 # Wrong usage.
 dg 2 diff base.yaml
 said "1 inputs"

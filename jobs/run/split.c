@@ -137,7 +137,29 @@ static dg_status allocate(dg_split *out, int64_t cases)
     return DG_OK;
 }
 
-static dg_status draw_split(const dg_split_config *config, const dg_cohort *cohort, dg_split *out)
+/* Which part each group in sorted order belongs to; `folds` 0: by the three shares. */
+static dg_status part_groups(const dg_split_config *config, group *groups, int64_t n, int folds, int fold)
+{
+    int64_t quota[DG_PARTS], rest = 0;
+    group *others = NULL;
+    if (folds == 0) {
+        share_out((const double[]){config->train, config->val, config->test}, n, quota);
+        deal(groups, n, quota);
+        return DG_OK;
+    }
+    if (n < folds)
+        return DG_FAIL(DG_ERR_USAGE, "%d folds of %lld patients: each fold needs one at least", folds, (long long)n);
+    DG_TRY(DG_NEW(&others, n, "split"));
+    for (int64_t i = 0; i < n; i++)
+        if (i % folds != fold) others[rest++] = groups[i];
+    share_out((const double[]){config->train, config->val, 0}, rest, quota);
+    deal(others, rest, quota);
+    for (int64_t i = 0, k = 0; i < n; i++) groups[i].part = i % folds == fold ? DG_PART_TEST : others[k++].part;
+    dg_free(&others);
+    return DG_OK;
+}
+
+static dg_status draw_split(const dg_split_config *config, const dg_cohort *cohort, int folds, int fold, dg_split *out)
 {
     int64_t all = dg_cohort_count(cohort), count = 0;
     const dg_case_info **cases = NULL;
@@ -149,10 +171,9 @@ static dg_status draw_split(const dg_split_config *config, const dg_cohort *coho
         if (dg_cohort_case(cohort, i)->has_dose) cases[count++] = dg_cohort_case(cohort, i);
     }
     qsort(cases, (size_t)count, sizeof *cases, by_id);
-    int64_t n = make_groups(cases, count, config->seed, groups), quota[DG_PARTS];
+    int64_t n = make_groups(cases, count, config->seed, groups);
     qsort(groups, (size_t)n, sizeof *groups, by_stratum);
-    share_out((const double[]){config->train, config->val, config->test}, n, quota);
-    deal(groups, n, quota);
+    DG_TRY_GOTO(status, part_groups(config, groups, n, folds, fold), done);
     qsort(groups, (size_t)n, sizeof *groups, by_group_name);
     for (int64_t i = 0, g = 0; i < count; i++) {
         while (strcmp(groups[g].info->group, cases[i]->group) != 0) g++;
@@ -348,12 +369,13 @@ static int by_case_id(const void *a, const void *b, void *cohort)
     return strcmp(dg_cohort_case(cohort, *(const int64_t *)a)->id, dg_cohort_case(cohort, *(const int64_t *)b)->id);
 }
 
-dg_status dg_split_make(const dg_split_config *config, const dg_cohort *cohort, dg_split *out)
+static dg_status make(const dg_split_config *config, const dg_cohort *cohort, int folds, int fold, dg_split *out)
 {
     memset(out, 0, sizeof *out);
     dg_status status = allocate(out, dg_cohort_count(cohort));
     if (status == DG_OK) {
-        status = config->file[0] != '\0' ? split_from_file(config->file, cohort, out) : draw_split(config, cohort, out);
+        status = folds == 0 && config->file[0] != '\0' ? split_from_file(config->file, cohort, out)
+                                                       : draw_split(config, cohort, folds, fold, out);
     }
     for (int p = 0; status == DG_OK && p < DG_PARTS; p++) {
         qsort_r(out->index[p], (size_t)out->count[p], sizeof(int64_t), by_case_id, (void *)(uintptr_t)cohort);
@@ -364,6 +386,16 @@ dg_status dg_split_make(const dg_split_config *config, const dg_cohort *cohort, 
     }
     if (status != DG_OK) dg_split_release(out);
     return status;
+}
+
+dg_status dg_split_make(const dg_split_config *config, const dg_cohort *cohort, dg_split *out)
+{
+    return make(config, cohort, 0, 0, out);
+}
+
+dg_status dg_split_fold(const dg_split_config *config, const dg_cohort *cohort, int folds, int fold, dg_split *out)
+{
+    return make(config, cohort, folds, fold, out);
 }
 
 static int64_t cases_with(const dg_split *split, const dg_cohort *cohort, int part, const char *name)

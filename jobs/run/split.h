@@ -24,6 +24,11 @@ const char *dg_part_name(dg_part part); /* "train", "val", "test" */
  * are enough. DG_ERR_USAGE: no training case. DG_ERR_DATA: a file names an unknown case, one case twice, or parts a
  * group. */
 DG_MUST_USE dg_status dg_split_make(const dg_split_config *config, const dg_cohort *cohort, dg_split *out);
+/* Fold `fold` of `folds` (2 or more): groups in the order of the drawn split are dealt out to the folds in turn; those of this
+ * fold are the test part, of the others data.split.train and .val give the shares. data.split.test and .file do not count.
+ * DG_ERR_USAGE: fewer groups than folds. */
+DG_MUST_USE dg_status dg_split_fold(const dg_split_config *config, const dg_cohort *cohort, int folds, int fold,
+                                    dg_split *out);
 void dg_split_release(dg_split *split);
 
 /* Ids of one part from a file like test_cases.json; *ids is the caller's (dg_free). DG_ERR_FORMAT gives the line. */

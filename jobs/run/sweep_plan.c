@@ -132,7 +132,7 @@ static dg_status read_target(const dg_sweep *sweep, const dg_yaml_node *node, dg
 
 static dg_status read_condition(dg_sweep *sweep, const dg_yaml_node *node)
 {
-    static const char *const keys[] = {"hypothesis", "notes", "targets", "set", NULL};
+    static const char *const keys[] = {"hypothesis", "notes", "targets", "set", "seed_offset", NULL};
     if (sweep->conditions == DG_SWEEP_CONDITIONS_MAX) return fail_at(sweep, node, "more than 64 conditions");
     dg_sweep_condition *condition = &sweep->condition[sweep->conditions];
     if (!is_plain(node->key))
@@ -145,6 +145,10 @@ static dg_status read_condition(dg_sweep *sweep, const dg_yaml_node *node)
     DG_TRY(read_text(sweep, dg_yaml_get(node, "hypothesis"), condition->hypothesis, sizeof condition->hypothesis));
     DG_TRY(read_text(sweep, dg_yaml_get(node, "notes"), condition->notes, sizeof condition->notes));
     condition->set = dg_yaml_get(node, "set");
+    const dg_yaml_node *offset = dg_yaml_get(node, "seed_offset");
+    if (offset != NULL && (offset->kind != DG_YAML_SCALAR || !read_whole(offset->text, &condition->seed_offset) ||
+                           condition->seed_offset < 0))
+        return fail_at(sweep, offset, "a whole number from 0 is wanted");
     const dg_yaml_node *targets = dg_yaml_get(node, "targets");
     if (targets == NULL || targets->is_null) return DG_OK;
     if (targets->kind != DG_YAML_LIST) return fail_at(sweep, targets, "a list of targets is wanted");
@@ -285,17 +289,19 @@ static dg_status set_own(dg_options *options, const char *key, const char *value
 
 dg_status dg_sweep_apply_run(const dg_sweep *sweep, const dg_sweep_run *run, dg_options *options)
 {
-    char path[DG_PATH_MAX], where[160], number[32];
+    char path[DG_PATH_MAX], where[160], number[32], own[32];
     DG_TRY(dg_sweep_apply(sweep, run->condition, options));
     snprintf(where, sizeof where, "sweep %s", sweep->name);
     snprintf(number, sizeof number, "%lld", (long long)sweep->seed[run->seed]);
+    snprintf(own, sizeof own, "%lld",
+             (long long)(sweep->seed[run->seed] + sweep->condition[run->condition].seed_offset));
     DG_TRY(dg_sweep_condition_folder(sweep, run->condition, path));
     if (strlen(path) >= DG_OPT_TEXT) return DG_FAIL(DG_ERR_USAGE, "the path of the sweep's folder is too long");
     DG_TRY(set_own(options, "run.dir", path, 0, where));
     DG_TRY(set_own(options, "run.name", run->name, 0, where));
     DG_TRY(set_own(options, "run.condition", sweep->condition[run->condition].name, 0, where));
     snprintf(where, sizeof where, "seeds of %.120s", file_name(sweep));
-    DG_TRY(set_own(options, "run.seed", number, sweep->seeds_line, where));
+    DG_TRY(set_own(options, "run.seed", own, sweep->seeds_line, where));
     snprintf(where, sizeof where, "split of %.120s", file_name(sweep));
     if (sweep->split == DG_SWEEP_LOCKED) return DG_OK;
     if (sweep->split == DG_SWEEP_PER_SEED) {

@@ -35,6 +35,7 @@ typedef struct dg_sweep_condition {
     char name[DG_SWEEP_NAME]; /* letters, digits, _ - and inner dots */
     char hypothesis[DG_SWEEP_TEXT], notes[DG_SWEEP_TEXT];
     const dg_yaml_node *set; /* NULL: nothing */
+    int64_t seed_offset;     /* added to run.seed: the same condition with other seeds shows what chance does (A/A) */
     dg_sweep_target target[DG_SWEEP_TARGETS_MAX];
     int targets;
 } dg_sweep_condition;

@@ -1,0 +1,396 @@
+/* sweep_records.c - what is written about a sweep: ledger, experiments and their states, environment and source.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sweep_impl.h"
+
+#include "diff_impl.h"
+#include "dg_command.h"
+#include "dg_mem.h"
+#include "dg_results.h"
+#include "run_folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- ledger -------------------------------------------------------------------------------------------------------------- */
+
+dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *stage, int code, double seconds)
+{
+    char path[DG_PATH_MAX], line[512];
+    DG_TRY(dg_path_join(path, w->plan.folder, "ledger.jsonl"));
+    int length = code < 0 ? snprintf(line, sizeof line,
+                                     "{\"time\": %lld, \"run\": \"%s\", \"stage\": \"%s\", \"event\": \"begin\"}\n",
+                                     (long long)time(NULL), run, stage)
+                          : snprintf(line, sizeof line,
+                                     "{\"time\": %lld, \"run\": \"%s\", \"stage\": \"%s\", \"event\": \"end\", "
+                                     "\"exit_code\": %d, \"seconds\": %.1f}\n",
+                                     (long long)time(NULL), run, stage, code, seconds);
+    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    bool good = file >= 0 && write(file, line, (size_t)length) == length && fsync(file) == 0;
+    int error = errno;
+    if (file >= 0) close(file);
+    return good ? DG_OK : DG_FAIL(DG_ERR_IO, "the ledger of the sweep cannot be written: %s", strerror(error));
+}
+
+/* ---- source and environment ------------------------------------------------------------------------------------------------- */
+
+enum { PATCH_MAX = 16 << 20 };
+
+/* One command of git in the tree that holds `folder`; false where there is none. The last end of line is cut off. */
+static bool git(const char *folder, const char *const *words, char *output, size_t capacity)
+{
+    const char *command[12] = {"git", "-C", folder};
+    int used = 3, code = 1;
+    for (; *words != NULL && used < 11; words++) command[used++] = *words;
+    command[used] = NULL;
+    output[0] = '\0';
+    if (dg_command_run(command, 30, output, capacity, &code) != DG_OK) {
+        dg_error_clear();
+        return false;
+    }
+    return code == 0;
+}
+
+static void cut_line(char *text) { text[strcspn(text, "\n")] = '\0'; }
+
+/* Tracked changes as a patch; files that git does not know by name only. Empty: the tree is clean. */
+static dg_status read_patch(const char *folder, char **out)
+{
+    char *patch, *names = NULL;
+    DG_TRY(dg_alloc(&patch, PATCH_MAX, 1, "patch of the source"));
+    dg_status status = dg_alloc(&names, PATCH_MAX, 1, "names of new files");
+    bool known = status == DG_OK && git(folder, (const char *const[]){"diff", "HEAD", NULL}, patch, PATCH_MAX);
+    if (known && strlen(patch) + 1 == PATCH_MAX)
+        snprintf(patch + PATCH_MAX - 64, 64, "\n(cut off here: larger than 16 MiB)\n");
+    if (known &&
+        git(folder, (const char *const[]){"ls-files", "--others", "--exclude-standard", NULL}, names, PATCH_MAX) &&
+        names[0] != '\0') {
+        size_t used = strlen(patch);
+        snprintf(patch + used, PATCH_MAX - used, "\nFiles that are not tracked:\n%s", names);
+    }
+    dg_free(&names);
+    if (known)
+        *out = patch;
+    else
+        dg_free(&patch);
+    return status;
+}
+
+/* {"build_commit", "tree", "tree_commit", "dirty", "patch"}: what the program was built of, and the state of the tree it lies in (where
+ * it was built there) as the sweep begins. */
+static dg_status source_json(const sweep_work *w, json_t *environment, json_t **out)
+{
+    char folder[DG_PATH_MAX], commit[128] = "", path[DG_PATH_MAX], *patch = NULL;
+    const char *built = json_string_value(json_object_get(environment, "commit"));
+    snprintf(folder, sizeof folder, "%s", w->program);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL) *slash = '\0';
+    const bool tree =
+        git(folder, (const char *const[]){"rev-parse", "--short=12", "HEAD", NULL}, commit, sizeof commit);
+    cut_line(commit);
+    if (tree) DG_TRY(read_patch(folder, &patch));
+    const bool dirty = (patch != NULL && patch[0] != '\0') || (built != NULL && strstr(built, "-dirty") != NULL);
+    dg_status status = DG_OK;
+    if (patch != NULL && patch[0] != '\0') {
+        status = dg_path_join(path, w->plan.folder, "source.patch");
+        if (status == DG_OK) status = dg_file_write(path, patch, (int64_t)strlen(patch));
+        dg_log_write(w->env->log, DG_LOG_WARNING, "the source tree is not clean: its changes are kept in source.patch");
+    } else if (dirty) {
+        dg_log_write(w->env->log, DG_LOG_WARNING,
+                     "the program was built of a tree that was not clean, and that tree's changes are not here");
+    }
+    *out = json_pack("{s:s?, s:s?, s:b, s:s?}", "build_commit", built, "tree_commit", tree ? commit : NULL, "dirty",
+                     dirty, "patch", patch != NULL && patch[0] != '\0' ? "source.patch" : NULL);
+    dg_free(&patch);
+    return status;
+}
+
+dg_status sweep_write_environment(const sweep_work *w)
+{
+    json_t *environment = dg_environment_json(w->env->comm), *source = NULL;
+    if (environment == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for environment.json");
+    dg_status status = source_json(w, environment, &source);
+    json_object_set_new(environment, "source", source);
+    if (status == DG_OK) return sweep_write_json(w->plan.folder, "environment.json", environment);
+    json_decref(environment);
+    return status;
+}
+
+/* ---- experiments --------------------------------------------------------------------------------------------------------------- */
+
+/* Mean of a metric over the cases of each finished seed, and over those. */
+typedef struct seed_means {
+    int seeds;
+    double mean, std; /* ddof 1; NaN below two */
+} seed_means;
+
+static double mean_of_cases(const dg_results *results, const char *metric)
+{
+    double sum = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < dg_results_case_count(results); i++) {
+        double value = dg_results_value(results, i, metric, NULL);
+        if (!isfinite(value)) continue;
+        sum += value;
+        count++;
+    }
+    return count > 0 ? sum / (double)count : NAN;
+}
+
+static dg_status measure(const sweep_work *w, int condition, const char *metric, seed_means *out)
+{
+    double value[DG_SWEEP_SEEDS_MAX], squares = 0;
+    *out = (seed_means){.mean = 0, .std = NAN};
+    for (int seed = 0; seed < w->plan.seeds; seed++) {
+        char path[DG_PATH_MAX];
+        dg_results *results = NULL;
+        DG_TRY(sweep_results_path(w, condition, seed, path));
+        if (path[0] == '\0') continue;
+        DG_TRY(dg_results_read(path, path, &results));
+        double mean = mean_of_cases(results, metric);
+        dg_results_destroy(&results);
+        if (!isfinite(mean)) continue;
+        out->mean += mean;
+        value[out->seeds++] = mean;
+    }
+    out->mean = out->seeds > 0 ? out->mean / out->seeds : NAN;
+    for (int i = 0; i < out->seeds; i++) squares += (value[i] - out->mean) * (value[i] - out->mean);
+    if (out->seeds > 1) out->std = sqrt(squares / (out->seeds - 1));
+    return DG_OK;
+}
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* What a user may have written into an experiment.yaml that is there already. */
+typedef struct kept {
+    char notes[DG_SWEEP_TEXT], reason[DG_SWEEP_TEXT];
+    bool invalid;
+} kept;
+
+static void copy_node(const dg_yaml_node *node, char text[DG_SWEEP_TEXT])
+{
+    if (node != NULL && node->kind == DG_YAML_SCALAR && !node->is_null) snprintf(text, DG_SWEEP_TEXT, "%s", node->text);
+}
+
+static dg_status read_kept(const char *path, kept *out)
+{
+    char *text;
+    int64_t length;
+    dg_yaml_node *root = NULL;
+    if (!dg_file_exists(path)) return DG_OK;
+    DG_TRY(dg_file_read(path, path, DG_YAML_LIMIT, &text, &length));
+    dg_status status = dg_yaml_read_text(text, (size_t)length, path, &root);
+    dg_free(&text);
+    if (status != DG_OK) return status;
+    if (root->kind == DG_YAML_MAP) {
+        char state[DG_SWEEP_TEXT] = "", by[DG_SWEEP_TEXT] = "";
+        copy_node(dg_yaml_get(root, "status"), state);
+        copy_node(dg_yaml_get(root, "status_by"), by);
+        out->invalid = strcmp(state, "invalid") == 0 && strcmp(by, "sweep") != 0;
+        if (dg_yaml_get(root, "notes") != NULL) out->notes[0] = '\0';
+        copy_node(dg_yaml_get(root, "notes"), out->notes);
+        if (out->invalid) copy_node(dg_yaml_get(root, "reason"), out->reason);
+    }
+    dg_yaml_destroy(&root);
+    return DG_OK;
+}
+
+/* planned, running, preliminary, complete or invalid, and why. A single seed tells nothing about seeds: it is preliminary. */
+static const char *judge(const sweep_work *w, int condition, int *finished, char reason[SWEEP_REASON])
+{
+    const int each = w->plan.seeds * w->plan.folds;
+    bool running = false;
+    const sweep_job *failed = NULL;
+    *finished = 0;
+    reason[0] = '\0';
+    for (int seed = 0; seed < w->plan.seeds; seed++) {
+        bool whole = true;
+        for (int fold = 0; fold < w->plan.folds; fold++) {
+            const sweep_job *job = &w->job[condition * each + seed * w->plan.folds + fold];
+            whole = whole && job->state == SWEEP_DONE;
+            running = running || job->state == SWEEP_RUNNING;
+            if (job->state == SWEEP_FAILED) failed = job;
+        }
+        *finished += whole;
+    }
+    if (failed != NULL) snprintf(reason, SWEEP_REASON, "run %.80s: %.220s", failed->run.name, failed->reason);
+    if (running) return "running";
+    if (failed != NULL && *finished == 0) return "invalid";
+    if (*finished == 0) return "planned";
+    if (*finished == w->plan.seeds && *finished > 1) return "complete";
+    if (failed == NULL)
+        snprintf(reason, SWEEP_REASON, "%d of %d seeds%s", *finished, w->plan.seeds,
+                 *finished == 1 ? ": one seed alone is preliminary" : " are finished");
+    return "preliminary";
+}
+
+static json_t *run_json(const sweep_job *job)
+{
+    static const char *const states[] = {"planned", "running", "complete", "invalid"};
+    json_t *environment = sweep_read_json(job->folder, "environment.json");
+    json_t *summary = sweep_read_json(job->folder, "training_summary.json");
+    json_t *run = json_pack(
+        "{s:s, s:s, s:s, s:s?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", job->run.name, "folder",
+        job->folder, "status", states[job->state], "reason", job->reason[0] != '\0' ? job->reason : NULL, "commit",
+        json_object_get(environment, "commit"), "command", json_object_get(environment, "command"), "monitor",
+        json_object_get(summary, "monitor"), "best", json_object_get(summary, "best"), "best_step",
+        json_object_get(summary, "best_step"), "steps", json_object_get(summary, "step"), "seconds",
+        json_object_get(summary, "seconds"), "weights_sha256", json_object_get(summary, "weights_sha256"));
+    json_decref(environment);
+    json_decref(summary);
+    return run;
+}
+
+static dg_status targets_json(const sweep_work *w, int condition, json_t **out)
+{
+    const dg_sweep_condition *c = &w->plan.condition[condition];
+    *out = json_array();
+    for (int i = 0; i < c->targets; i++) {
+        const dg_sweep_target *target = &c->target[i];
+        seed_means means;
+        DG_TRY(measure(w, condition, target->metric, &means));
+        const bool known = means.seeds > 0,
+                   pass = target->at_most ? means.mean <= target->limit : means.mean >= target->limit;
+        json_array_append_new(*out, json_pack("{s:s, s:f, s:o, s:s}", "metric", target->metric,
+                                              target->at_most ? "at_most" : "at_least", target->limit, "value",
+                                              number(means.mean), "verdict",
+                                              !known ? "unknown"
+                                              : pass ? "pass"
+                                                     : "fail"));
+    }
+    return DG_OK;
+}
+
+/* What the condition changes against the reference: `diff` is over the sweep's conditions, the reference first. */
+static json_t *changes_json(const sweep_work *w, const json_t *diff, int condition)
+{
+    if (condition == w->plan.reference || diff == NULL) return json_array();
+    return dg_diff_changes(diff, condition < w->plan.reference ? condition + 1 : condition);
+}
+
+static dg_status experiment_json(const sweep_work *w, int condition, const json_t *diff, json_t **out)
+{
+    char folder[DG_PATH_MAX], path[DG_PATH_MAX], reason[SWEEP_REASON];
+    const dg_sweep_condition *c = &w->plan.condition[condition];
+    const int each = w->plan.seeds * w->plan.folds;
+    kept user = {.invalid = false};
+    json_t *targets = NULL, *runs = json_array(), *seeds = json_array();
+    int finished;
+    snprintf(user.notes, sizeof user.notes, "%s", c->notes);
+    DG_TRY(dg_sweep_condition_folder(&w->plan, condition, folder));
+    DG_TRY(dg_path_join(path, folder, "experiment.yaml"));
+    dg_status status = read_kept(path, &user);
+    const char *state = judge(w, condition, &finished, reason);
+    if (user.invalid) {
+        state = "invalid";
+        snprintf(reason, sizeof reason, "%.*s", SWEEP_REASON - 1, user.reason);
+    }
+    if (status == DG_OK) status = targets_json(w, condition, &targets);
+    for (int i = 0; i < each; i++) json_array_append_new(runs, run_json(&w->job[condition * each + i]));
+    for (int i = 0; i < w->plan.seeds; i++) json_array_append_new(seeds, json_integer((json_int_t)w->plan.seed[i]));
+    *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:s, s:o}", "name", c->name, "hypothesis",
+                     c->hypothesis, "reference", w->plan.condition[w->plan.reference].name, "status", state,
+                     "status_by", user.invalid ? "user" : "sweep", "reason", reason, "seeds", seeds, "seeds_finished",
+                     finished, "targets", targets == NULL ? json_array() : targets, "changes",
+                     changes_json(w, diff, condition), "notes", user.notes, "runs", runs);
+    if (status == DG_OK && *out == NULL) status = DG_FAIL(DG_ERR_MEMORY, "no memory for experiment %s", c->name);
+    return status;
+}
+
+static dg_status all_json(const sweep_work *w, const json_t *diff, json_t *list)
+{
+    for (int condition = 0; condition < w->plan.conditions; condition++) {
+        json_t *one = NULL;
+        dg_status status = experiment_json(w, condition, diff, &one);
+        if (one != NULL) json_array_append_new(list, one);
+        if (status != DG_OK) return status;
+    }
+    return DG_OK;
+}
+
+dg_status sweep_experiments_json(const sweep_work *w, json_t **out)
+{
+    diff_sides *sides;
+    json_t *diff = NULL;
+    DG_TRY(DG_NEW(&sides, 1, "conditions"));
+    *out = json_array();
+    dg_status status = w->plan.conditions > 1 ? diff_sides_add_sweep(&w->plan, sides) : DG_OK;
+    if (status == DG_OK && w->plan.conditions > 1) status = dg_diff_make(sides->side, sides->count, &diff);
+    if (status == DG_OK) status = all_json(w, diff, *out);
+    json_decref(diff);
+    diff_sides_release(sides);
+    dg_free(&sides);
+    if (status != DG_OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* A JSON value stands in YAML as it is. */
+static void put_yaml(FILE *to, const json_t *experiment, const char *key)
+{
+    char *text = json_dumps(json_object_get(experiment, key), JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+    fprintf(to, "%s: %s\n", key, text == NULL ? "null" : text);
+    free(text);
+}
+
+static dg_status write_experiment(const sweep_work *w, int condition, const json_t *experiment)
+{
+    static const char *const head[] = {"name",      "hypothesis", "reference", "status",
+                                       "status_by", "reason",     "seeds",     "seeds_finished"};
+    char folder[DG_PATH_MAX], path[DG_PATH_MAX], *text = NULL;
+    size_t length, i;
+    json_t *item;
+    DG_TRY(dg_sweep_condition_folder(&w->plan, condition, folder));
+    DG_TRY(dg_make_folder(folder));
+    DG_TRY(dg_path_join(path, folder, "experiment.yaml"));
+    FILE *to = open_memstream(&text, &length);
+    if (to == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for experiment.yaml");
+    fputs("# Written by `dosegrid sweep`. Kept when it is written again: notes; and status: invalid with reason and\n"
+          "# status_by: user, which say that this experiment must not be used.\n",
+          to);
+    for (i = 0; i < sizeof head / sizeof head[0]; i++) put_yaml(to, experiment, head[i]);
+    static const char *const lists[] = {"targets", "changes"};
+    for (int k = 0; k < 2; k++) {
+        const json_t *list = json_object_get(experiment, lists[k]);
+        fprintf(to, "%s:%s\n", lists[k], json_array_size(list) == 0 ? " []" : "");
+        json_array_foreach(list, i, item)
+        {
+            char *line = json_dumps(item, JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+            fprintf(to, "  - %s\n", line == NULL ? "null" : line);
+            free(line);
+        }
+    }
+    put_yaml(to, experiment, "notes");
+    const bool good = fclose(to) == 0 && text != NULL;
+    dg_status status =
+        good ? dg_file_write(path, text, (int64_t)length) : DG_FAIL(DG_ERR_MEMORY, "no memory for experiment.yaml");
+    free(text);
+    return status;
+}
+
+dg_status sweep_write_experiments(const sweep_work *w)
+{
+    json_t *list, *item;
+    size_t i;
+    DG_TRY(sweep_experiments_json(w, &list));
+    dg_status status = DG_OK;
+    json_array_foreach(list, i, item)
+    {
+        if (status == DG_OK) status = write_experiment(w, (int)i, item);
+    }
+    if (status != DG_OK) {
+        json_decref(list);
+        return status;
+    }
+    return sweep_write_json(w->plan.folder, "experiments.json",
+                            json_pack("{s:s, s:i, s:s, s:I, s:f, s:I, s:o}", "format", "dosegrid-sweep", "version", 1,
+                                      "name", w->plan.name, "steps", (json_int_t)w->steps, "epochs", w->epochs, "batch",
+                                      (json_int_t)w->batch, "experiments", list));
+}

@@ -1,0 +1,145 @@
+/* sweep_stages.c - the commands of a run, and what they leave behind. SPDX-License-Identifier: Apache-2.0 */
+#include "sweep_impl.h"
+
+#include "dg_mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+dg_status sweep_words_add(sweep_words *words, const char *const *list)
+{
+    for (; *list != NULL; list++) {
+        if (words->count == SWEEP_WORDS_MAX)
+            return DG_FAIL(DG_ERR_USAGE, "a command of more than %d words: fewer --set", SWEEP_WORDS_MAX);
+        DG_TRY(dg_string_copy(*list, &words->word[words->count]));
+        words->count++;
+    }
+    return DG_OK;
+}
+
+void sweep_words_release(sweep_words *words)
+{
+    for (int i = 0; i < words->count; i++) dg_free(&words->word[i]);
+    words->count = 0;
+}
+
+dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_stage stage, sweep_words *words)
+{
+    char checkpoint[DG_PATH_MAX], predictions[DG_PATH_MAX];
+    memset(words, 0, sizeof *words);
+    DG_TRY(dg_path_join(checkpoint, job->folder, "checkpoints/best.h5"));
+    DG_TRY(dg_path_join(predictions, job->folder, "predictions"));
+    const char *const train[] = {"train", "--sweep", w->plan.path, "--experiment", job->run.name, "--resume", NULL};
+    const char *const predict[] = {"predict",   "--checkpoint", checkpoint, "--cohort", job->cohort, "--output",
+                                   predictions, "--cases",      "test",     "--resume", NULL};
+    const char *const evaluate[] = {"evaluate",  "--cohort", job->cohort,  "--predictions", predictions, "--run",
+                                    job->folder, "--output", job->results, "--resume",      NULL};
+    const char *const *const all[] = {train, predict, evaluate};
+    DG_TRY(sweep_words_add(words, all[stage]));
+    return stage == STAGE_TRAIN ? sweep_words_add(words, w->set) : DG_OK; /* w->set ends with NULL */
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[DG_PATH_MAX];
+    return dg_path_join(path, folder, name) == DG_OK && dg_file_exists(path);
+}
+
+/* Predictions carry no mark of their end: predict finds what is done itself. */
+submit_stage sweep_stage_reached(const sweep_job *job)
+{
+    if (dg_file_exists(job->results)) return STAGE_COMPARE;
+    return has_file(job->folder, "training_summary.json") && has_file(job->folder, "checkpoints/best.h5")
+               ? STAGE_PREDICT
+               : STAGE_TRAIN;
+}
+
+json_t *sweep_read_json(const char *folder, const char *name)
+{
+    char path[DG_PATH_MAX];
+    return dg_path_join(path, folder, name) == DG_OK ? json_load_file(path, JSON_REJECT_DUPLICATES, NULL) : NULL;
+}
+
+dg_status sweep_write_json(const char *folder, const char *name, json_t *root)
+{
+    char path[DG_PATH_MAX];
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
+    json_decref(root);
+    if (text == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for %s", name);
+    dg_status status = dg_path_join(path, folder, name);
+    if (status == DG_OK) status = dg_file_write(path, text, (int64_t)strlen(text));
+    free(text);
+    return status;
+}
+
+/* ---- folds brought together ------------------------------------------------------------------------------------------------ */
+
+static const sweep_job *job_of(const sweep_work *w, int condition, int seed, int fold)
+{
+    return &w->job[(condition * w->plan.seeds + seed) * w->plan.folds + fold];
+}
+
+static void append_all(json_t *to, const json_t *from)
+{
+    for (size_t i = 0; i < json_array_size(from); i++) json_array_append(to, json_array_get(from, i));
+}
+
+/* Every case is tested in one fold: the cases of all folds are those of one result. Sums over cases (`aggregate`) stay with the
+ * folds; compare makes its own. */
+static dg_status join_folds(const sweep_work *w, int condition, int seed, json_t **out)
+{
+    json_t *whole = NULL, *cases = json_array(), *failed = json_array(), *hashes = json_array();
+    dg_status status = DG_OK;
+    for (int fold = 0; fold < w->plan.folds && status == DG_OK; fold++) {
+        const sweep_job *job = job_of(w, condition, seed, fold);
+        json_t *one = sweep_read_json(job->folder, "evaluation_results.json");
+        if (!json_is_array(json_object_get(one, "per_case_results")))
+            status = DG_FAIL(DG_ERR_FORMAT, "evaluation_results.json of %s cannot be read; remove it and resume",
+                             job->run.name);
+        append_all(cases, json_object_get(one, "per_case_results"));
+        append_all(failed, json_object_get(one, "failed"));
+        append_all(hashes, json_object_get(json_object_get(one, "run"), "weights_sha256"));
+        if (whole == NULL && status == DG_OK) whole = json_incref(one);
+        json_decref(one);
+    }
+    if (status == DG_OK) {
+        char name[DG_SWEEP_NAME + 32];
+        snprintf(name, sizeof name, "%s-s%lld", w->plan.condition[condition].name, (long long)w->plan.seed[seed]);
+        json_object_set_new(json_object_get(whole, "run"), "name", json_string(name));
+        json_object_set(json_object_get(whole, "run"), "weights_sha256", hashes);
+        json_object_set_new(whole, "n_cases", json_integer((json_int_t)json_array_size(cases)));
+        json_object_set_new(whole, "n_failed", json_integer((json_int_t)json_array_size(failed)));
+        json_object_set_new(whole, "aggregate", json_object());
+        json_object_set(whole, "per_case_results", cases);
+        json_object_set(whole, "failed", failed);
+        *out = json_incref(whole);
+    }
+    json_decref(whole);
+    json_decref(cases);
+    json_decref(failed);
+    json_decref(hashes);
+    return status;
+}
+
+dg_status sweep_results_path(const sweep_work *w, int condition, int seed, char path[DG_PATH_MAX])
+{
+    char folder[DG_PATH_MAX], name[64];
+    json_t *whole = NULL;
+    path[0] = '\0';
+    for (int fold = 0; fold < w->plan.folds; fold++)
+        if (job_of(w, condition, seed, fold)->state != SWEEP_DONE) return DG_OK;
+    if (w->plan.folds == 1) {
+        strcpy(path, job_of(w, condition, seed, 0)->results);
+        return DG_OK;
+    }
+    DG_TRY(join_folds(w, condition, seed, &whole));
+    snprintf(name, sizeof name, "all-folds-s%lld.json", (long long)w->plan.seed[seed]);
+    dg_status status = dg_sweep_condition_folder(&w->plan, condition, folder);
+    if (status != DG_OK) {
+        json_decref(whole);
+        return status;
+    }
+    DG_TRY(sweep_write_json(folder, name, whole));
+    return dg_path_join(path, folder, name);
+}
