@@ -184,12 +184,15 @@ dg_status dg_arguments_loss(const dg_loss_term *term, const dg_loss_batch *batch
     if (dy != NULL) DG_TRY(check_given("loss", "weight", weight));
     if (term->kind == DG_LOSS_STRUCTURE || term->kind == DG_LOSS_ASYMMETRIC || term->kind == DG_LOSS_DVH)
         DG_TRY(check_given("loss", "regions", batch->regions));
+    if (term->kind == DG_LOSS_BOUNDARY) DG_TRY(check_given("loss", "distance", batch->distance));
     const dg_loss_grid grid = dg_loss_grid_of(batch);
     if (grid.z * grid.y * grid.x != dg_tensor_voxels(y))
         return DG_FAIL(DG_ERR_INTERNAL,
                        "loss: blocks of %" PRId64 " x %" PRId64 " x %" PRId64 " do not make up rows of %" PRId64
                        " voxels",
                        grid.block[0], grid.block[1], grid.block[2], y->x);
+    if (dg_loss_has_windows(term->kind) && grid.block[0] * grid.block[1] * grid.block[2] != 1)
+        return DG_FAIL(DG_ERR_INTERNAL, "loss: windows of a network that predicts blocks of voxels");
     return check_given("loss", "value", value);
 }
 

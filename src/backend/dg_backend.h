@@ -78,6 +78,7 @@ typedef struct dg_norm_fusion {
 typedef struct dg_loss_batch {
     dg_tensor y, target;     /* [n,z,y,x,1] */
     const uint8_t *mask;     /* 0: the voxel does not count; NULL: all count */
+    const float *distance;   /* of the boundary term: to the label's surface in voxels, outside positive; else NULL */
     const uint32_t *regions; /* the sets a voxel belongs to, one bit each; NULL: none */
     const float *scale_gy;   /* [n] dose of 1 in Gy, for goals with a level in Gy; NULL: 1 */
     /* The asymmetric term of the reference tool divides by the voxels of all samples: [1] their mean per sample over the

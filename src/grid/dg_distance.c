@@ -247,3 +247,37 @@ dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, 
             }
     return DG_OK;
 }
+
+/* Replaces what has no opposite by the distance to the phantom voxel. */
+static void to_phantom(const dg_grid *grid, float *distance)
+{
+    for (int64_t z = 0; z < grid->shape[0]; z++)
+        for (int64_t y = 0; y < grid->shape[1]; y++)
+            for (int64_t x = 0; x < grid->shape[2]; x++) {
+                float *d = &distance[dg_grid_index(grid, z, y, x)];
+                if (isinf(*d)) *d = (float)sqrt((double)((z + 1) * (z + 1) + y * y + x * x));
+            }
+}
+
+dg_status dg_label_distance(const uint8_t *label, const uint8_t *known, const int64_t shape[3], bool upstream,
+                            int threads, float *distance)
+{
+    const dg_grid grid = {.shape = {shape[0], shape[1], shape[2]}, .spacing_mm = {1, 1, 1}};
+    const int64_t voxels = dg_grid_voxels(&grid);
+    dg_status status;
+    uint8_t *background = NULL;
+    float *inside = NULL;
+    DG_TRY_GOTO(status, DG_NEW(&background, voxels, "background of a label"), done);
+    DG_TRY_GOTO(status, DG_NEW(&inside, voxels, "distances inside a label"), done);
+    for (int64_t i = 0; i < voxels; i++) background[i] = label[i] == 0 && (known == NULL || known[i] != 0);
+    DG_TRY_GOTO(status, dg_distance(label, &grid, threads, distance), done);
+    DG_TRY_GOTO(status, dg_distance(background, &grid, threads, inside), done);
+    if (upstream) to_phantom(&grid, distance);
+    if (upstream) to_phantom(&grid, inside);
+    for (int64_t i = 0; i < voxels; i++)
+        if (label[i] != 0) distance[i] = -inside[i];
+done:
+    dg_free(&background);
+    dg_free(&inside);
+    return status;
+}

@@ -19,4 +19,11 @@ DG_MUST_USE dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *gri
 DG_MUST_USE dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
                                                   float *sdf_mm);
 
+/* distance[z,y,x] in voxels from each voxel to the surface of a label, outside positive, inside negative, measured to the
+ * nearest known voxel of the other class. label: 0 background, 1 foreground; known (NULL: all) 0: the class is not known.
+ * Without a voxel of the other class it is +-INFINITY, or, `upstream`, the distance to the phantom voxel at (-1,0,0) that
+ * SciPy finds (golden README quirk 9). */
+DG_MUST_USE dg_status dg_label_distance(const uint8_t *label, const uint8_t *known, const int64_t shape_zyx[3],
+                                        bool upstream, int threads, float *distance);
+
 #endif

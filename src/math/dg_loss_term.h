@@ -19,6 +19,14 @@ typedef enum dg_loss_kind {
     DG_LOSS_GRADIENT, /* mean |S (y - t)| over the three Sobel kernels of 3x3x3, each divided by 32; 0 beyond the edge */
     DG_LOSS_DVH,      /* weighted sum of goals */
     DG_LOSS_SSIM,     /* 1 - mean structural similarity, bell of 11^3 voxels (Wang et al. 2004, equation 13) */
+    /* of a probability p and a label t (above 1/2: foreground) */
+    DG_LOSS_DICE,         /* 1 - (2 sum p t + smooth) / (sum p + sum t + smooth) */
+    DG_LOSS_FOCAL,        /* mean a (1 - q)^gamma CE, q the probability of the label (Lin et al. 2017) */
+    DG_LOSS_BOUNDARY,     /* cross-entropy, weighted by the distance to the label's surface */
+    DG_LOSS_CLDICE,       /* 1 - 2 P S / (P + S) of soft skeletons (Shit et al. 2021) */
+    DG_LOSS_CONNECTIVITY, /* mean squared difference of the largest values in windows of kernel^3 */
+    DG_LOSS_VARIANCE,     /* (1 - var p)^2 + max(0, least_entropy - mean H(p)) */
+    DG_LOSS_ENTROPY,      /* max(0, least_entropy - mean H(p)), H in nats */
     DG_LOSS_KINDS
 } dg_loss_kind;
 
@@ -41,7 +49,9 @@ enum {
     DG_LOSS_GOALS_MAX = 32,
     DG_LOSS_REGIONS_MAX = 24, /* so that a voxel's bits are a whole f32 number */
     DG_LOSS_BINS_MAX = 512,
-    DG_GOAL_VALUES = 3 /* of a goal: its loss before the weight, the prediction's metric, the plan's */
+    DG_LOSS_ITERATIONS_MAX = 32, /* of a soft skeleton */
+    DG_LOSS_KERNEL_MAX = 5,      /* so that a place in a window is a byte */
+    DG_GOAL_VALUES = 3           /* of a goal: its loss before the weight, the prediction's metric, the plan's */
 };
 
 typedef struct dg_loss_term {
@@ -59,7 +69,27 @@ typedef struct dg_loss_term {
     double window, d95_temperature;
     float vx_temperature;
     dg_loss_goal goal[DG_LOSS_GOALS_MAX];
+    /* terms of labels; a voxel that the mask leaves out is like one beyond the edge of the patch. variance, entropy:
+     * `upstream` takes the means over all samples of the call, which is the loss of each of them. */
+    float smooth;                               /* dice, cldice; > 0 */
+    float alpha, gamma, background, foreground; /* focal: a = alpha foreground where t, else (1 - alpha) background */
+    float theta0, theta; /* boundary: weight 1 within theta0 voxels, 0 from theta on, linear in between */
+    int iterations;      /* cldice: erosions behind the first */
+    int kernel;          /* connectivity; odd */
+    float least_entropy; /* variance, entropy */
 } dg_loss_term;
+
+static inline bool dg_loss_is_of_labels(dg_loss_kind kind) { return kind >= DG_LOSS_DICE && kind <= DG_LOSS_ENTROPY; }
+/* Does the term look at neighbours through windows? */
+static inline bool dg_loss_has_windows(dg_loss_kind kind)
+{
+    return kind == DG_LOSS_CLDICE || kind == DG_LOSS_CONNECTIVITY;
+}
+/* Does the term join the samples of a call? */
+static inline bool dg_loss_joins_samples(const dg_loss_term *term)
+{
+    return term->upstream && (term->kind == DG_LOSS_VARIANCE || term->kind == DG_LOSS_ENTROPY);
+}
 
 /* How many values of a sample a term writes: its own, and DG_GOAL_VALUES for each goal. */
 static inline int dg_loss_term_values(const dg_loss_term *term)

@@ -28,7 +28,14 @@ const char *dg_loss_kind_name(dg_loss_kind kind)
                                                      [DG_LOSS_ASYMMETRIC] = "asymmetric",
                                                      [DG_LOSS_GRADIENT] = "gradient",
                                                      [DG_LOSS_DVH] = "dvh",
-                                                     [DG_LOSS_SSIM] = "ssim"};
+                                                     [DG_LOSS_SSIM] = "ssim",
+                                                     [DG_LOSS_DICE] = "dice",
+                                                     [DG_LOSS_FOCAL] = "focal",
+                                                     [DG_LOSS_BOUNDARY] = "boundary",
+                                                     [DG_LOSS_CLDICE] = "cldice",
+                                                     [DG_LOSS_CONNECTIVITY] = "connectivity",
+                                                     [DG_LOSS_VARIANCE] = "variance",
+                                                     [DG_LOSS_ENTROPY] = "entropy"};
     return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
 }
 
@@ -49,6 +56,36 @@ static dg_status check_goals(const dg_loss_term *term)
                           : check_above_zero(term, "window", term->window);
 }
 
+static dg_status check_range(const dg_loss_term *term, const char *key, double value, double least, double most)
+{
+    if (value >= least && value <= most) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "loss.%s.%s is %g; it must be %g to %g", dg_loss_kind_name(term->kind), key, value,
+                   least, most);
+}
+
+static dg_status check_focal(const dg_loss_term *term)
+{
+    DG_TRY(check_range(term, "alpha", term->alpha, 0, 1));
+    DG_TRY(check_range(term, "gamma", term->gamma, 0, 16));
+    DG_TRY(check_above_zero(term, "foreground", term->foreground));
+    return check_above_zero(term, "background", term->background);
+}
+
+static dg_status check_boundary(const dg_loss_term *term)
+{
+    DG_TRY(check_range(term, "theta0", term->theta0, 0, 1e6));
+    if (term->theta > term->theta0) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "loss.boundary.theta is %g; it must be above theta0, which is %g", (double)term->theta,
+                   (double)term->theta0);
+}
+
+static dg_status check_connectivity(const dg_loss_term *term)
+{
+    DG_TRY(check_range(term, "kernel", term->kernel, 3, DG_LOSS_KERNEL_MAX));
+    if (term->kernel % 2 == 1) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "loss.connectivity.kernel is %d; it must be odd", term->kernel);
+}
+
 static dg_status check_term(const dg_loss_term *term)
 {
     switch (term->kind) {
@@ -56,6 +93,15 @@ static dg_status check_term(const dg_loss_term *term)
     case DG_LOSS_POISSON: return check_above_zero(term, "eps", term->eps);
     case DG_LOSS_ASYMMETRIC: return check_above_zero(term, "ratio", term->ratio);
     case DG_LOSS_DVH: return check_goals(term);
+    case DG_LOSS_DICE: return check_above_zero(term, "smooth", term->smooth);
+    case DG_LOSS_FOCAL: return check_focal(term);
+    case DG_LOSS_BOUNDARY: return check_boundary(term);
+    case DG_LOSS_CONNECTIVITY: return check_connectivity(term);
+    case DG_LOSS_VARIANCE:
+    case DG_LOSS_ENTROPY: return check_range(term, "least_entropy", term->least_entropy, 0, 0.6931471805599453);
+    case DG_LOSS_CLDICE:
+        DG_TRY(check_range(term, "iterations", term->iterations, 0, DG_LOSS_ITERATIONS_MAX));
+        return check_above_zero(term, "smooth", term->smooth);
     default: return DG_OK;
     }
 }

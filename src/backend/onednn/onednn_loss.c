@@ -71,6 +71,7 @@ static dg_status loss_points(const loss_call *call)
 
 int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape)
 {
+    if (dg_loss_is_of_labels(term->kind)) return onednn_loss_label_workspace(term, shape);
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return onednn_loss_gradient_workspace(shape);
     case DG_LOSS_DVH: return onednn_loss_dvh_workspace(term, shape);
@@ -88,6 +89,8 @@ dg_status onednn_loss(dg_backend *head, const dg_loss_term *term, const dg_loss_
     case DG_LOSS_GRADIENT: return onednn_loss_gradient(&call);
     case DG_LOSS_DVH: return onednn_loss_dvh(&call);
     case DG_LOSS_SSIM: return onednn_loss_ssim(&call);
-    default: return loss_points(&call);
+    case DG_LOSS_CONNECTIVITY: return onednn_loss_connectivity(&call);
+    case DG_LOSS_CLDICE: return onednn_loss_cldice(&call);
+    default: return dg_loss_is_of_labels(term->kind) ? onednn_loss_label(&call) : loss_points(&call);
     }
 }

@@ -47,8 +47,12 @@ static inline uint32_t onednn_regions_at(const dg_loss_batch *batch, int64_t row
 int64_t onednn_loss_gradient_workspace(const dg_loss_batch *shape);
 int64_t onednn_loss_dvh_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 int64_t onednn_loss_ssim_workspace(const dg_loss_batch *shape);
+dg_status onednn_loss_ssim(const loss_call *call);
+int64_t onednn_loss_label_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 dg_status onednn_loss_gradient(const loss_call *call);
 dg_status onednn_loss_dvh(const loss_call *call);
-dg_status onednn_loss_ssim(const loss_call *call);
+dg_status onednn_loss_label(const loss_call *call);
+dg_status onednn_loss_connectivity(const loss_call *call);
+dg_status onednn_loss_cldice(const loss_call *call);
 
 #endif

@@ -65,32 +65,48 @@ static dg_status sample_term(const dg_loss_term *term, const ref_sample *sample,
     case DG_LOSS_GRADIENT: return ref_loss_gradient(sample, value, d);
     case DG_LOSS_DVH: return ref_loss_dvh(term, sample, value, d);
     case DG_LOSS_SSIM: return ref_loss_ssim(sample, value, d);
-    default: *value = sample_points(term, sample, voxels, d); return DG_OK;
+    case DG_LOSS_CONNECTIVITY: return ref_loss_connectivity(term, sample, voxels, value, d);
+    case DG_LOSS_CLDICE: return ref_loss_cldice(term, sample, voxels, value, d);
+    default:
+        *value = dg_loss_is_of_labels(term->kind) ? ref_loss_label(term, sample, voxels, d)
+                                                  : sample_points(term, sample, voxels, d);
+        return DG_OK;
     }
 }
 
 int64_t ref_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape) { return 0; }
 
+static ref_sample sample_of(const dg_loss_batch *batch, int64_t n, const double *p, const double *t)
+{
+    const int64_t first = n * dg_tensor_voxels(&batch->y);
+    return (ref_sample){.p = p + first,
+                        .t = t + first,
+                        .mask = batch->mask != NULL ? batch->mask + first : NULL,
+                        .regions = batch->regions != NULL ? batch->regions + first : NULL,
+                        .distance = batch->distance != NULL ? batch->distance + first : NULL,
+                        .scale_gy = batch->scale_gy != NULL ? batch->scale_gy[n] : 1,
+                        .coupled_count = batch->coupled_count != NULL ? *batch->coupled_count : -1,
+                        .grid = dg_loss_grid_of(batch)};
+}
+
 dg_status ref_loss(dg_backend *backend, const dg_loss_term *term, const dg_loss_batch *batch, const float *weight,
                    void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate)
 {
     dg_status status;
-    double *p = NULL, *t = NULL, *d = NULL;
+    double *p = NULL, *t = NULL, *d = NULL, variance = 0, entropy = 0;
+    ref_sample *samples = NULL;
     DG_TRY(dg_arguments_loss(term, batch, weight, value, dy));
     const int64_t voxels = dg_tensor_voxels(&batch->y);
     DG_TRY_GOTO(status, ref_load(&batch->y, &p), done);
     DG_TRY_GOTO(status, ref_load(&batch->target, &t), done);
     DG_TRY_GOTO(status, ref_zeros(&batch->y, &d), done);
+    DG_TRY_GOTO(status, DG_NEW(&samples, batch->y.n, "samples of the loss"), done);
+    for (int64_t n = 0; n < batch->y.n; n++) samples[n] = sample_of(batch, n, p, t);
+    if (dg_loss_joins_samples(term)) ref_loss_join(samples, batch->y.n, voxels, &variance, &entropy);
     for (int64_t n = 0; n < batch->y.n; n++) {
-        const int64_t first = n * voxels;
-        const ref_sample sample = {.p = p + first,
-                                   .t = t + first,
-                                   .mask = batch->mask != NULL ? batch->mask + first : NULL,
-                                   .regions = batch->regions != NULL ? batch->regions + first : NULL,
-                                   .scale_gy = batch->scale_gy != NULL ? batch->scale_gy[n] : 1,
-                                   .coupled_count = batch->coupled_count != NULL ? *batch->coupled_count : -1,
-                                   .grid = dg_loss_grid_of(batch)};
-        DG_TRY_GOTO(status, sample_term(term, &sample, voxels, value + n * stride, d + first), done);
+        samples[n].joint_variance = variance;
+        samples[n].joint_entropy = entropy;
+        DG_TRY_GOTO(status, sample_term(term, &samples[n], voxels, value + n * stride, d + n * voxels), done);
     }
     if (dy != NULL) {
         for (int64_t i = 0; i < batch->y.n * voxels; i++) d[i] *= (double)*weight;
@@ -100,5 +116,6 @@ done:
     dg_free(&p);
     dg_free(&t);
     dg_free(&d);
+    dg_free(&samples);
     return status;
 }
