@@ -209,8 +209,9 @@ static void test_round_trip(void)
         values[i] = (float)(i - 15) / 7;
         mask[i] = i % 3 == 0;
     }
-    json_t *metadata = json_pack("{s:s, s:[f,f,f], s:i, s:b, s:n, s:{s:I}}", "site", "prostate", "spacing", 1.5, 2.0,
-                                 3.0, "fractions", 28, "known", 1, "gap", "inner", "big", (json_int_t)-7);
+    json_t *metadata = json_pack("{s:s, s:[f,f,f], s:i, s:b, s:n, s:{s:I, s:I}}", "site", "prostate", "spacing", 1.5,
+                                 2.0, 3.0, "fractions", 28, "known", 1, "gap", "inner", "small", (json_int_t)-7, "wide",
+                                 (json_int_t)-9007199254740993);
     DG_CHECK_OK(dg_pickle_write(metadata, "metadata", &pickle, &length));
     for (int k = 0; k < 2; k++) {
         dg_npz_writer *writer;

@@ -46,9 +46,31 @@ static dg_status put_real(writer *w, double value)
     return put(w, head, sizeof head);
 }
 
+static dg_status put_global(writer *w, const char *module, const char *name)
+{
+    DG_TRY(put_text(w, module, (int64_t)strlen(module)));
+    DG_TRY(put_text(w, name, (int64_t)strlen(name)));
+    return put(w, "\x93", 1);
+}
+
+/* numpy.core.multiarray.scalar(dtype('<i8'), bytes): the list of opcodes has no integer of more than 32 bits. */
+static dg_status put_wide_integer(writer *w, int64_t value)
+{
+    char bytes[10] = {'C', 8};
+    for (int i = 0; i < 8; i++) bytes[2 + i] = (char)((uint64_t)value >> 8 * i);
+    DG_TRY(put_global(w, "numpy.core.multiarray", "scalar"));
+    DG_TRY(put_global(w, "numpy", "dtype"));
+    DG_TRY(put_text(w, "i8", 2));
+    DG_TRY(put(w, "\x89\x88\x87R(K\x03", 7));
+    DG_TRY(put_text(w, "<", 1));
+    DG_TRY(put(w, "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", 17));
+    DG_TRY(put(w, bytes, sizeof bytes));
+    return put(w, "\x86R", 2);
+}
+
 static dg_status put_integer(writer *w, int64_t value)
 {
-    if (value < INT_MIN || value > INT_MAX) return put_real(w, (double)value);
+    if (value < INT_MIN || value > INT_MAX) return put_wide_integer(w, value);
     const char head[5] = {'J', (char)value, (char)(value >> 8), (char)(value >> 16), (char)(value >> 24)};
     return put(w, head, sizeof head);
 }
@@ -89,13 +111,6 @@ static dg_status put_value(writer *w, const json_t *value, int depth)
     case JSON_NULL: return put(w, "N", 1);
     }
     return DG_FAIL(DG_ERR_INTERNAL, "%s: a value of no type", w->role);
-}
-
-static dg_status put_global(writer *w, const char *module, const char *name)
-{
-    DG_TRY(put_text(w, module, (int64_t)strlen(module)));
-    DG_TRY(put_text(w, name, (int64_t)strlen(name)));
-    return put(w, "\x93", 1);
 }
 
 /* _reconstruct(ndarray, (0,), b'b'), then the state (1, (), dtype('O8'), False, [value]). The old module name is known to
