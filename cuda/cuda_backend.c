@@ -115,18 +115,29 @@ static dg_status fail_late(cuda_backend *backend, const char *what)
                    backend->device, what, backend->head.options.timeout_s);
 }
 
-/* cudaStreamSynchronize would wait for ever. It polls as well, so this costs no more of the host. */
-dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what)
+/* cudaStreamSynchronize and cudaEventSynchronize would wait for ever. They poll as well, so this costs no more of the host.
+ * `event` NULL: all of the stream. */
+static dg_status wait_for(cuda_backend *backend, cudaStream_t stream, cudaEvent_t event, const char *what)
 {
     const double limit = backend->head.options.timeout_s, begin = seconds_now();
     if (backend->lost) return DG_FAIL(DG_ERR_BACKEND, "CUDA: device %d was lost before", backend->device);
     for (int polls = 0;; polls++) {
-        const cudaError_t error = cudaStreamQuery(stream);
+        const cudaError_t error = event != NULL ? cudaEventQuery(event) : cudaStreamQuery(stream);
         if (error != cudaErrorNotReady) return dg_cuda_check(error, what);
         (void)cudaGetLastError(); /* "not ready" is no error of the next kernel */
         if (limit > 0 && seconds_now() - begin > limit) return fail_late(backend, what);
         if (polls >= SPINS) nanosleep(&(struct timespec){.tv_nsec = PAUSE_NANOSECONDS}, NULL);
     }
+}
+
+dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what)
+{
+    return wait_for(backend, stream, NULL, what);
+}
+
+dg_status cuda_wait_event(cuda_backend *backend, cudaEvent_t event, const char *what)
+{
+    return wait_for(backend, NULL, event, what);
 }
 
 static dg_status sync_stream(dg_backend *backend)

@@ -15,7 +15,7 @@ typedef struct cuda_block {
     int64_t bytes;
 } cuda_block;
 
-/* Uploads on a stream of their own, made at the first. */
+/* Copies to the device on a stream of their own, made at the first. */
 typedef struct cuda_ahead {
     cudaStream_t stream;
     void *staging[2]; /* pinned; one is filled while the other is copied */
@@ -65,6 +65,8 @@ void cuda_free(dg_backend *backend, void *data);
 
 /* Waits for the stream as long as the options allow; beyond that the device counts as lost. */
 DG_MUST_USE dg_status cuda_wait(cuda_backend *backend, cudaStream_t stream, const char *what);
+/* The same for a place in a stream. */
+DG_MUST_USE dg_status cuda_wait_event(cuda_backend *backend, cudaEvent_t event, const char *what);
 /* device.c */
 extern const struct dg_device_ops dg_device_cuda;
 
@@ -93,7 +95,20 @@ dg_status cuda_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, i
                              const float *const weight[3], float low, float high, float *out);
 dg_status cuda_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
 dg_status cuda_upload_ahead(dg_backend *backend, void *device, const void *host, int64_t bytes);
+dg_status cuda_ahead_open(cuda_ahead *ahead); /* again: nothing */
 void cuda_ahead_close(cuda_ahead *ahead);
+
+/* samples.c: of dg_device_ops. */
+dg_status cuda_pin(dg_backend *backend, int64_t bytes, const char *what, void **out);
+void cuda_unpin(dg_backend *backend, void *data);
+dg_status cuda_inbox_create(dg_backend *backend, int64_t bytes, const char *what, dg_inbox **out);
+void cuda_inbox_destroy(dg_backend *backend, dg_inbox **inbox);
+dg_status cuda_inbox_fill(dg_backend *backend, dg_inbox *inbox, const void *pinned, int64_t bytes);
+dg_status cuda_inbox_wait(dg_backend *backend, dg_inbox *inbox);
+dg_status cuda_inbox_open(dg_backend *backend, dg_inbox *inbox, const void **data);
+dg_status cuda_inbox_release(dg_backend *backend, dg_inbox *inbox);
+dg_status cuda_vary(dg_backend *backend, const dg_raw_sample *raw, const dg_variation *how,
+                    const dg_varied_sample *out);
 
 /* gamma.c */
 struct dg_gamma_problem;

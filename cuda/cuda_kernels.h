@@ -1,11 +1,11 @@
 /* cuda_kernels.h - launchers of our own kernels: what the host side of the CUDA backend calls. Tensors and pointers are device
- * memory, `stream` orders the work, nothing waits. Semantics are those of the operation of the same name in dg_backend.h;
+ * memory, `stream` orders the work, nothing waits. Semantics are those of the operation of the same name in dg_backend.h or dg_device.h;
  * sums have a fixed order, so that results are bit-identical run to run. Source of each formula: dg_backend.h.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_CUDA_KERNELS_H
 #define DG_CUDA_KERNELS_H
 
-#include "dg_backend.h"
+#include "dg_device.h"
 #include "dg_update.h"
 
 #include <cuda_runtime.h>
@@ -84,6 +84,10 @@ cudaError_t dg_cuda_window_blend(cudaStream_t stream, const dg_tensor *y, const 
 cudaError_t dg_cuda_window_finish(cudaStream_t stream, const dg_ring *sum, int64_t first, int64_t count,
                                   const float *const weight[3], float low, float high, float *out);
 cudaError_t dg_cuda_find_nonfinite(cudaStream_t stream, const dg_tensor *x, int32_t *found);
+
+/* augment.cu */
+cudaError_t dg_cuda_vary(cudaStream_t stream, const dg_raw_sample *raw, const dg_variation *how,
+                         const dg_varied_sample *out);
 
 /* y[.., c] += bias[c] (elementwise.cu). */
 cudaError_t dg_cuda_add_bias(cudaStream_t stream, const dg_tensor *y, const float *bias);

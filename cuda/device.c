@@ -95,4 +95,13 @@ const dg_device_ops dg_device_cuda = {
     .replay = cuda_replay,
     .is_stale = cuda_is_stale,
     .recording_destroy = cuda_recording_destroy,
+    .pin = cuda_pin,
+    .unpin = cuda_unpin,
+    .inbox_create = cuda_inbox_create,
+    .inbox_destroy = cuda_inbox_destroy,
+    .inbox_fill = cuda_inbox_fill,
+    .inbox_wait = cuda_inbox_wait,
+    .inbox_open = cuda_inbox_open,
+    .inbox_release = cuda_inbox_release,
+    .vary = cuda_vary,
 };

@@ -39,7 +39,7 @@ dg_status cuda_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *
     return DG_OK;
 }
 
-static dg_status open_ahead(cuda_ahead *ahead)
+dg_status cuda_ahead_open(cuda_ahead *ahead)
 {
     if (ahead->stream != NULL) return DG_OK;
     for (int i = 0; i < 2; i++) {
@@ -63,7 +63,7 @@ void cuda_ahead_close(cuda_ahead *ahead)
 dg_status cuda_upload_ahead(dg_backend *head, void *device, const void *host, int64_t bytes)
 {
     cuda_ahead *ahead = &cuda_of(head)->ahead;
-    DG_TRY(open_ahead(ahead));
+    DG_TRY(cuda_ahead_open(ahead));
     for (int64_t at = 0; at < bytes; at += AHEAD_BYTES) {
         const size_t part = (size_t)(bytes - at < AHEAD_BYTES ? bytes - at : AHEAD_BYTES);
         const int slot = ahead->slot = 1 - ahead->slot;

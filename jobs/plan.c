@@ -161,10 +161,10 @@ static dg_status print_text(const plan_settings *s, const plan_estimate *e)
     printf("network      %lld parameters, %lld channels, patch %lld x %lld x %lld, %.1f GFLOP forward\n",
            (long long)e->parameters, (long long)e->shape.channels, (long long)e->shape.patch[0],
            (long long)e->shape.patch[1], (long long)e->shape.patch[2], e->flops * 1e-9);
-    printf(
-        "memory       %.0f MB a rank: %.0f activations, %.0f validation, the rest weights, gradients and optimiser\n",
-        (double)e->need.bytes * MB, (double)e->need.training.arena_bytes * MB,
-        (double)e->need.inference.arena_bytes * MB);
+    printf("memory       %.0f MB a rank: %.0f activations, %.0f validation, the rest weights, gradients, optimiser, "
+           "samples\n",
+           (double)e->need.bytes * MB, (double)e->need.training.arena_bytes * MB,
+           (double)e->need.inference.arena_bytes * MB);
     printf("wire         %.1f MB a step and rank, %lld ranks on %lld nodes\n", (double)e->need.wire_bytes * MB,
            (long long)s->ranks, (long long)e->nodes);
     printf(

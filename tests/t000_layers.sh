@@ -11,8 +11,8 @@ folders="src/base src/grid src/math src/backend src/parallel src/nn src/formats 
 src="src/base src/grid src/math src/backend src/parallel src/nn src/formats"
 may_use() { # folder -> folders whose headers it may include
     case $1 in
-        src/base) echo src/base ;;
-        src/grid) echo src/grid src/base ;;
+        src/base) echo src/base src/math ;;
+        src/grid) echo src/grid src/base src/math ;;
         src/math) echo src/math ;;
         src/backend) echo src/backend src/base src/math ;;
         src/parallel) echo src/parallel src/base ;;

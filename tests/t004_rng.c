@@ -1,8 +1,9 @@
-/* ctest: libs=dg_base label=unit timeout=60
+/* ctest: libs=dg_base,dg_math label=unit timeout=60
  * Philox against the known answers of Random123, streams that do not meet, and the distributions drawn from them.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 
+#include "dg_philox.h"
 #include "dg_rng.h"
 
 /* kat_vectors of Random123 1.14: philox4x32, 10 rounds. */

@@ -1,5 +1,6 @@
-/* ctest: libs=dg_grid label=unit timeout=60 */
+/* ctest: libs=dg_grid,dg_math label=unit timeout=60 */
 /* t103_patch.c - patches lie inside; augmentation undoes itself where it should. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_augment_point.h"
 #include "dg_check.h"
 #include "dg_patch.h"
 
@@ -127,11 +128,45 @@ static void test_draw(void)
     DG_CHECK_NEAR(sqrt(squares / 4000), 5, 0.3);
 }
 
+/* Voxel by voxel, as a device computes them: the same bits as the loops, wherever in a block the noise begins. */
+static void test_points(void)
+{
+    const int64_t n[3] = {3, 7, 9}, count = 3 * 7 * 9;
+    const double spacing[3] = {3, 2.5, 1.5};
+    float in[189], out[189], ct[1000];
+    dg_rng rng = dg_rng_stream(4, DG_RNG_TEST, 0, 0);
+    for (int64_t i = 0; i < count; i++) in[i] = (float)dg_rng_normal(&rng);
+    for (int k = 0; k < 16; k++) {
+        const dg_augmentation a = {
+            .flip = k % 2 == 1, .shift = {k % 3 - 1, 2 - k % 5, k % 7 - 3}, .angle_rad = k / 4 == 0 ? 0 : 0.3 * k - 2};
+        dg_move m;
+        dg_augment_move(&a, n, spacing, &m);
+        dg_augment_apply(&a, n, spacing, k / 2 % 2 == 1, in, out);
+        for (int64_t i = 0; i < count; i++) {
+            const dg_corners c = dg_move_corners(&m, i / 9 % 7, i % 9, k / 2 % 2 == 1);
+            DG_CHECK(out[i] == dg_corners_value(&c, in + dg_move_plane(&m, i / 63)));
+        }
+    }
+    for (int taken = 0; taken < 6; taken++) {
+        dg_augmentation a = {.noise_hu = 3, .noise = dg_rng_stream(4, DG_RNG_AUGMENT, 5, 6)};
+        dg_noise noise;
+        for (int k = 0; k < taken; k++) (void)dg_rng_u32(&a.noise);
+        dg_augment_noise(&a, &noise);
+        memset(ct, 0, sizeof ct);
+        dg_augment_ct_noise(&a, 1000, ct);
+        for (int i = 0; i < 1000; i++) DG_CHECK(ct[i] == dg_noise_at(&noise, i));
+    }
+    const int8_t partner[3] = {1, 0, 2};
+    DG_CHECK(dg_mirrored_regions(1, partner, 3) == 2 && dg_mirrored_regions(6, partner, 3) == 5);
+    DG_CHECK(dg_mirrored_regions(0, partner, 3) == 0 && dg_mirrored_regions(7, partner, 3) == 7);
+}
+
 int main(void)
 {
     test_boxes();
     test_exact();
     test_rotation();
     test_draw();
+    test_points();
     return 0;
 }

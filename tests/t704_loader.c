@@ -75,7 +75,7 @@ static void load(const t7_cohort *t, const dg_recipe *recipe, int64_t first, int
     dg_source *source;
     dg_loader *loader;
     DG_CHECK_OK(dg_source_create(t->cohort, recipe, 1 << 16, &source));
-    DG_CHECK_OK(dg_loader_create(&sampler, source, &size, first, mine, step, threads, &loader));
+    DG_CHECK_OK(dg_loader_create(&sampler, source, &size, first, mine, step, threads, NULL, &loader));
     for (; step < STEPS; step++) {
         const dg_sample *samples;
         DG_CHECK_OK(dg_loader_next(loader, &samples));
@@ -108,14 +108,14 @@ static void test_mirror(const t7_cohort *t)
     dg_sample_work work;
     dg_source *source;
     dg_sample sample[2];
-    float input[2][8 * 9 * 5 * 3], target[2][720];
+    float input[2][8 * 9 * 5 * 3], target[2][720], scale;
     uint8_t counted[2][720];
     DG_CHECK_OK(dg_source_create(t->cohort, &recipe, 0, &source));
     DG_CHECK_OK(dg_source_pin(source, 0));
     DG_CHECK_OK(dg_sample_work_create(&size, &work));
     for (int k = 0; k < 2; k++) {
         dg_sample_draw draw = {.index = 0, .box = {.shape = {8, 9, 5}}, .augment = {.flip = k == 1}};
-        sample[k] = (dg_sample){.input = input[k], .target = target[k], .counted = counted[k]};
+        sample[k] = (dg_sample){.input = input[k], .target = target[k], .counted = counted[k], .scale_gy = &scale};
         DG_CHECK_OK(dg_sample_make(source, &size, &draw, &work, &sample[k]));
     }
     for (int64_t row = 0; row < 72; row++) {
@@ -143,9 +143,9 @@ static void test_order(const t7_cohort *t)
     dg_sample_work work;
     dg_source *source;
     uint16_t input[60];
-    float target[720];
+    float target[720], scale;
     uint8_t counted[720];
-    dg_sample sample = {.input = input, .target = target, .counted = counted};
+    dg_sample sample = {.input = input, .target = target, .counted = counted, .scale_gy = &scale};
     dg_sample_draw draw = {.index = 2, .box = {.shape = {4, 3, 5}}};
     DG_CHECK_OK(dg_source_create(t->cohort, &recipe, 0, &source));
     DG_CHECK_OK(dg_source_pin(source, 2));
@@ -183,7 +183,7 @@ static void test_bad_value(t7_cohort *t)
     float keep = t->dose[1][100];
     t->dose[1][100] = NAN;
     DG_CHECK_OK(dg_source_create(t->cohort, &recipe, 0, &source));
-    DG_CHECK_OK(dg_loader_create(&sampler, source, &size, 0, 1, 0, 1, &loader));
+    DG_CHECK_OK(dg_loader_create(&sampler, source, &size, 0, 1, 0, 1, NULL, &loader));
     DG_CHECK_FAILS(dg_loader_next(loader, &samples), DG_ERR_DATA, "case case-01");
     DG_CHECK_FAILS(dg_loader_next(loader, &samples), DG_ERR_DATA, "patch at voxel (0, 0, 0)");
     dg_loader_destroy(&loader);

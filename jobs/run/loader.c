@@ -11,7 +11,8 @@ enum { READERS_MAX = 64 };
 
 /* One step of the ring. */
 typedef struct stage {
-    dg_sample *sample; /* [mine], owned with their arrays */
+    dg_sample *sample; /* [mine] */
+    void *block;       /* their arrays */
     int64_t step;
     int64_t pinned; /* cases pinned for it: the first `pinned` of its samples */
     int64_t taken;  /* samples a reader has begun */
@@ -22,6 +23,7 @@ typedef struct stage {
 struct dg_loader {
     dg_sampler sampler;
     dg_source *source;
+    dg_backend *device; /* NULL: ordinary memory */
     dg_sample_size size;
     int64_t first, mine, next_step;
     stage ring[DG_LOADER_DEPTH];
@@ -83,28 +85,23 @@ static void *reader(void *argument)
 
 static dg_status allocate_stage(const dg_loader *loader, stage *s)
 {
-    const dg_sample_size *size = &loader->size;
+    const int64_t bytes = dg_sample_layout_of(&loader->size).bytes;
     DG_TRY(DG_NEW(&s->sample, loader->mine, "samples of a step"));
-    for (int64_t i = 0; i < loader->mine; i++) {
-        dg_sample *sample = &s->sample[i];
-        DG_TRY(dg_alloc(&sample->input, (size_t)dg_sample_input_bytes(size), 1, "input of a sample"));
-        DG_TRY(DG_NEW(&sample->target, size->outputs, "target of a sample"));
-        DG_TRY(DG_NEW(&sample->counted, size->outputs, "counted voxels of a sample"));
-        if (size->regions) DG_TRY(DG_NEW(&sample->regions, size->outputs, "regions of a sample"));
-        DG_TRY(DG_NEW(&sample->constraint, size->constraints > 0 ? size->constraints : 1, "constraints of a sample"));
-    }
+    if (loader->device != NULL)
+        DG_TRY(loader->device->ops->device->pin(loader->device, loader->mine * bytes, "samples of a step", &s->block));
+    else
+        DG_TRY(dg_alloc(&s->block, (size_t)(loader->mine * bytes), 1, "samples of a step"));
+    for (int64_t i = 0; i < loader->mine; i++)
+        dg_sample_place(&loader->size, (char *)s->block + i * bytes, &s->sample[i]);
     return DG_OK;
 }
 
 static void release_stage(const dg_loader *loader, stage *s)
 {
-    for (int64_t i = 0; s->sample != NULL && i < loader->mine; i++) {
-        dg_free(&s->sample[i].input);
-        dg_free(&s->sample[i].target);
-        dg_free(&s->sample[i].counted);
-        dg_free(&s->sample[i].regions);
-        dg_free(&s->sample[i].constraint);
-    }
+    if (loader->device != NULL)
+        loader->device->ops->device->unpin(loader->device, s->block);
+    else
+        dg_free(&s->block);
     dg_free(&s->sample);
 }
 
@@ -139,12 +136,13 @@ static void hand_out(dg_loader *loader)
 }
 
 dg_status dg_loader_create(const dg_sampler *sampler, dg_source *source, const dg_sample_size *size, int64_t first,
-                           int64_t mine, int64_t step, int threads, dg_loader **out)
+                           int64_t mine, int64_t step, int threads, dg_backend *device, dg_loader **out)
 {
     dg_loader *loader = NULL;
     DG_TRY(DG_NEW(&loader, 1, "sample loader"));
     loader->sampler = *sampler;
     loader->source = source;
+    loader->device = device;
     loader->size = *size;
     loader->first = first;
     loader->mine = mine;

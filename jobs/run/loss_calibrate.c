@@ -23,6 +23,7 @@ typedef struct bench {
     dg_sample_size size;
     dg_sample_work work;
     dg_sample sample;
+    void *block; /* its arrays */
     dg_backend *backend;
     dg_loss *loss;
     float *y, *target, *scale_gy; /* backend memory */
@@ -38,11 +39,7 @@ static void release(bench *b)
     for (int i = 0; i < 5; i++)
         if (memory[i] != NULL) b->backend->ops->free(b->backend, memory[i]);
     dg_backend_destroy(&b->backend);
-    dg_free(&b->sample.input);
-    dg_free(&b->sample.target);
-    dg_free(&b->sample.counted);
-    dg_free(&b->sample.regions);
-    dg_free(&b->sample.constraint);
+    dg_free(&b->block);
     dg_free(&b->noisy);
     dg_sample_work_release(&b->work);
     dg_source_destroy(&b->source);
@@ -72,6 +69,7 @@ static dg_status open_data(const dg_run_config *config, bench *b)
     }
     dg_patch_of(b->recipe, largest, INT64_C(1) << (config->model.levels - 1), patch);
     b->size = dg_sample_size_of(b->recipe, patch, DG_F32);
+    b->size.regions = true;
     b->sampler = (dg_sampler){.seed = (uint64_t)config->run.seed,
                               .batch = 1,
                               .cases = cases,
@@ -85,13 +83,9 @@ static dg_status take_memory(bench *b)
 {
     const dg_backend_ops *ops = b->backend->ops;
     const int64_t outputs = b->size.outputs;
-    DG_TRY(dg_alloc(&b->sample.input, (size_t)dg_sample_input_bytes(&b->size), 1, "input of a sample"));
-    DG_TRY(DG_NEW(&b->sample.target, outputs, "target of a sample"));
+    DG_TRY(dg_alloc(&b->block, (size_t)dg_sample_layout_of(&b->size).bytes, 1, "arrays of a sample"));
+    dg_sample_place(&b->size, b->block, &b->sample);
     DG_TRY(DG_NEW(&b->noisy, outputs, "target with noise"));
-    DG_TRY(DG_NEW(&b->sample.counted, outputs, "counted voxels of a sample"));
-    DG_TRY(DG_NEW(&b->sample.regions, outputs, "regions of a sample"));
-    DG_TRY(DG_NEW(&b->sample.constraint, b->size.constraints > 0 ? b->size.constraints : 1, "constraints of a sample"));
-    if (b->work.regions == NULL) DG_TRY(DG_NEW(&b->work.regions, outputs, "regions of a sample"));
     DG_TRY(ops->alloc(b->backend, outputs * (int64_t)sizeof(float), "prediction", (void **)&b->y));
     DG_TRY(ops->alloc(b->backend, outputs * (int64_t)sizeof(float), "target", (void **)&b->target));
     DG_TRY(ops->alloc(b->backend, (int64_t)sizeof(float), "scale", (void **)&b->scale_gy));
@@ -121,11 +115,11 @@ static dg_status one_sample(bench *b, int64_t index, double noise_gy, double *va
     dg_source_unpin(b->source, of_case);
     DG_TRY(status);
     dg_rng rng = dg_rng_stream(b->sampler.seed, DG_RNG_AUGMENT, NOISE_STREAM + (uint64_t)index, 0);
-    const double noise = noise_gy / (double)b->sample.scale_gy;
+    const double noise = noise_gy / (double)*b->sample.scale_gy;
     for (int64_t i = 0; i < outputs; i++) b->noisy[i] = b->sample.target[i] + (float)(noise * dg_rng_normal(&rng));
     DG_TRY(ops->upload(b->backend, b->y, b->noisy, outputs * (int64_t)sizeof(float)));
     DG_TRY(ops->upload(b->backend, b->target, b->sample.target, outputs * (int64_t)sizeof(float)));
-    DG_TRY(ops->upload(b->backend, b->scale_gy, &b->sample.scale_gy, sizeof b->sample.scale_gy));
+    DG_TRY(ops->upload(b->backend, b->scale_gy, b->sample.scale_gy, sizeof *b->sample.scale_gy));
     DG_TRY(ops->upload(b->backend, b->counted, b->sample.counted, outputs));
     DG_TRY(ops->upload(b->backend, b->regions, b->sample.regions, outputs * (int64_t)sizeof(uint32_t)));
     const dg_loss_batch batch = batch_of(b);
@@ -158,7 +152,7 @@ static dg_status measure(const dg_run_config *config, bench *b, int64_t samples,
     }
     out->samples = samples;
     out->noise_gy = noise_gy;
-    out->scale_gy = (double)b->sample.scale_gy;
+    out->scale_gy = (double)*b->sample.scale_gy;
     return DG_OK;
 }
 

@@ -30,6 +30,19 @@ void dg_memory_plans(const dg_run_config *config, const int64_t patch_zyx[3], in
     inference->dtype = dg_run_dtype(config->predict.dtype);
 }
 
+/* Of two steps as a device takes them in (feed.h), and what the loss compares the output of a pass with. */
+static int64_t samples_bytes(const dg_run_config *config, const dg_model *model, const int64_t patch_zyx[3],
+                             const dg_memory_need *need)
+{
+    enum { KNOWN = 9 }; /* of an output voxel: dose, whether it counts, regions */
+    int64_t sub[3];
+    dg_run_config_coarsen(config, sub);
+    const int64_t voxels = patch_zyx[0] * patch_zyx[1] * patch_zyx[2],
+                  known = KNOWN * voxels * sub[0] * sub[1] * sub[2];
+    const int64_t sample = model->config.in_channels * voxels * (int64_t)sizeof(float) + known;
+    return 2 * need->samples * sample + need->micro * known;
+}
+
 dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, const int64_t patch_zyx[3],
                             int64_t ranks, dg_memory_need *out)
 {
@@ -45,7 +58,7 @@ dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, 
     const int64_t flat = out->training.parameter_bytes, learned = flat * (1 + moments + (config->optim.ema > 0));
     out->bytes = learned + (config->train.on_nan == DG_NAN_ROLLBACK ? learned : 0) + out->reducer_bytes +
                  out->training.arena_bytes + out->training.packed_bytes + out->inference.arena_bytes +
-                 out->inference.packed_bytes;
+                 out->inference.packed_bytes + samples_bytes(config, model, patch_zyx, out);
     return DG_OK;
 }
 

@@ -1,6 +1,8 @@
 /* sample.c - drawing samples by counters, and assembling their arrays. SPDX-License-Identifier: Apache-2.0 */
 #include "sample.h"
 
+#include "dg_augment_point.h"
+#include "dg_loss_space.h"
 #include "dg_mem.h"
 
 #include <math.h>
@@ -87,12 +89,46 @@ dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zy
 
 int64_t dg_sample_input_bytes(const dg_sample_size *size)
 {
-    return size->voxels * size->channels * (int64_t)dg_dtype_size(size->dtype);
+    return size->voxels * size->channels * (int64_t)dg_dtype_size(size->raw ? DG_F32 : size->dtype);
+}
+
+/* The next array of a block: where it begins. */
+static int64_t place(int64_t *end, int64_t bytes)
+{
+    enum { ALIGNMENT = 256 }; /* of device memory */
+    const int64_t begin = *end;
+    *end += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return begin;
+}
+
+dg_sample_layout dg_sample_layout_of(const dg_sample_size *size)
+{
+    dg_sample_layout at = {.bytes = 0};
+    at.input = place(&at.bytes, dg_sample_input_bytes(size));
+    at.target = place(&at.bytes, size->outputs * (int64_t)sizeof(float));
+    at.counted = place(&at.bytes, size->outputs);
+    at.regions = place(&at.bytes, size->regions ? size->outputs * (int64_t)sizeof(uint32_t) : 0);
+    at.scale_gy = place(&at.bytes, (int64_t)sizeof(float));
+    at.constraint = place(&at.bytes, size->constraints * (int64_t)sizeof(float));
+    return at;
+}
+
+void dg_sample_place(const dg_sample_size *size, void *block, dg_sample *out)
+{
+    const dg_sample_layout at = dg_sample_layout_of(size);
+    char *base = block;
+    out->input = base + at.input;
+    out->target = (void *)(base + at.target);
+    out->counted = (void *)(base + at.counted);
+    out->regions = size->regions ? (void *)(base + at.regions) : NULL;
+    out->scale_gy = (void *)(base + at.scale_gy);
+    out->constraint = (void *)(base + at.constraint);
 }
 
 dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out)
 {
     memset(out, 0, sizeof *out);
+    if (size->raw) return DG_OK;
     int64_t spare = size->outputs > size->voxels ? size->outputs : size->voxels;
     dg_status status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
     if (status == DG_OK) status = DG_NEW(&out->dose, size->outputs, "dose of a sample");
@@ -147,8 +183,7 @@ void dg_sample_interleave(const dg_recipe *recipe, const dg_sample_size *size, b
 static int64_t output_index(const dg_sample_size *size, int64_t z, int64_t y, int64_t x)
 {
     const int64_t *s = size->sub;
-    int64_t voxel = (z / s[0] * size->patch[1] + y / s[1]) * size->patch[2] + x / s[2];
-    return ((voxel * s[0] + z % s[0]) * s[1] + y % s[1]) * s[2] + x % s[2];
+    return dg_block_row(z, y, x, size->patch[1] * s[1], size->patch[2] * s[2], s[0], s[1], s[2]);
 }
 
 static void arrange_outputs(const dg_sample_size *size, bool mirrored, const float *dose, const uint8_t *counted,
@@ -171,14 +206,12 @@ static void arrange_regions(const dg_recipe *recipe, const dg_sample_size *size,
                             uint32_t *out)
 {
     int64_t nz = size->patch[0] * size->sub[0], ny = size->patch[1] * size->sub[1], nx = size->patch[2] * size->sub[2];
+    int8_t partner[DG_LOSS_REGIONS_MAX];
+    for (int r = 0; r < recipe->regions; r++) partner[r] = (int8_t)recipe->region[r].mirror;
     for (int64_t z = 0, i = 0; z < nz; z++)
         for (int64_t y = 0; y < ny; y++)
             for (int64_t x = 0; x < nx; x++, i++) {
-                uint32_t bits = regions[i];
-                for (int r = 0; mirrored && regions[i] != 0 && r < recipe->regions; r++) {
-                    const uint32_t from = UINT32_C(1) << recipe->region[r].mirror, to = UINT32_C(1) << r;
-                    bits = (regions[i] & from) != 0 ? bits | to : bits & ~to;
-                }
+                const uint32_t bits = mirrored ? dg_mirrored_regions(regions[i], partner, recipe->regions) : regions[i];
                 out[output_index(size, z, y, mirrored ? nx - 1 - x : x)] = bits;
             }
 }
@@ -213,39 +246,85 @@ static void move_regions(const dg_augmentation *augment, const int64_t shape[3],
     for (int64_t i = 0; i < count; i++) regions[i] = (uint32_t)spare[i];
 }
 
-static void vary(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
-                 const dg_sample_draw *draw, dg_sample_work *work)
+/* The move of a draw on the network's grid and on the outputs', each with its shape and spacing; the flip is left out. */
+typedef struct moves {
+    dg_augmentation coarse, fine;
+    int64_t fine_shape[3];
+    double coarse_spacing[3], fine_spacing[3];
+    bool any;
+} moves;
+
+static moves moves_of(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
+                      const dg_sample_draw *draw)
 {
-    dg_augmentation coarse = draw->augment, fine;
-    coarse.flip = false;
-    fine = coarse;
+    moves m = {.coarse = draw->augment};
+    const int64_t *shift = draw->augment.shift;
     dg_grid net;
-    int64_t sub[3], fine_shape[3];
-    double fine_spacing[3];
+    int64_t sub[3];
+    m.coarse.flip = false;
+    m.coarse.noise_hu = draw->ct_noise_hu * 2 / (recipe->ct_high_hu - recipe->ct_low_hu); /* as channels are scaled */
+    m.fine = m.coarse;
     dg_recipe_geometry(recipe, &info->grid, &net, sub);
     for (int axis = 0; axis < 3; axis++) {
-        fine.shift[axis] *= sub[axis];
-        fine_shape[axis] = size->patch[axis] * sub[axis];
-        fine_spacing[axis] = net.spacing_mm[axis] / (double)sub[axis];
+        m.fine.shift[axis] *= sub[axis];
+        m.fine_shape[axis] = size->patch[axis] * sub[axis];
+        m.coarse_spacing[axis] = net.spacing_mm[axis];
+        m.fine_spacing[axis] = net.spacing_mm[axis] / (double)sub[axis];
     }
-    bool moves = coarse.angle_rad != 0 || coarse.shift[0] != 0 || coarse.shift[1] != 0 || coarse.shift[2] != 0;
+    m.any = draw->augment.angle_rad != 0 || shift[0] != 0 || shift[1] != 0 || shift[2] != 0;
+    return m;
+}
+
+static void vary(const dg_recipe *recipe, const moves *m, const dg_sample_size *size, dg_sample_work *work)
+{
     for (int c = 0; c < recipe->count; c++) {
         float *channel = work->channels + c * size->voxels;
-        dg_channel_kind kind = recipe->channel[c].kind;
-        if (moves) {
+        if (m->any) {
             /* masks may hold fractions after coarsening, so they are interpolated like everything else */
-            move(&coarse, size->patch, net.spacing_mm, false, channel, work->spare);
+            move(&m->coarse, size->patch, m->coarse_spacing, false, channel, work->spare);
         }
-        if (kind == DG_CHANNEL_CT && draw->ct_noise_hu > 0) {
-            dg_augmentation noise = coarse;
-            noise.noise_hu = draw->ct_noise_hu * 2 / (recipe->ct_high_hu - recipe->ct_low_hu);
-            dg_augment_ct_noise(&noise, size->voxels, channel);
-        }
+        if (recipe->channel[c].kind == DG_CHANNEL_CT) dg_augment_ct_noise(&m->coarse, size->voxels, channel);
     }
-    if (!moves) return;
-    move(&fine, fine_shape, fine_spacing, false, work->dose, work->spare);
-    move_counted(&fine, fine_shape, fine_spacing, work->counted, work->spare);
-    if (work->regions != NULL) move_regions(&fine, fine_shape, fine_spacing, work->regions, work->spare);
+    if (!m->any) return;
+    move(&m->fine, m->fine_shape, m->fine_spacing, false, work->dose, work->spare);
+    move_counted(&m->fine, m->fine_shape, m->fine_spacing, work->counted, work->spare);
+    if (work->regions != NULL) move_regions(&m->fine, m->fine_shape, m->fine_spacing, work->regions, work->spare);
+}
+
+void dg_sample_variation(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
+                         const dg_sample_draw *draw, dg_variation *out)
+{
+    const moves m = moves_of(recipe, info, size, draw);
+    _Static_assert((int)DG_CHANNELS_MAX <= (int)DG_VARIED_CHANNELS, "a bit for each channel");
+    memset(out, 0, sizeof *out);
+    dg_augment_move(&m.coarse, size->patch, m.coarse_spacing, &out->coarse);
+    dg_augment_move(&m.fine, m.fine_shape, m.fine_spacing, &out->fine);
+    out->mirrored = draw->augment.flip;
+    dg_augment_noise(&m.coarse, &out->noise);
+    for (int c = 0; c < recipe->count; c++) {
+        out->channel[c] = (int8_t)(draw->augment.flip ? recipe->channel[c].mirror : c);
+        if (recipe->channel[c].kind == DG_CHANNEL_CT && m.coarse.noise_hu > 0) out->noisy |= UINT64_C(1) << c;
+    }
+    out->regions = recipe->regions;
+    for (int r = 0; r < recipe->regions; r++) out->region[r] = (int8_t)recipe->region[r].mirror;
+}
+
+/* Voxels of the varied sample that count and lie in one of the regions `inside`, from the arrays as they were read. */
+static int64_t count_coupled(const dg_variation *how, uint32_t inside, const uint8_t *counted, const uint32_t *regions)
+{
+    const dg_move *m = &how->fine;
+    int64_t count = 0;
+    for (int64_t y = 0; y < m->n[1]; y++)
+        for (int64_t x = 0; x < m->n[2]; x++) {
+            const dg_corners nearest = dg_move_corners(m, y, x, true);
+            for (int64_t z = 0; z < m->n[0]; z++) {
+                const int64_t at = dg_move_plane(m, z) + nearest.y0 + nearest.x0;
+                const uint32_t bits =
+                    how->mirrored ? dg_mirrored_regions(regions[at], how->region, how->regions) : regions[at];
+                count += counted[at] != 0 && (bits & inside) != 0;
+            }
+        }
+    return count;
 }
 
 bool dg_all_finite(const float *values, int64_t count)
@@ -256,29 +335,45 @@ bool dg_all_finite(const float *values, int64_t count)
     return sum == 0.0f;
 }
 
+static dg_status read_finite(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,
+                             const dg_source_buffers *buffers)
+{
+    DG_TRY(dg_source_read(source, draw->index, &draw->box, buffers));
+    if (dg_all_finite(buffers->channels, size->voxels * size->channels) && dg_all_finite(buffers->dose, size->outputs))
+        return DG_OK;
+    return DG_FAIL(DG_ERR_DATA,
+                   "case %s: its CT, distances or dose hold a value that is not finite in the patch at voxel "
+                   "(%lld, %lld, %lld); import the case again or leave it out",
+                   dg_cohort_case(dg_source_cohort(source), draw->index)->id, (long long)draw->box.start[0],
+                   (long long)draw->box.start[1], (long long)draw->box.start[2]);
+}
+
 dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,
                          dg_sample_work *work, dg_sample *out)
 {
     const dg_recipe *recipe = dg_source_recipe(source);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), draw->index);
+    const bool mirrored = draw->augment.flip;
     dg_source_buffers buffers = {
         .channels = work->channels, .dose = work->dose, .counted = work->counted, .regions = work->regions};
-    DG_TRY(dg_source_read(source, draw->index, &draw->box, &buffers));
-    if (!dg_all_finite(work->channels, size->voxels * size->channels) || !dg_all_finite(work->dose, size->outputs)) {
-        return DG_FAIL(DG_ERR_DATA,
-                       "case %s: its CT, distances or dose hold a value that is not finite in the patch at voxel "
-                       "(%lld, %lld, %lld); import the case again or leave it out",
-                       info->id, (long long)draw->box.start[0], (long long)draw->box.start[1],
-                       (long long)draw->box.start[2]);
-    }
-    vary(recipe, info, size, draw, work);
+    if (size->raw) buffers = (dg_source_buffers){out->input, out->target, out->counted, out->regions};
+    DG_TRY(read_finite(source, size, draw, &buffers));
     out->draw = *draw;
-    dg_sample_interleave(recipe, size, draw->augment.flip, work->channels, out->input);
-    arrange_outputs(size, draw->augment.flip, work->dose, work->counted, out->target, out->counted);
-    if (out->regions != NULL) arrange_regions(recipe, size, draw->augment.flip, work->regions, out->regions);
+    if (size->coupled != 0) {
+        dg_variation how;
+        dg_sample_variation(recipe, info, size, draw, &how);
+        out->coupled = count_coupled(&how, size->coupled, buffers.counted, buffers.regions);
+    }
+    if (!size->raw) {
+        const moves m = moves_of(recipe, info, size, draw);
+        vary(recipe, &m, size, work);
+        dg_sample_interleave(recipe, size, mirrored, work->channels, out->input);
+        arrange_outputs(size, mirrored, work->dose, work->counted, out->target, out->counted);
+        if (out->regions != NULL) arrange_regions(recipe, size, mirrored, work->regions, out->regions);
+    }
     double scale_gy;
     DG_TRY(dg_recipe_scale(recipe, info, &scale_gy));
-    out->scale_gy = (float)scale_gy;
-    dg_recipe_constraints(recipe, info, draw->augment.flip, out->constraint);
+    *out->scale_gy = (float)scale_gy;
+    dg_recipe_constraints(recipe, info, mirrored, out->constraint);
     return DG_OK;
 }

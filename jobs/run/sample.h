@@ -3,6 +3,7 @@
 #ifndef DG_SAMPLE_H
 #define DG_SAMPLE_H
 
+#include "dg_device.h"
 #include "dg_patch.h"
 #include "source.h"
 
@@ -37,8 +38,9 @@ typedef struct dg_sample {
     float *target;     /* [z,y,x,s]: s = the output voxels of a network voxel in z,y,x order */
     uint8_t *counted;  /* [z,y,x,s] */
     uint32_t *regions; /* [z,y,x,s]; NULL where the loss looks at none */
-    float scale_gy;    /* dose of 1 */
+    float *scale_gy;   /* [1] dose of 1 */
     float *constraint; /* [constraints] */
+    int64_t coupled;   /* voxels that count and lie in dg_sample_size.coupled */
     dg_sample_draw draw;
 } dg_sample;
 
@@ -48,10 +50,21 @@ typedef struct dg_sample_size {
     int64_t voxels, channels, outputs; /* outputs: voxels of the target */
     int64_t constraints;
     bool regions;
-    dg_dtype dtype;
+    uint32_t coupled; /* regions that the loss counts over the whole batch; 0: none */
+    bool raw; /* a device varies the sample: the arrays are those that were read, input [c,z,y,x] of f32, the others
+                       * [z,y,x] of the outputs' grid */
+    dg_dtype dtype; /* of the network's input */
 } dg_sample_size;
 dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zyx[3], dg_dtype dtype);
 int64_t dg_sample_input_bytes(const dg_sample_size *size);
+
+/* Where the arrays of a sample lie in a block of `bytes`. */
+typedef struct dg_sample_layout {
+    int64_t input, target, counted, regions, scale_gy, constraint, bytes;
+} dg_sample_layout;
+dg_sample_layout dg_sample_layout_of(const dg_sample_size *size);
+/* Points a sample's arrays into a block, 64-byte aligned. */
+void dg_sample_place(const dg_sample_size *size, void *block, dg_sample *out);
 
 /* Work space of one thread. */
 typedef struct dg_sample_work {
@@ -62,10 +75,14 @@ typedef struct dg_sample_work {
 DG_MUST_USE dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out);
 void dg_sample_work_release(dg_sample_work *work);
 
-/* Reads and varies the drawn sample into `out`. DG_ERR_DATA names a case whose input or dose holds a value that is not
+/* Reads and varies the drawn sample into `out`; a raw one is only read. DG_ERR_DATA names a case whose input or dose holds a value that is not
  * finite. Thread-safe with one work space per thread. */
 DG_MUST_USE dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,
                                      dg_sample_work *work, dg_sample *out);
+
+/* How a device is to vary a raw sample of this draw. */
+void dg_sample_variation(const dg_recipe *recipe, const dg_case_info *info, const dg_sample_size *size,
+                         const dg_sample_draw *draw, dg_variation *out);
 
 bool dg_all_finite(const float *values, int64_t count);
 /* Channels [c,z,y,x] to network input [z,y,x,c] of a type; mirrored: x reversed and left/right channels exchanged. */

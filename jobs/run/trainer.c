@@ -149,8 +149,8 @@ static dg_status turn(dg_trainer *t, bool *go_on, int *stopped, dg_trainer_end *
     dg_heartbeat_step(t->comm->heartbeat, t->progress.step);
     int64_t range = trainer_begin(t, DG_PHASE_DATA);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_STEP, NULL, 0)));
-    dg_status drawn = dg_loader_next(t->loader, &samples);
-    if (drawn == DG_OK) drawn = dg_fault_reach(DG_FAULT_DATA, samples[0].input, dg_sample_input_bytes(&t->size));
+    const dg_status drawn = dg_feed_next(t->feed, &samples);
+    if (drawn == DG_ERR_BACKEND) return trainer_alone(t, drawn); /* the device's fault, not a sample's */
     if (drawn != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);
     dg_range_end(t->trace, range);
     DG_TRY(agree_control(t, fault[0] != '\0', trainer_pause_s(t), &control));
@@ -231,7 +231,7 @@ static dg_status summarise(dg_trainer *t, int64_t first_step, dg_trainer_end end
                                 .rollbacks = t->progress.rollbacks,
                                 .val_skipped = t->val_lost_count,
                                 .seconds = trainer_elapsed_s(t),
-                                .data_wait_s = dg_loader_waited_s(t->loader),
+                                .data_wait_s = dg_feed_waited_s(t->feed),
                                 .scores = judged ? t->scores : (dg_scores){NAN, NAN, NAN},
                                 .monitor = judged ? trainer_monitor_name(t->monitor) : "",
                                 .best = judged ? t->progress.best : NAN,

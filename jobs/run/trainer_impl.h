@@ -8,7 +8,7 @@
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
-#include "loader.h"
+#include "feed.h"
 #include "loss_setup.h"
 #include "predictor.h"
 #include "run_folder.h"
@@ -62,13 +62,12 @@ struct dg_trainer {
     dg_reducer *reducer;
     dg_sampler sampler;
     dg_sample_size size;
-    dg_loader *loader;
+    dg_feed *feed;
     dg_predictor *predictor;
     dg_metrics *metrics; /* rank 0 */
     float *weights;      /* backend memory */
     float *target;       /* backend memory, [micro, outputs] */
     uint8_t *counted;    /* the same */
-    uint8_t *nothing;    /* host memory, [outputs]: counts no voxel */
     dg_loss_setup setup; /* of the loss; its learned weights are of the run */
     dg_loss *loss;
     uint32_t *regions;          /* backend memory, [micro, outputs]; NULL where the loss looks at none */
@@ -132,7 +131,6 @@ void trainer_loss_release(dg_trainer *t);
 /* The batch of a pass, and the output's gradient as the loss writes it: one channel, the voxels of a block side by side. */
 dg_loss_batch trainer_loss_batch(const dg_trainer *t);
 dg_tensor trainer_loss_gradient(const dg_trainer *t);
-DG_MUST_USE dg_status trainer_loss_fill(dg_trainer *t, int64_t slot, const dg_sample *sample);
 /* Weights of the step that comes, and what couples its samples. @collective where the loss is coupled. */
 DG_MUST_USE dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples);
 /* Loss and columns from the terms' means; the gradients of learned weights. */

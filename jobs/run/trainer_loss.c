@@ -41,6 +41,8 @@ dg_status trainer_loss_make(dg_trainer *t)
     DG_TRY(DG_NEW(&t->pass_value, t->micro * terms, "values of the loss"));
     DG_TRY(allocate(t, t->micro * (int64_t)sizeof(float), &t->scale_gy));
     DG_TRY(allocate(t, (int64_t)sizeof(float), &t->coupled));
+    for (int k = 0; k < terms && t->setup.coupled; k++)
+        if (t->setup.config.term[k].kind == DG_LOSS_ASYMMETRIC) t->size.coupled = t->setup.config.term[k].inside;
     if (t->size.regions) DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(uint32_t), &t->regions));
     dg_loss_weights *weights = &t->setup.weights;
     int learned = 0; /* those that learn come first: the penalty of negative doses is the last term */
@@ -60,25 +62,11 @@ void trainer_loss_release(dg_trainer *t)
     dg_free(&t->pass_value);
 }
 
-dg_status trainer_loss_fill(dg_trainer *t, int64_t slot, const dg_sample *sample)
-{
-    const dg_backend_ops *ops = t->backend->ops;
-    const int64_t outputs = t->size.outputs;
-    DG_TRY(ops->upload(t->backend, t->scale_gy + slot, &sample->scale_gy, sizeof sample->scale_gy));
-    if (t->regions == NULL) return DG_OK;
-    return ops->upload(t->backend, t->regions + slot * outputs, sample->regions, outputs * (int64_t)sizeof *t->regions);
-}
-
 /* Voxels of the coupled term over the whole batch: known before anything is computed. @collective */
 static dg_status share_count(dg_trainer *t, const dg_sample *samples)
 {
     int64_t count = 0;
-    uint32_t inside = 0;
-    for (int k = 0; k < t->setup.config.count; k++)
-        if (t->setup.config.term[k].kind == DG_LOSS_ASYMMETRIC) inside = t->setup.config.term[k].inside;
-    for (int64_t s = 0; s < t->mine; s++)
-        for (int64_t i = 0; i < t->size.outputs; i++)
-            count += samples[s].counted[i] != 0 && (samples[s].regions[i] & inside) != 0;
+    for (int64_t s = 0; s < t->mine; s++) count += samples[s].coupled;
     DG_TRY(dg_comm_all_reduce(t->comm, &count, 1, DG_I64, DG_SUM));
     const float mean = (float)((double)count / (double)t->sampler.batch);
     return t->backend->ops->upload(t->backend, t->coupled, &mean, sizeof mean);

@@ -144,7 +144,6 @@ static dg_status make_pass(dg_trainer *t)
     t->target = target;
     DG_TRY(allocate(t, t->micro * t->size.outputs, "counted voxels", &counted));
     t->counted = counted;
-    DG_TRY(DG_NEW(&t->nothing, t->size.outputs, "counted voxels"));
     t->sampler = (dg_sampler){.seed = (uint64_t)t->config.run.seed,
                               .batch = t->config.train.batch,
                               .cases = t->split.index[DG_PART_TRAIN],
@@ -278,8 +277,8 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(trainer_save_create(t));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? watch_out(t) : DG_OK));
     DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? write_descriptions(t) : DG_OK));
-    dg_status status = dg_loader_create(&t->sampler, t->source, &t->size, t->first, t->mine, t->progress.step,
-                                        (int)t->config.data.readers, &t->loader);
+    dg_status status = dg_feed_create(&t->sampler, t->source, &t->size, t->first, t->mine, t->progress.step,
+                                      (int)t->config.data.readers, t->backend, &t->feed);
     DG_TRY(dg_comm_agree(comm, status));
     tell_start(t);
     return DG_OK;
@@ -322,7 +321,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     if (t == NULL) return;
     dg_stop_watch_close(&t->watch, false);
     dg_gpu_sensor_close(&t->sensor);
-    dg_loader_destroy(&t->loader);
+    dg_feed_destroy(&t->feed);
     dg_saver_destroy(&t->saver);
     dg_state_frozen_destroy(&t->kept);
     dg_metrics_destroy(&t->metrics);
@@ -338,7 +337,6 @@ void dg_trainer_destroy(dg_trainer **trainer)
         }
     }
     dg_free(&t->val_lost);
-    dg_free(&t->nothing);
     dg_model_destroy(&t->model);
     dg_compute_comm_close(t->comm, &t->memory_comm);
     dg_backend_destroy(&t->backend);

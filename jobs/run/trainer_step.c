@@ -84,21 +84,17 @@ dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
     return DG_OK;
 }
 
-static dg_status fill_slot(dg_trainer *t, int64_t slot, const dg_sample *sample)
+/* Samples [first, first + count) of this rank go to where a pass finds them. */
+static dg_status fill_pass(dg_trainer *t, int64_t first, int64_t count)
 {
-    const dg_backend_ops *ops = t->backend->ops;
-    int64_t outputs = t->size.outputs, bytes = dg_sample_input_bytes(&t->size);
-    dg_tensor input = dg_plan_input(t->plan), constraints = dg_plan_constraints(t->plan);
-    if (sample == NULL) { /* the pass is larger than what is left */
-        return ops->upload(t->backend, t->counted + slot * outputs, t->nothing, outputs);
-    }
-    DG_TRY(ops->upload(t->backend, (char *)input.data + slot * bytes, sample->input, bytes));
-    DG_TRY(ops->upload(t->backend, t->target + slot * outputs, sample->target, outputs * (int64_t)sizeof(float)));
-    DG_TRY(ops->upload(t->backend, t->counted + slot * outputs, sample->counted, outputs));
-    DG_TRY(trainer_loss_fill(t, slot, sample));
-    if (constraints.data == NULL) return DG_OK;
-    return ops->upload(t->backend, (float *)constraints.data + slot * t->size.constraints, sample->constraint,
-                       t->size.constraints * (int64_t)sizeof(float));
+    const dg_feed_places places = {.count = t->micro,
+                                   .input = dg_plan_input(t->plan),
+                                   .target = t->target,
+                                   .counted = t->counted,
+                                   .regions = t->regions,
+                                   .scale_gy = t->scale_gy,
+                                   .constraint = dg_plan_constraints(t->plan)};
+    return dg_feed_pass(t->feed, first, count, &places);
 }
 
 static void describe_sample(const dg_trainer *t, const dg_sample *sample, const char *what, char *text, size_t capacity)
@@ -116,23 +112,26 @@ static dg_status break_gradient(dg_trainer *t)
     return mark == 0 ? DG_OK : t->backend->ops->upload(t->backend, dg_reducer_buffer(t->reducer), &mark, sizeof mark);
 }
 
-/* Takes the terms of a pass over into those of the step; notes the first sample with one that is not finite. */
-static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, char *fault)
+/* Takes the terms of the pass over samples [first, first + count) over into those of the step, once it is computed; notes the
+ * first sample with one that is not finite. A device is waited for here: after a step's last pass when the sums over ranks are
+ * done, not before. */
+static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t first, int64_t count, char *fault)
 {
     const int terms = dg_loss_get_config(t->loss)->count;
     DG_TRY(dg_loss_read(t->loss, t->pass_value));
     DG_TRY(dg_fault_reach(DG_FAULT_LOSS, t->pass_value, count * terms * (int64_t)sizeof *t->pass_value));
-    memcpy(t->value + slot * terms, t->pass_value, (size_t)(count * terms) * sizeof *t->value);
+    memcpy(t->value + (t->first + first) * terms, t->pass_value, (size_t)(count * terms) * sizeof *t->value);
     for (int64_t i = 0; i < count * terms && fault[0] == '\0'; i++)
-        if (!isfinite(t->pass_value[i])) describe_sample(t, &samples[i / terms], "loss", fault, FAULT_TEXT);
+        if (!isfinite(t->pass_value[i])) describe_sample(t, &samples[first + i / terms], "loss", fault, FAULT_TEXT);
     return DG_OK;
 }
 
-/* Forward, loss and backward of up to `micro` samples; the gradient is added to the reducer's buffer. */
-static dg_status compute_pass(dg_trainer *t, const dg_sample *samples, int64_t count, bool last)
+/* Queues forward, loss and backward of samples [first, first + count), at most `micro`; the gradient is added to the reducer's
+ * buffer. */
+static dg_status compute_pass(dg_trainer *t, int64_t first, int64_t count, bool last)
 {
     int64_t range = trainer_begin(t, DG_PHASE_DATA);
-    for (int64_t i = 0; i < t->micro; i++) DG_TRY(fill_slot(t, i, i < count ? &samples[i] : NULL));
+    DG_TRY(fill_pass(t, first, count));
     dg_range_end(t->trace, range);
     range = trainer_begin(t, DG_PHASE_FORWARD);
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
@@ -146,14 +145,6 @@ static dg_status compute_pass(dg_trainer *t, const dg_sample *samples, int64_t c
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
     dg_range_end(t->trace, range);
     return status == DG_OK ? break_gradient(t) : status;
-}
-
-/* One pass of a step, with the samples from `slot` of the batch on. */
-static dg_status run_pass(dg_trainer *t, const dg_sample *samples, int64_t slot, int64_t count, bool last, char *fault)
-{
-    DG_TRY(compute_pass(t, samples, count, last));
-    DG_TRY(read_values(t, samples, slot, count, fault));
-    return dg_reducer_pass_done(t->reducer, count);
 }
 
 /* Name of the first parameter whose summed gradient is not finite, in host memory of the table's length; NULL: none, it
@@ -172,7 +163,7 @@ static dg_status find_bad_sample(dg_trainer *t, const dg_sample *samples, const 
     DG_TRY(dg_reducer_begin(t->reducer));
     for (int64_t i = 0; i < t->mine && text[0] == '\0'; i++) {
         double squares = 0;
-        DG_TRY(compute_pass(t, samples + i, 1, false));
+        DG_TRY(compute_pass(t, i, 1, false));
         DG_TRY(
             t->backend->ops->sum_squares(t->backend, t->model->params.total, dg_reducer_buffer(t->reducer), &squares));
         if (!isfinite(squares)) describe_sample(t, &samples[i], what, text, FAULT_TEXT);
@@ -203,17 +194,34 @@ static dg_status blame_gradient(dg_trainer *t, const dg_sample *samples, const f
     return DG_OK;
 }
 
-/* All passes of this rank and the sum over ranks. A failure here leaves the others inside a reduction: no agreement. */
-static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char *fault, const float **gradients)
+/* All passes of this rank, and the next step's samples while a device computes the last of them, which begins at *last. */
+static dg_status run_passes(dg_trainer *t, const dg_sample *samples, int64_t *last, char *fault)
 {
     DG_TRY(dg_reducer_begin(t->reducer));
     for (int64_t i = 0; i < t->mine; i += t->micro) {
-        int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
-        DG_TRY(run_pass(t, samples + i, t->first + i, count, i + count == t->mine, fault));
+        const int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
+        if (i > 0) DG_TRY(read_values(t, samples, *last, i - *last, fault));
+        *last = i;
+        DG_TRY(compute_pass(t, i, count, i + count == t->mine));
+        DG_TRY(dg_reducer_pass_done(t->reducer, count));
     }
+    const int64_t range = trainer_begin(t, DG_PHASE_DATA);
+    dg_fault_set_step(t->progress.step + 1);
+    dg_status status = dg_feed_ahead(t->feed);
+    dg_fault_set_step(t->progress.step);
+    dg_range_end(t->trace, range);
+    return status;
+}
+
+/* The passes and the sum over ranks. A failure here leaves the others inside a reduction: no agreement. */
+static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char *fault, const float **gradients)
+{
+    int64_t last = 0;
+    DG_TRY(run_passes(t, samples, &last, fault));
     int64_t range = trainer_begin(t, DG_PHASE_REDUCE);
     dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
     if (status == DG_OK) status = dg_reducer_finish(t->reducer, t->trace, gradients);
+    if (status == DG_OK) status = read_values(t, samples, last, t->mine - last, fault);
     dg_range_end(t->trace, range);
     return status;
 }

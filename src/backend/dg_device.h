@@ -1,10 +1,11 @@
 /* dg_device.h - what a backend with devices of its own (GPUs) can do beyond the operations: take a device for a rank, and
- * carry its memory from rank to rank, search for gamma. Backends that compute in host memory have no such table.
- * SPDX-License-Identifier: Apache-2.0 */
+ * carry its memory from rank to rank, search for gamma, take in and vary training samples. Backends that compute in host
+ * memory have no such table. SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_DEVICE_H
 #define DG_DEVICE_H
 
 #include "dg_backend.h"
+#include "dg_variation.h"
 
 struct dg_comm;          /* dg_comm.h */
 struct dg_gamma_problem; /* dg_gamma_search.h */
@@ -20,6 +21,26 @@ typedef struct dg_device_site {
 
 /* Work that was recorded once and can be queued again as one. */
 typedef struct dg_recording dg_recording;
+
+/* A block of device memory that the host fills while the device computes. */
+typedef struct dg_inbox dg_inbox;
+
+/* A sample as it was read, in backend memory; voxels in z,y,x order. */
+typedef struct dg_raw_sample {
+    const float *channels;   /* [c,z,y,x] */
+    const float *target;     /* [z,y,x] of the outputs' grid */
+    const uint8_t *counted;  /* the same; NULL: no voxel counts, and nothing else is there */
+    const uint32_t *regions; /* the same; NULL where the loss looks at none */
+} dg_raw_sample;
+
+/* Where it goes: the network's input, one sample, and the outputs with the voxels of a block side by side. */
+typedef struct dg_varied_sample {
+    dg_tensor x;
+    int64_t block[3]; /* voxels of the outputs' grid under one of the input's, zyx */
+    float *target;
+    uint8_t *counted;
+    uint32_t *regions; /* NULL where the loss looks at none */
+} dg_varied_sample;
 
 typedef struct dg_device_ops {
     /* The device of this rank in *device, for dg_backend_options: by its number on its host and Slurm's variables
@@ -58,6 +79,23 @@ typedef struct dg_device_ops {
     dg_status (*replay)(dg_backend *backend, dg_recording *recording);
     bool (*is_stale)(const dg_backend *backend, const dg_recording *recording);
     void (*recording_destroy)(dg_backend *backend, dg_recording **recording);
+
+    /* Memory of the host that a device reads by itself; zeroed. unpin waits for copies that read it. */
+    dg_status (*pin)(dg_backend *backend, int64_t bytes, const char *what, void **out);
+    void (*unpin)(dg_backend *backend, void *data);
+    /* An inbox of `bytes`. In turn: fill begins to copy `bytes` of pinned memory, beside the operations that are queued, but
+     * after those before the last inbox_release; inbox_wait returns when the pinned memory may change; operations queued
+     * after inbox_open, which gives the device memory, find what was copied; after the last of them, inbox_release. */
+    dg_status (*inbox_create)(dg_backend *backend, int64_t bytes, const char *what, dg_inbox **out);
+    void (*inbox_destroy)(dg_backend *backend, dg_inbox **inbox);
+    dg_status (*inbox_fill)(dg_backend *backend, dg_inbox *inbox, const void *pinned, int64_t bytes);
+    dg_status (*inbox_wait)(dg_backend *backend, dg_inbox *inbox);
+    dg_status (*inbox_open)(dg_backend *backend, dg_inbox *inbox, const void **data);
+    dg_status (*inbox_release)(dg_backend *backend, dg_inbox *inbox);
+    /* Augmentation, with the numbers that dg_sample_make (jobs/run/sample.h) has on the host: the same bits, but that log and
+     * cos of the noise may round otherwise in their last place of f64, so that rarely a voxel's noise is the next f32. */
+    dg_status (*vary)(dg_backend *backend, const dg_raw_sample *raw, const dg_variation *how,
+                      const dg_varied_sample *out);
 } dg_device_ops;
 
 #endif

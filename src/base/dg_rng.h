@@ -30,9 +30,6 @@ typedef struct dg_rng {
 /* The stream of (seed, purpose, a, b). Streams never overlap for fewer than 2^32 blocks; a and b below 2^40 and 2^24. */
 dg_rng dg_rng_stream(uint64_t seed, dg_rng_purpose purpose, uint64_t a, uint32_t b);
 
-/* Ten rounds of Philox4x32 on one counter (the published function; the known-answer test uses it). */
-void dg_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
 uint32_t dg_rng_u32(dg_rng *rng);
 double dg_rng_uniform(dg_rng *rng);                /* [0, 1), 53 bits */
 int64_t dg_rng_below(dg_rng *rng, int64_t bound);  /* 0 .. bound-1 without bias; bound >= 1 */

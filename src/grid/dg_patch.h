@@ -6,6 +6,9 @@
 #include "dg_grid.h"
 #include "dg_rng.h"
 
+struct dg_move;  /* dg_variation.h, as the next */
+struct dg_noise;
+
 /* A box of patch_zyx inside the volume, uniform over all positions; an axis shorter than the patch is centred (the box
  * then leaves the volume on both sides). */
 dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], dg_rng *rng);
@@ -42,6 +45,10 @@ dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng);
 void dg_augment_apply(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3], bool nearest,
                       const float *in, float *out);
 void dg_augment_ct_noise(const dg_augmentation *a, int64_t count, float *ct);
+/* The same voxel by voxel, for those who compute where the patch is not: bit for bit what the two functions above give. */
+void dg_augment_move(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3],
+                     struct dg_move *out);
+void dg_augment_noise(const dg_augmentation *a, struct dg_noise *out);
 
 /* The reference's augmentation (golden README section 9), for comparison only: reversal of an axis, shift with clamping,
  * rotation in = R (i - c) + c on two axes. */

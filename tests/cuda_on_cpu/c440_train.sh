@@ -29,6 +29,11 @@ same "weights without recorded passes" "$whole" "$(summary gpu-unrecorded weight
 for n in 1 2 4; do
     close "$n GPUs and MPI on ref" runs/mpi/metrics.csv runs/gpu-$n/metrics.csv || fail "the trajectory parts from that of ref"
 done
+# Losses that look at regions and couple the samples of a batch, in passes of two samples of which the last holds one.
+tool="--set train.reduction=fast --set train.micro_batch=2 --set loss.compat=upstream --set loss.asymmetric=1 --set loss.structure=1"
+ranks 2 0 train run.yaml --set run.name=tool-mpi --set train.backend=ref $tool
+gpus 2 0 train run.yaml --set run.name=tool $tool
+close "coupled losses on 2 GPUs and MPI on ref" runs/tool-mpi/metrics.csv runs/tool/metrics.csv || fail "the trajectory parts from that of ref"
 grep -q 'stand-in GPU' runs/gpu-2/environment.json || fail "environment.json names no GPU"
 
 # Two ranks with one GPU: refused, or the same weights by way of MPI.

@@ -9,7 +9,7 @@ data:
   split: {train: 0.67, val: 0.17, test: 0.16}
   channels: [ct, sdf.PTV70, rx, possible_dose]
   patch: [12, 12, 12]
-  augment: {noise: 20}
+  augment: {flip: true, shift: 2, rotate_deg: 15, noise: 20}
 model: {base: 2, levels: 2}
 optim: {lr: 1e-3, clip: 1, ema: 0.9, schedule: {kind: constant}}
 train: {batch: 5, threads: 1, steps: 3, backend: cuda, dtype: f32, reduction: ordered, validate_every: 0}
