@@ -1,5 +1,5 @@
-/* diff.c - `dosegrid diff`: what differs between runs, configurations and conditions of a sweep, with the origin of every value.
- * Rank 0 works. SPDX-License-Identifier: Apache-2.0 */
+/* diff.c - `dosegrid diff`: what differs between runs, configurations and conditions of a sweep, with the origin of
+ * every value. Rank 0 works. SPDX-License-Identifier: Apache-2.0 */
 #include "diff_impl.h"
 #include "job.h"
 

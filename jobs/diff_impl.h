@@ -10,8 +10,9 @@ typedef struct diff_sides {
     int count;
 } diff_sides;
 
-/* [NAME=]PATH: a run's folder, a configuration, or a sweep (its file, or its folder), which gives a side for each condition. A
- * configuration is resolved as a run would: defaults, file, DG_* environment. Adds to `sides`; diff_sides_release in any case. */
+/* [NAME=]PATH: a run's folder, a configuration, or a sweep (its file, or its folder), which gives a side for each
+ * condition. A configuration is resolved as a run would: defaults, file, DG_* environment. Adds to `sides`;
+ * diff_sides_release in any case. */
 DG_MUST_USE dg_status diff_sides_add(const char *argument, diff_sides *sides);
 /* The conditions of a sweep, the reference first. */
 DG_MUST_USE dg_status diff_sides_add_sweep(const dg_sweep *sweep, diff_sides *sides);

@@ -27,8 +27,8 @@ const char *submit_stage_name(submit_stage stage);
 
 enum { SUBMIT_TASKS_MAX = 1000, SUBMIT_WORDS_MAX = 192, SUBMIT_ARGUMENTS_MAX = 128 };
 
-/* What the user asked for: stages, configuration, the array's indices and further arguments of the first stage, in which
- * %a stands for the index. Borrowed. */
+/* What the user asked for: stages, configuration, the array's indices and further arguments of the first stage, in
+ * which %a stands for the index. Borrowed. */
 typedef struct submit_request {
     bool stage[STAGES];
     submit_stage first;
@@ -50,8 +50,8 @@ typedef struct submit_chain {
     int64_t owned_count, owned_room;
 } submit_chain;
 
-/* Reads the configuration once per task, checks it as the run would, and lists every command. Zeroed `chain`; release it
- * also after a failure. */
+/* Reads the configuration once per task, checks it as the run would, and lists every command. Zeroed `chain`; release
+ * it also after a failure. */
 DG_MUST_USE dg_status submit_chain_make(const submit_request *request, submit_chain *chain);
 void submit_chain_release(submit_chain *chain);
 

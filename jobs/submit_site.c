@@ -1,5 +1,5 @@
-/* submit_site.c - what a batch job asks of the site: the flags that `submit` and `sweep --submit` share, and the scripts made with
- * them. SPDX-License-Identifier: Apache-2.0 */
+/* submit_site.c - what a batch job asks of the site: the flags that `submit` and `sweep --submit` share, and the
+ * scripts made with them. SPDX-License-Identifier: Apache-2.0 */
 #include "submit_impl.h"
 
 #include "dg_file.h"

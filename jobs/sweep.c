@@ -1,5 +1,5 @@
-/* sweep.c - `dosegrid sweep`: conditions x seeds, each trained, predicted and evaluated, then compared and reported; on this machine
- * or as batch jobs. One process, which starts the others. SPDX-License-Identifier: Apache-2.0 */
+/* sweep.c - `dosegrid sweep`: conditions x seeds, each trained, predicted and evaluated, then compared and reported;
+ * on this machine or as batch jobs. One process, which starts the others. SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
 #include "dg_mem.h"
@@ -54,7 +54,7 @@ static dg_status keep_settings(sweep_work *w, int argc, char *const *argv)
     return DG_OK;
 }
 
-/* ---- the sweep's own copy of its files ---------------------------------------------------------------------------------------- */
+/* ---- the sweep's own copy of its files --------------------------------------------------------------------------- */
 
 static int line_of_difference(const char *a, const char *b)
 {
@@ -127,8 +127,8 @@ static dg_status copy_files(sweep_work *w, const char *file)
     return freeze(file, w->s->output, "sweep.yaml");
 }
 
-/* Checks the sweep as it was given, then copies its files and reads the copy, which all runs will read: what is refused leaves
- * nothing behind. */
+/* Checks the sweep as it was given, then copies its files and reads the copy, which all runs will read: what is
+ * refused leaves nothing behind. */
 static dg_status open_folder(sweep_work *w, const char *file)
 {
     char inside[DG_PATH_MAX];
@@ -145,7 +145,7 @@ static dg_status open_folder(sweep_work *w, const char *file)
     return sweep_resolve_all(w);
 }
 
-/* ---- the course ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the course -------------------------------------------------------------------------------------------------- */
 
 static dg_status answer(const sweep_work *w, int *exit_code)
 {

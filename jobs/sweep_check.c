@@ -41,7 +41,7 @@ static dg_status resolve(const sweep_work *w, const dg_sweep_run *run, dg_run_co
     return status == DG_ERR_USAGE ? dg_error_context(status, "experiment %s", run->name) : status;
 }
 
-/* ---- equal terms ------------------------------------------------------------------------------------------------------- */
+/* ---- equal terms ------------------------------------------------------------------------------------------------- */
 
 static dg_status unequal(const sweep_work *w, int condition, const char *key, const char *a, const char *b)
 {
@@ -137,7 +137,7 @@ dg_status sweep_resolve_all(sweep_work *w)
     return status;
 }
 
-/* ---- splits -------------------------------------------------------------------------------------------------------------- */
+/* ---- splits ------------------------------------------------------------------------------------------------------ */
 
 /* Test cases of each variant of the split: one, one a seed, or one a fold. */
 typedef struct variants {
@@ -191,7 +191,8 @@ static int64_t shared_cases(const dg_split *a, const dg_split *b)
     return shared;
 }
 
-/* {"split": "per_seed", "variants": [{"name", "train": [..], "val", "test"}], "overlap": [{"a", "b", "shared", "of"}]} */
+/* {"split": "per_seed", "variants": [{"name", "train": [..], "val", "test"}], "overlap": [{"a", "b", "shared",
+ * "of"}]} */
 static dg_status tell_test_sets(const sweep_work *w, const variants *v, const dg_cohort *cohort)
 {
     static const char *const kinds[] = {"locked", "per_seed", "kfold"};

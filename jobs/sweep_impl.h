@@ -58,64 +58,64 @@ typedef struct sweep_words {
 DG_MUST_USE dg_status sweep_words_add(sweep_words *words, const char *const *list); /* up to NULL */
 void sweep_words_release(sweep_words *words);
 
-/* ---- sweep_check.c: what is settled before anything runs ---- */
+/* ---- sweep_check.c: what is settled before anything runs --------------------------------------------------------- */
 
-/* Resolves every run; DG_ERR_USAGE where conditions would not be compared on equal terms: other steps, samples a step or patch
- * size, an end by time or early stopping, another cohort or split. Fills w->job. */
+/* Resolves every run; DG_ERR_USAGE where conditions would not be compared on equal terms: other steps, samples a step
+ * or patch size, an end by time or early stopping, another cohort or split. Fills w->job. */
 DG_MUST_USE dg_status sweep_resolve_all(sweep_work *w);
 /* Draws the splits, writes those of folds and OUTPUT/test_cases.json, and prints how test sets overlap. */
 DG_MUST_USE dg_status sweep_settle_splits(const sweep_work *w);
 
-/* ---- sweep_stages.c: commands of a run and what they leave ---- */
+/* ---- sweep_stages.c: commands of a run and what they leave ------------------------------------------------------- */
 
 /* The program's arguments for a stage, without the program: {"train", "--sweep", ...}. */
 DG_MUST_USE dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_stage stage,
                                         sweep_words *words);
 /* The first stage that has to run, STAGE_COMPARE where all are done; from the files of the run. */
 submit_stage sweep_stage_reached(const sweep_job *job);
-/* Results of a condition and seed: the run's, or those of its folds brought together in one file (written here). "" in `path`
- * where a fold is missing. */
+/* Results of a condition and seed: the run's, or those of its folds brought together in one file (written here). ""
+ * in `path` where a fold is missing. */
 DG_MUST_USE dg_status sweep_results_path(const sweep_work *w, int condition, int seed, char path[DG_PATH_MAX]);
 
-/* ---- sweep_processes.c: local processes, none of which outlives the sweep ---- */
+/* ---- sweep_processes.c: local processes, none of which outlives the sweep ---------------------------------------- */
 
 /* Signals become events of w->signals, and this process the subreaper of what it starts. */
 DG_MUST_USE dg_status sweep_processes_open(sweep_work *w);
 /* Ends whatever is left. */
 void sweep_processes_close(sweep_work *w);
-/* Starts program and words (ranks > 1: under mpirun) with output appended to `log`, as number `slot` of `slots` that share
- * cores and GPUs. */
+/* Starts program and words (ranks > 1: under mpirun) with output appended to `log`, as number `slot` of `slots` that
+ * share cores and GPUs. */
 DG_MUST_USE dg_status sweep_process_start(sweep_work *w, const sweep_words *words, int64_t ranks, const char *log,
                                           int slot, int slots, pid_t *pid);
-/* Waits at most wait_ms for one of the processes or a signal. True: *pid ended with exit code *code (128 + n by signal n). A
- * signal that asks to stop sets w->stopping and goes to all processes. */
+/* Waits at most wait_ms for one of the processes or a signal. True: *pid ended with exit code *code (128 + n by
+ * signal n). A signal that asks to stop sets w->stopping and goes to all processes. */
 bool sweep_process_wait(sweep_work *w, int wait_ms, pid_t *pid, int *code);
 
-/* ---- sweep_local.c ---- */
+/* ---- sweep_local.c ----------------------------------------------------------------------------------------------- */
 
 /* Brings every run as far as it gets, s->jobs at a time. DG_ERR_PREEMPTED after a request to stop. */
 DG_MUST_USE dg_status sweep_run_local(sweep_work *w);
 
-/* ---- sweep_records.c: what is written about the sweep ---- */
+/* ---- sweep_records.c: what is written about the sweep ------------------------------------------------------------ */
 
 /* A line of OUTPUT/ledger.jsonl, durable. code -1: the stage begins. */
 DG_MUST_USE dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *stage, int code,
                                        double seconds);
-/* OUTPUT/environment.json, with commit and state of the source tree; its patch beside it as source.patch where it is not
- * clean. */
+/* OUTPUT/environment.json, with commit and state of the source tree; its patch beside it as source.patch where it is
+ * not clean. */
 DG_MUST_USE dg_status sweep_write_environment(const sweep_work *w);
-/* experiments/CONDITION/experiment.yaml for each condition and experiments.json over all. What a user wrote into notes, and a
- * status "invalid" of his, are kept. */
+/* experiments/CONDITION/experiment.yaml for each condition and experiments.json over all. What a user wrote into
+ * notes, and a status "invalid" of his, are kept. */
 DG_MUST_USE dg_status sweep_write_experiments(const sweep_work *w);
 /* The same as a JSON array; the caller's. */
 DG_MUST_USE dg_status sweep_experiments_json(const sweep_work *w, json_t **out);
 
-/* ---- sweep_report.c ---- */
+/* ---- sweep_report.c ---------------------------------------------------------------------------------------------- */
 
 /* Compares what is there and writes comparison.*, figures/, pages/ and report.md. */
 DG_MUST_USE dg_status sweep_report(sweep_work *w);
 
-/* ---- sweep_submit.c ---- */
+/* ---- sweep_submit.c ---------------------------------------------------------------------------------------------- */
 
 /* The chain train -> predict -> evaluate -> compare as arrays of batch jobs, written and queued. */
 DG_MUST_USE dg_status sweep_submit(const sweep_work *w);

@@ -1,5 +1,5 @@
-/* sweep_processes.c - the processes of a sweep on this machine. Each stage has a process group of its own and is told to stop
- * when the sweep dies; ranks whose launcher is gone become children of the sweep, which ends them.
+/* sweep_processes.c - the processes of a sweep on this machine. Each stage has a process group of its own and is told
+ * to stop when the sweep dies; ranks whose launcher is gone become children of the sweep, which ends them.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervise_impl.h"
 #include "sweep_impl.h"
@@ -46,7 +46,7 @@ void sweep_processes_close(sweep_work *w)
     w->signals = -1;
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 /* The cores of this process that number `slot` of `slots` gets; all of them where there are fewer cores than slots. */
 static cpu_set_t share_of_cores(int slot, int slots)
@@ -140,7 +140,7 @@ dg_status sweep_process_start(sweep_work *w, const sweep_words *words, int64_t r
     return status;
 }
 
-/* ---- end --------------------------------------------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 /* The first request is passed on, so that everything is saved; a second one does not wait for that. */
 static void take_signals(sweep_work *w)

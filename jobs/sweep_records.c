@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- ledger -------------------------------------------------------------------------------------------------------------- */
+/* ---- ledger ------------------------------------------------------------------------------------------------------ */
 
 dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *stage, int code, double seconds)
 {
@@ -37,7 +37,7 @@ dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *sta
     return good ? DG_OK : DG_FAIL(DG_ERR_IO, "the ledger of the sweep cannot be written: %s", strerror(error));
 }
 
-/* ---- source and environment ------------------------------------------------------------------------------------------------- */
+/* ---- source and environment -------------------------------------------------------------------------------------- */
 
 enum { PATCH_MAX = 16 << 20 };
 
@@ -81,8 +81,8 @@ static dg_status read_patch(const char *folder, char **out)
     return status;
 }
 
-/* {"build_commit", "tree", "tree_commit", "dirty", "patch"}: what the program was built of, and the state of the tree it lies in (where
- * it was built there) as the sweep begins. */
+/* {"build_commit", "tree", "tree_commit", "dirty", "patch"}: what the program was built of, and the state of the tree
+ * it lies in (where it was built there) as the sweep begins. */
 static dg_status source_json(const sweep_work *w, json_t *environment, json_t **out)
 {
     char folder[DG_PATH_MAX], commit[128] = "", path[DG_PATH_MAX], *patch = NULL;
@@ -121,7 +121,7 @@ dg_status sweep_write_environment(const sweep_work *w)
     return status;
 }
 
-/* ---- experiments --------------------------------------------------------------------------------------------------------------- */
+/* ---- experiments ------------------------------------------------------------------------------------------------- */
 
 /* Mean of a metric over the cases of each finished seed, and over those. */
 typedef struct seed_means {
@@ -200,7 +200,8 @@ static dg_status read_kept(const char *path, kept *out)
     return DG_OK;
 }
 
-/* planned, running, preliminary, complete or invalid, and why. A single seed tells nothing about seeds: it is preliminary. */
+/* planned, running, preliminary, complete or invalid, and why. A single seed tells nothing about seeds: it is
+ * preliminary. */
 static const char *judge(const sweep_work *w, int condition, int *finished, char reason[SWEEP_REASON])
 {
     const int each = w->plan.seeds * w->plan.folds;

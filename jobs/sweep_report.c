@@ -1,5 +1,5 @@
-/* sweep_report.c - the end of a sweep: comparison, figures, pages and the one report. It says what is there at the time, so that it
- * may also be made of a sweep that is not finished. SPDX-License-Identifier: Apache-2.0 */
+/* sweep_report.c - the end of a sweep: comparison, figures, pages and the one report. It says what is there at the
+ * time, so that it may also be made of a sweep that is not finished. SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
 #include "dg_compare.h"
@@ -14,7 +14,7 @@
 enum { PAGES_MAX = 32, TEXT_LIMIT = 1 << 24 }; /* `report` takes 64 inputs, two a run */
 static const double FIGURE_DEADLINE_S = 120;
 
-/* ---- the parts that other jobs make --------------------------------------------------------------------------------------- */
+/* ---- the parts that other jobs make ------------------------------------------------------------------------------ */
 
 /* Runs one of the program's own jobs to its end; *code is its exit code. */
 static dg_status run_alone(sweep_work *w, const sweep_words *words, const char *name, int *code)
@@ -88,7 +88,7 @@ static dg_status make_pages(sweep_work *w, int *pages)
 {
     sweep_words words = {.count = 0};
     char path[DG_PATH_MAX];
-    int code;
+    int code = DG_EXIT_FAILED;
     *pages = 0;
     dg_status status = dg_path_join(path, w->plan.folder, "pages");
     if (status == DG_OK) status = sweep_words_add(&words, (const char *const[]){"report", "-o", path, NULL});
@@ -108,7 +108,7 @@ static dg_status make_pages(sweep_work *w, int *pages)
     return status;
 }
 
-/* ---- figure: the primary metric by condition and seed -------------------------------------------------------------------------- */
+/* ---- figure: the primary metric by condition and seed ------------------------------------------------------------ */
 
 typedef struct seed_figure {
     dg_results *results[DG_SWEEP_RUNS_MAX];
@@ -186,7 +186,7 @@ static dg_status draw_seeds(const sweep_work *w, dg_figure_result *result)
     return status;
 }
 
-/* ---- report.md ---------------------------------------------------------------------------------------------------------------- */
+/* ---- report.md --------------------------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *object, const char *key)
 {

@@ -73,7 +73,7 @@ dg_status sweep_write_json(const char *folder, const char *name, json_t *root)
     return status;
 }
 
-/* ---- folds brought together ------------------------------------------------------------------------------------------------ */
+/* ---- folds brought together -------------------------------------------------------------------------------------- */
 
 static const sweep_job *job_of(const sweep_work *w, int condition, int seed, int fold)
 {
@@ -85,8 +85,8 @@ static void append_all(json_t *to, const json_t *from)
     for (size_t i = 0; i < json_array_size(from); i++) json_array_append(to, json_array_get(from, i));
 }
 
-/* Every case is tested in one fold: the cases of all folds are those of one result. Sums over cases (`aggregate`) stay with the
- * folds; compare makes its own. */
+/* Every case is tested in one fold: the cases of all folds are those of one result. Sums over cases (`aggregate`)
+ * stay with the folds; compare makes its own. */
 static dg_status join_folds(const sweep_work *w, int condition, int seed, json_t **out)
 {
     json_t *whole = NULL, *cases = json_array(), *failed = json_array(), *hashes = json_array();

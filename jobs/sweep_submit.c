@@ -1,5 +1,5 @@
-/* sweep_submit.c - a sweep as a chain of batch jobs: arrays of train, predict and evaluate, a task for each run, and at their end
- * the comparison of all. SPDX-License-Identifier: Apache-2.0 */
+/* sweep_submit.c - a sweep as a chain of batch jobs: arrays of train, predict and evaluate, a task for each run, and
+ * at their end the comparison of all. SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
 #include "dg_mem.h"

@@ -1,5 +1,5 @@
-/* Differences of settings: of 30 random changes every one is listed once, with the origin it was made by; nothing else is; a
- * value without effect says why; what a condition sets is not in force where the condition does not hold.
+/* Differences of settings: of 30 random changes every one is listed once, with the origin it was made by; nothing
+ * else is; a value without effect says why; what a condition sets is not in force where the condition does not hold.
  * ctest: libs=dg_run label=unit timeout=60
  * SPDX-License-Identifier: Apache-2.0 */
 #include "config_diff.h"
@@ -174,6 +174,7 @@ static void test_nothing_differs(void)
     for (int i = 0; i < 3; i++) make_side("same", NULL, &side[i]);
     DG_CHECK_OK(dg_diff_make(side, 3, &diff));
     DG_CHECK(json_array_size(json_object_get(diff, "differences")) == 0);
+    json_decref(diff);
     DG_CHECK_FAILS(dg_diff_make(side, 1, &diff), DG_ERR_USAGE, "1 inputs");
     for (int i = 0; i < 3; i++) dg_diff_side_release(&side[i]);
 }

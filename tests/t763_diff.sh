@@ -55,6 +55,14 @@ done
 dg 0 diff base.yaml experiments/baseline/baseline-s7
 said "train.steps" "sweep.yaml:3"
 
+# The example of the documentation is a sweep.
+mkdir example && for file in base sweep; do
+    sed -n "/^    # $file.yaml/,/^\$/s/^    //p" "$DG_TEST_SOURCE/doc/sweep.md" >example/$file.yaml
+done
+dg 0 diff example/sweep.yaml --json
+same "conditions of the example" 2 "$(grep -c '"kind": "condition"' out)"
+grep -q '"key": "loss.asymmetric.weight"' out || fail "the example's conditions are the same"
+
 # The ablation of the study resolves: 14 conditions, each against the baseline.
 dg 0 diff "$DG_TEST_SOURCE/jobs/configs/ablation.yaml" --json
 same "conditions of the ablation" 14 "$(grep -c '"kind": "condition"' out)"

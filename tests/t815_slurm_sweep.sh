@@ -12,7 +12,7 @@ sed -i 's/split: .*/split: {train: 0.5, val: 0.17, test: 0.33}/; s/^run: .*//' b
 cat >sweep.yaml <<'YAML'
 name: pair
 base: base.yaml
-set: {train.steps: 100, train.checkpoint_every: 20}
+set: {train.steps: 200, train.checkpoint_every: 50}
 seeds: [1, 2]
 conditions:
   plain: {hypothesis: "one"}
@@ -28,13 +28,13 @@ same "names of the jobs" "pair-train pair-predict pair-evaluate pair-compare" "$
 dg 2 sweep sweep.yaml -o res
 said "holds a sweep already"
 
-first=
 for _ in $(seq 300); do
-    first=$(on ctl squeue -h -r -j "$train" -o '%A %a %t' | awk '$2 == 0 { print $1 }')
-    [ -n "$(newest_step x 2>/dev/null; ls res/experiments/plain/plain-s1/checkpoints/step-* 2>/dev/null)" ] && break
+    first=$(on ctl squeue -h -r -j "$train" -o '%A %a' | awk '$2 == 0 { print $1 }')
+    ls res/experiments/plain/plain-s1/checkpoints/step-* >/dev/null 2>&1 && break
     sleep .1
 done
-[ -n "$first" ] && on ctl scontrol requeue "$first"
+[ -n "$first" ] || fail "plain-s1 is not in the queue: $(cat res/batch/*.log)"
+on ctl scontrol requeue "$first"
 
 job_ends "$compare" COMPLETED 300
 same "weights of wide-s2" "$(value weights_sha256 alone/experiments/wide/wide-s2/training_summary.json)" \
@@ -44,4 +44,5 @@ for condition in plain wide; do
 done
 same "finished runs in the report" 4 "$(sed -n '/^## Runs/,/^## /p' res/report.md | grep -c '| complete |')"
 grep -q 'Primary metric' res/report.md || fail "the report has no comparison: $(cat res/report.md)"
+[ "$(job_field "$first" Restarts)" -ge 1 ] || fail "plain-s1 was not requeued"
 nobody_left 5

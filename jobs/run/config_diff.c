@@ -27,7 +27,7 @@ typedef struct making {
     json_t *differences, *unused, *not_recorded;
 } making;
 
-/* ---- settings ------------------------------------------------------------------------------------------------------- */
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
 
 static const char *origin_of(const json_t *item)
 {
@@ -141,7 +141,7 @@ static void compare_settings(making *m)
     }
 }
 
-/* ---- what a run records about itself --------------------------------------------------------------------------------- */
+/* ---- what a run records about itself ----------------------------------------------------------------------------- */
 
 static dg_diff_section section_of(const char *key)
 {
@@ -214,7 +214,7 @@ static void compare_facts(making *m, json_t *const *facts)
     json_decref(all);
 }
 
-/* ---- split ------------------------------------------------------------------------------------------------------------- */
+/* ---- split ------------------------------------------------------------------------------------------------------- */
 
 static bool holds_id(const json_t *list, const json_t *id)
 {
@@ -275,7 +275,7 @@ static void compare_split(making *m)
     }
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------------------------- */
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 static int section_rank(const json_t *difference)
 {
@@ -300,10 +300,11 @@ static json_t *sorted_by_section(json_t *differences)
 dg_status dg_diff_make(const dg_diff_side *side, int count, json_t **out)
 {
     making m = {.side = side, .count = count};
-    json_t *facts[DG_DIFF_SIDES_MAX] = {NULL}, *inputs = json_array();
+    json_t *facts[DG_DIFF_SIDES_MAX] = {NULL};
     *out = NULL;
     if (count < 2 || count > DG_DIFF_SIDES_MAX)
         return DG_FAIL(DG_ERR_USAGE, "%d inputs; 2 to %d can be compared", count, DG_DIFF_SIDES_MAX);
+    json_t *inputs = json_array();
     m.differences = json_array();
     m.unused = json_array();
     m.not_recorded = json_array();

@@ -1,5 +1,6 @@
-/* config_diff.h - runs, configurations and conditions of a sweep side by side: every setting that differs with where it comes from,
- * and everything else a run records about itself. Layout of the JSON: doc/diff.md. SPDX-License-Identifier: Apache-2.0 */
+/* config_diff.h - runs, configurations and conditions of a sweep side by side: every setting that differs with where
+ * it comes from, and everything else a run records about itself. Layout of the JSON: doc/diff.md.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_CONFIG_DIFF_H
 #define DG_CONFIG_DIFF_H
 
@@ -33,9 +34,9 @@ const char *dg_diff_section_name(dg_diff_section section);
 
 /* Compares side[count], at least 2; the first is what the others are told against. The caller's. */
 DG_MUST_USE dg_status dg_diff_make(const dg_diff_side *side, int count, json_t **out);
-/* One line a setting that differs between the first and side `index` and is in force, "loss.dvh.weight: 0 -> 1 (condition dvh
- * of sweep.yaml:14)"; an array of texts, the caller's. NULL: no memory. Identity (run.name, run.dir, run.condition, run.seed) is
- * left out. */
+/* One line a setting that differs between the first and side `index` and is in force, "loss.dvh.weight: 0 -> 1
+ * (condition dvh of sweep.yaml:14)"; an array of texts, the caller's. NULL: no memory. Identity (run.name, run.dir,
+ * run.condition, run.seed) is left out. */
 json_t *dg_diff_changes(const json_t *diff, int index);
 /* The tables as Markdown; the caller frees *text with dg_free. */
 DG_MUST_USE dg_status dg_diff_markdown(const json_t *diff, char **text);

@@ -1,5 +1,5 @@
-/* config_diff_markdown.c - the differences as tables. Text is data: what Markdown or HTML would take for markup is escaped.
- * SPDX-License-Identifier: Apache-2.0 */
+/* config_diff_markdown.c - the differences as tables. Text is data: what Markdown or HTML would take for markup is
+ * escaped. SPDX-License-Identifier: Apache-2.0 */
 #include "config_diff.h"
 
 #include "dg_mem.h"
@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Above so many inputs a table with a column pair for each is no longer read: only the tables against the first stay. */
+/* Above so many inputs a table with a column pair for each is no longer read: only the tables against the first stay.
+ * */
 enum { WIDE_MAX = 4, SHOWN_MAX = 400 };
 
 static void put(FILE *to, const char *text)

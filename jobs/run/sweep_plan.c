@@ -67,7 +67,7 @@ static dg_status check_keys(const dg_sweep *sweep, const dg_yaml_node *map, cons
     return DG_OK;
 }
 
-/* ---- seeds and split --------------------------------------------------------------------------------------------------- */
+/* ---- seeds and split --------------------------------------------------------------------------------------------- */
 
 static dg_status read_seeds(dg_sweep *sweep, const dg_yaml_node *node)
 {
@@ -111,7 +111,7 @@ static dg_status read_split(dg_sweep *sweep, const dg_yaml_node *node)
     return DG_OK;
 }
 
-/* ---- conditions ---------------------------------------------------------------------------------------------------------- */
+/* ---- conditions -------------------------------------------------------------------------------------------------- */
 
 /* {metric: M, at_most: X} or {metric: M, at_least: X} */
 static dg_status read_target(const dg_sweep *sweep, const dg_yaml_node *node, dg_sweep_target *out)
@@ -235,7 +235,7 @@ bool dg_sweep_is(const char *path)
     return is;
 }
 
-/* ---- settings -------------------------------------------------------------------------------------------------------------- */
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
 
 static const char *file_name(const dg_sweep *sweep)
 {
@@ -312,7 +312,7 @@ dg_status dg_sweep_apply_run(const dg_sweep *sweep, const dg_sweep_run *run, dg_
     return set_own(options, "data.split.file", path, sweep->split_line, where);
 }
 
-/* ---- folders ----------------------------------------------------------------------------------------------------------------- */
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
 
 dg_status dg_sweep_condition_folder(const dg_sweep *sweep, int condition, char path[DG_PATH_MAX])
 {

@@ -1,5 +1,5 @@
-/* sweep_plan.h - a sweep as its file describes it: conditions x seeds (x folds), each a training with settings of its own (doc/sweep.md).
- * SPDX-License-Identifier: Apache-2.0 */
+/* sweep_plan.h - a sweep as its file describes it: conditions x seeds (x folds), each a training with settings of its
+ * own (doc/sweep.md). SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_SWEEP_PLAN_H
 #define DG_SWEEP_PLAN_H
 
@@ -53,15 +53,17 @@ typedef struct dg_sweep {
     int conditions, reference;
 } dg_sweep;
 
-/* Reads and checks the file. DG_ERR_USAGE with file and line: unknown keys, names that are no plain words, seeds given twice,
- * no reference, more runs than DG_SWEEP_RUNS_MAX. Settings themselves are checked by dg_sweep_apply. Not collective. */
+/* Reads and checks the file. DG_ERR_USAGE with file and line: unknown keys, names that are no plain words, seeds
+ * given twice, no reference, more runs than DG_SWEEP_RUNS_MAX. Settings themselves are checked by dg_sweep_apply. Not
+ * collective. */
 DG_MUST_USE dg_status dg_sweep_read(const char *path, dg_sweep *out);
 void dg_sweep_release(dg_sweep *sweep);
 /* Does this YAML file describe a sweep (a top map with `conditions`)? False also where it cannot be read. */
 bool dg_sweep_is(const char *path);
 
-/* Settings of a condition onto a table whose first rows are dg_run_config_rows: base configuration, the sweep's `set`, the
- * condition's; the latter with origin "condition NAME of FILE:LINE", stronger than environment and command line. */
+/* Settings of a condition onto a table whose first rows are dg_run_config_rows: base configuration, the sweep's
+ * `set`, the condition's; the latter with origin "condition NAME of FILE:LINE", stronger than environment and command
+ * line. */
 DG_MUST_USE dg_status dg_sweep_apply(const dg_sweep *sweep, int condition, dg_options *options);
 
 /* A training of the sweep: number index = (condition * seeds + seed) * folds + fold. */
@@ -73,8 +75,8 @@ int dg_sweep_runs(const dg_sweep *sweep);
 dg_sweep_run dg_sweep_run_at(const dg_sweep *sweep, int index);
 /* By name; DG_ERR_USAGE lists how names are made. */
 DG_MUST_USE dg_status dg_sweep_find_run(const dg_sweep *sweep, const char *name, dg_sweep_run *out);
-/* dg_sweep_apply, then what makes the run this one: name, condition, seed, folder (FOLDER OF THE FILE/experiments/CONDITION),
- * split. */
+/* dg_sweep_apply, then what makes the run this one: name, condition, seed, folder (FOLDER OF THE
+ * FILE/experiments/CONDITION), split. */
 DG_MUST_USE dg_status dg_sweep_apply_run(const dg_sweep *sweep, const dg_sweep_run *run, dg_options *options);
 /* Folder of a condition, of a run, and the split file of a fold. */
 DG_MUST_USE dg_status dg_sweep_condition_folder(const dg_sweep *sweep, int condition, char path[DG_PATH_MAX]);
