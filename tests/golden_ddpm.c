@@ -105,7 +105,7 @@ static void check_posterior(test *t, const char *path, const float *got)
     golden_want_count(t->file, path, &wanted, t->diffusion->config.steps);
     double worst = 0;
     for (int64_t i = 0; i < wanted.count; i++)
-        worst = fmax(worst, fabs(got[i] - wanted.f32[i]) / (1e-6 + unit / (1 - t->diffusion->kept[i])));
+        worst = fmax(worst, fabs(got[i] - wanted.f32[i]) / (1e-6 + unit / pow(t->diffusion->noise[i], 2)));
     golden_check(&t->tally, path, "of its bound", worst, 1);
     golden_array_free(&wanted);
 }
@@ -123,9 +123,9 @@ static void check_schedule(test *t)
     for (int64_t i = 0; i < steps; i++) {
         double clean, x, variance;
         dg_diffusion_posterior(t->diffusion, i, &clean, &x, &variance);
-        value[KEPT][i] = (float)t->diffusion->kept[i];
-        value[SIGNAL][i] = (float)dg_diffusion_signal(t->diffusion, i);
-        value[NOISE][i] = (float)dg_diffusion_noise(t->diffusion, i);
+        value[KEPT][i] = (float)pow(t->diffusion->signal[i], 2);
+        value[SIGNAL][i] = (float)t->diffusion->signal[i];
+        value[NOISE][i] = (float)t->diffusion->noise[i];
         value[CLEAN][i] = (float)clean;
         value[X][i] = (float)x;
         value[VARIANCE][i] = (float)variance;

@@ -47,9 +47,35 @@ static dg_status check(const dg_diffusion_config *c)
     if (!(c->beta_min > 0 && c->beta_min <= c->beta_max && c->beta_max < 1))
         return DG_FAIL(DG_ERR_USAGE, "diffusion betas are %g to %g; they must lie between 0 and 1, the smaller first",
                        c->beta_min, c->beta_max);
+    if (c->schedule == DG_NOISE_FLOW && c->prediction == DG_PREDICT_NOISE)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "diffusion.prediction is noise, of which the flow's last time, all noise, gives no dose; "
+                       "choose v or clean");
     if (!(c->offset >= 0 && c->offset < 1))
         return DG_FAIL(DG_ERR_USAGE, "diffusion.offset is %g; it must be at least 0 and below 1", c->offset);
     return DG_OK;
+}
+
+/* The product of 1 - beta is what remains of the signal's square. */
+static void fill_times(dg_diffusion *d)
+{
+    const dg_diffusion_config *c = &d->config;
+    double kept = 1;
+    for (int64_t t = 0; t < c->steps; t++) {
+        d->beta[t] = c->single ? single_beta_of(c, t) : beta_of(c, t);
+        kept *= c->single ? (float)(1 - d->beta[t]) : 1 - d->beta[t];
+        const double square = c->single ? (float)kept : kept;
+        d->signal[t] = sqrt(square);
+        d->noise[t] = sqrt(1 - square);
+    }
+}
+
+static void fill_flow(dg_diffusion *d)
+{
+    for (int64_t t = 0; t < d->config.steps; t++) {
+        d->noise[t] = (double)(t + 1) / (double)d->config.steps;
+        d->signal[t] = 1 - d->noise[t];
+    }
 }
 
 dg_status dg_diffusion_create(const dg_diffusion_config *config, dg_diffusion **out)
@@ -60,13 +86,13 @@ dg_status dg_diffusion_create(const dg_diffusion_config *config, dg_diffusion **
     DG_TRY(check(config));
     DG_TRY(DG_NEW(&d, 1, "diffusion"));
     d->config = *config;
-    DG_TRY_GOTO(status, DG_NEW(&d->beta, config->steps, "noise schedule"), failed);
-    DG_TRY_GOTO(status, DG_NEW(&d->kept, config->steps, "noise schedule"), failed);
-    double kept = 1;
-    for (int64_t t = 0; t < config->steps; t++) {
-        d->beta[t] = config->single ? single_beta_of(config, t) : beta_of(config, t);
-        kept *= config->single ? (float)(1 - d->beta[t]) : 1 - d->beta[t];
-        d->kept[t] = config->single ? (float)kept : kept;
+    DG_TRY_GOTO(status, DG_NEW(&d->signal, config->steps, "noise schedule"), failed);
+    DG_TRY_GOTO(status, DG_NEW(&d->noise, config->steps, "noise schedule"), failed);
+    if (config->schedule == DG_NOISE_FLOW) {
+        fill_flow(d);
+    } else {
+        DG_TRY_GOTO(status, DG_NEW(&d->beta, config->steps, "noise schedule"), failed);
+        fill_times(d);
     }
     *out = d;
     return DG_OK;
@@ -79,19 +105,19 @@ void dg_diffusion_destroy(dg_diffusion **diffusion)
 {
     if (*diffusion == NULL) return;
     dg_free(&(*diffusion)->beta);
-    dg_free(&(*diffusion)->kept);
+    dg_free(&(*diffusion)->signal);
+    dg_free(&(*diffusion)->noise);
     dg_free(diffusion);
 }
 
-double dg_diffusion_signal(const dg_diffusion *d, int64_t t) { return sqrt(d->kept[t]); }
-double dg_diffusion_noise(const dg_diffusion *d, int64_t t) { return sqrt(1 - d->kept[t]); }
-
 dg_reading dg_diffusion_read(const dg_diffusion *d, int64_t t)
 {
-    const double signal = dg_diffusion_signal(d, t), noise = dg_diffusion_noise(d, t);
+    const double signal = d->signal[t], noise = d->noise[t];
     switch (d->config.prediction) {
     case DG_PREDICT_CLEAN: return (dg_reading){0, 1, 1 / noise, -signal / noise};
-    case DG_PREDICT_V: return (dg_reading){signal, -noise, noise, signal};
+    case DG_PREDICT_V:
+        if (d->config.schedule == DG_NOISE_FLOW) return (dg_reading){1, -noise, 1, signal};
+        return (dg_reading){signal, -noise, noise, signal};
     case DG_PREDICT_NOISE: break;
     }
     return (dg_reading){1 / signal, -noise / signal, 0, 1};
@@ -99,16 +125,17 @@ dg_reading dg_diffusion_read(const dg_diffusion *d, int64_t t)
 
 void dg_diffusion_posterior(const dg_diffusion *d, int64_t t, double *clean, double *x, double *variance)
 {
-    const double before = t > 0 ? d->kept[t - 1] : 1, beta = d->beta[t], added = 1 - d->kept[t];
-    *clean = beta * sqrt(before) / added;
-    *x = (1 - before) * sqrt(1 - beta) / added;
-    *variance = beta * (1 - before) / added;
+    const double beta = d->beta[t], added = d->noise[t] * d->noise[t];
+    const double signal = t > 0 ? d->signal[t - 1] : 1, noise = t > 0 ? d->noise[t - 1] : 0;
+    *clean = beta * signal / added;
+    *x = noise * noise * sqrt(1 - beta) / added;
+    *variance = beta * noise * noise / added;
 }
 
 void dg_diffusion_add_noise(const dg_diffusion *d, int64_t t, const float *clean, const float *noise, int64_t count,
                             float *x)
 {
-    const double signal = dg_diffusion_signal(d, t), spread = dg_diffusion_noise(d, t);
+    const double signal = d->signal[t], spread = d->noise[t];
     for (int64_t i = 0; i < count; i++) x[i] = (float)(signal * clean[i] + spread * noise[i]);
 }
 
@@ -123,18 +150,28 @@ void dg_diffusion_sinusoids(int64_t t, int64_t count, float *out)
     }
 }
 
+double dg_diffusion_wanted(const dg_diffusion *d, int64_t t, double clean, double noise)
+{
+    const bool flow = d->config.schedule == DG_NOISE_FLOW;
+    switch (d->config.prediction) {
+    case DG_PREDICT_CLEAN: return clean;
+    case DG_PREDICT_V: return flow ? noise - clean : d->signal[t] * noise - d->noise[t] * clean;
+    case DG_PREDICT_NOISE: break;
+    }
+    return noise;
+}
+
 double dg_diffusion_evaluate(const dg_diffusion *d, const dg_diffusion_loss *loss, int64_t t, const float *clean,
                              const float *noise, const float *out, int64_t count, float *gradient)
 {
-    const double signal = dg_diffusion_signal(d, t), spread = dg_diffusion_noise(d, t);
+    const double signal = d->signal[t], spread = d->noise[t];
     const dg_reading read = dg_diffusion_read(d, t);
     const double scale = loss->raw ? signal / (signal + raw_guard) : signal;
     double error = 0, penalty = 0;
     for (int64_t i = 0; i < count; i++) {
-        double x = signal * clean[i] + spread * noise[i], wanted = noise[i];
-        if (d->config.prediction == DG_PREDICT_CLEAN) wanted = clean[i];
-        if (d->config.prediction == DG_PREDICT_V) wanted = signal * noise[i] - spread * clean[i];
-        double e = out[i] - wanted, below = -scale * (read.clean_x * x + read.clean_out * out[i]);
+        double x = signal * clean[i] + spread * noise[i];
+        double e = out[i] - dg_diffusion_wanted(d, t, clean[i], noise[i]),
+               below = -scale * (read.clean_x * x + read.clean_out * out[i]);
         error += e * e;
         penalty += below > 0 ? below : 0;
         if (gradient != NULL)

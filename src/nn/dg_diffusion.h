@@ -1,6 +1,6 @@
 /* dg_diffusion.h - the forward process of a diffusion model: noise schedules, what the network is trained to say, and the
- * time it is told. x_t = signal x_0 + noise e, signal^2 + noise^2 = 1, e standard normal; times 0 .. steps-1, of which the
- * last is all but pure noise. Ho et al. 2020 (DDPM), Nichol & Dhariwal 2021 (cosine schedule), Salimans & Ho 2022 (v).
+ * time it is told. x_t = signal x_0 + noise e, e standard normal; times 0 .. steps-1, of which the last is all but pure noise. Ho et al. 2020 (DDPM), Nichol & Dhariwal 2021 (cosine schedule), Salimans & Ho 2022 (v),
+ * Liu et al. 2023 (rectified flow).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_DIFFUSION_H
 #define DG_DIFFUSION_H
@@ -10,26 +10,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum dg_noise_schedule { DG_NOISE_COSINE, DG_NOISE_LINEAR } dg_noise_schedule;
+/* Cosine and linear keep the variance, signal^2 + noise^2 = 1; the flow is a straight line, signal + noise = 1. */
+typedef enum dg_noise_schedule { DG_NOISE_COSINE, DG_NOISE_LINEAR, DG_NOISE_FLOW } dg_noise_schedule;
 
-/* What the network's output is: the noise e, the dose x_0, or v = signal e - noise x_0. */
+/* What the network's output is: the noise e, the dose x_0, or v = signal e - noise x_0 (for the flow its velocity,
+ * e - x_0). The flow, whose last time holds no signal, has no noise prediction. */
 typedef enum dg_prediction { DG_PREDICT_NOISE, DG_PREDICT_CLEAN, DG_PREDICT_V } dg_prediction;
 
 typedef struct dg_diffusion_config {
     dg_noise_schedule schedule;
     int64_t steps; /* 1000 */
     double offset; /* s of the cosine schedule, 0.008 */
-    double beta_min,
-        beta_max; /* limits of the cosine schedule, 1e-4 and 0.9999; ends of the linear one, 1e-4 and 0.02 */
+    /* Limits of the cosine schedule, 1e-4 and 0.9999; ends of the linear one, 1e-4 and 0.02. */
+    double beta_min, beta_max;
     dg_prediction prediction;
-    bool
-        single; /* the schedule in single precision, as the reference tool has it: where 1 - kept cancels it is 1e-3 off */
+    bool single; /* in single precision, as the reference tool has it: where 1 - signal^2 cancels it is 1e-3 off */
 } dg_diffusion_config;
 
 typedef struct dg_diffusion {
     dg_diffusion_config config;
-    double *beta; /* [steps] variance that step t adds */
-    double *kept; /* [steps] product of (1 - beta) up to and with t: signal^2 */
+    double *beta;   /* [steps] variance that step t adds; NULL for the flow */
+    double *signal; /* [steps] */
+    double *noise;  /* [steps] */
 } dg_diffusion;
 
 /* DG_ERR_USAGE for a value out of range. Ends with dg_diffusion_destroy. */
@@ -42,9 +44,8 @@ typedef struct dg_reading {
 } dg_reading;
 dg_reading dg_diffusion_read(const dg_diffusion *diffusion, int64_t t);
 
-double dg_diffusion_signal(const dg_diffusion *diffusion, int64_t t); /* sqrt(kept) */
-double dg_diffusion_noise(const dg_diffusion *diffusion, int64_t t);  /* sqrt(1 - kept) */
-/* The posterior of x_{t-1} given x_t and x_0: mean = *clean x_0 + *x x_t, and its variance (0 at t = 0). Ho et al. eq. 7. */
+/* The posterior of x_{t-1} given x_t and x_0: mean = *clean x_0 + *x x_t, and its variance (0 at t = 0). Ho et al. eq. 7; not
+ * for the flow. */
 void dg_diffusion_posterior(const dg_diffusion *diffusion, int64_t t, double *clean, double *x, double *variance);
 
 /* x_t of one sample: [count] values each. */
@@ -54,6 +55,8 @@ void dg_diffusion_add_noise(const dg_diffusion *diffusion, int64_t t, const floa
  * at least 4. Vaswani et al. 2017. */
 void dg_diffusion_sinusoids(int64_t t, int64_t count, float *out);
 
+/* What the network is to say of a voxel. */
+double dg_diffusion_wanted(const dg_diffusion *diffusion, int64_t t, double clean, double noise);
 /* The loss of one sample's output [count]: mean squared error against what the network is to say, plus `penalty` times the
  * mean of relu(-x_0) of the dose it speaks of. `raw`: that dose itself, whose gradient grows as 1/signal at late times
  * (the reference tool's); else signal x_0, which is bounded. `gradient` (NULL: not wanted) is set. */

@@ -17,6 +17,10 @@ static dg_status check(const dg_diffusion *d, const dg_sampler_config *c)
         return DG_FAIL(DG_ERR_USAGE, "the sampler's range is %g to %g; the smaller comes first", c->low, c->high);
     if (c->upstream && c->kind != DG_SAMPLER_DDIM)
         return DG_FAIL(DG_ERR_USAGE, "the reference tool has DDIM only; leave out compat: upstream");
+    if (d->config.schedule == DG_NOISE_FLOW && (c->kind == DG_SAMPLER_DDPM || c->eta > 0 || c->upstream))
+        return DG_FAIL(DG_ERR_USAGE,
+                       "a flow is followed without fresh noise; choose the sampler ddim with eta 0 (Euler "
+                       "steps) or dpm_solver");
     return DG_OK;
 }
 
@@ -27,10 +31,21 @@ static int64_t time_of(const dg_diffusion *d, const dg_sampler_config *c, int64_
     return (int64_t)llround((double)(count - i) * (double)d->config.steps / (double)count) - 1;
 }
 
+/* Share of the dose and of the noise at a time; the dose alone when all steps are done. */
+typedef struct mixture {
+    double signal, noise;
+} mixture;
+
+static mixture mixture_of(const dg_diffusion *d, const dg_sampler_config *c, int64_t count, int64_t i)
+{
+    if (i >= count) return (mixture){1, 0};
+    const int64_t t = time_of(d, c, count, i);
+    return (mixture){d->signal[t], d->noise[t]};
+}
+
 static dg_denoise begin_step(const dg_diffusion *d, const dg_sampler_config *c, int64_t t)
 {
     const dg_reading read = dg_diffusion_read(d, t);
-    const double signal = dg_diffusion_signal(d, t), noise = dg_diffusion_noise(d, t);
     return (dg_denoise){.clean_x = (float)read.clean_x,
                         .clean_out = (float)read.clean_out,
                         .low = (float)c->low,
@@ -38,32 +53,35 @@ static dg_denoise begin_step(const dg_diffusion *d, const dg_sampler_config *c, 
                         .noise_x = (float)read.noise_x,
                         .noise_out = (float)read.noise_out,
                         .renew = !c->upstream,
-                        .renew_x = (float)(1 / noise),
-                        .renew_clean = (float)(-signal / noise)};
+                        .renew_x = (float)(1 / d->noise[t]),
+                        .renew_clean = (float)(-d->signal[t] / d->noise[t])};
 }
 
-/* Song et al. eq. 12 and 16; eta 1 is the ancestral step of DDPM. `kept`, `after`: signal^2 now and after the step. */
-static void step_ddim(const dg_sampler_config *c, double eta, double kept, double after, dg_denoise *k)
+/* Song et al. eq. 12 and 16; eta 1 is the ancestral step of DDPM. Along a flow, with eta 0, it is a step of Euler's. */
+static void step_ddim(const dg_sampler_config *c, double eta, mixture now, mixture next, dg_denoise *k)
 {
-    double spread = c->upstream ? eta * sqrt(1 - after) : eta * sqrt((1 - after) / (1 - kept) * (1 - kept / after));
-    k->to_clean = (float)sqrt(after);
-    k->to_noise = (float)sqrt(fmax(0, 1 - after - spread * spread));
+    const double shrink = now.signal / next.signal;
+    const double spread = c->upstream ? eta * next.noise
+                          : eta > 0   ? eta * next.noise / now.noise * sqrt(1 - shrink * shrink)
+                                      : 0;
+    k->to_clean = (float)next.signal;
+    k->to_noise = (float)sqrt(fmax(0, next.noise * next.noise - spread * spread));
     k->fresh = (float)spread;
 }
 
-static double half_log_snr(double kept) { return 0.5 * log(kept / (1 - kept)); }
+static double half_log_snr(mixture m) { return log(m.signal / m.noise); }
 
-/* Lu et al. algorithm 2; `earlier` is signal^2 of the step before, negative for the first. The last step is of first
- * order, where the second has no meaning. */
-static void step_dpm_solver(double earlier, double kept, double after, dg_denoise *k)
+/* Lu et al. algorithm 2; `earlier` is NULL for the first step. The last step is of first order, where the second has no
+ * meaning. */
+static void step_dpm_solver(const mixture *earlier, mixture now, mixture next, dg_denoise *k)
 {
-    if (after >= 1) {
+    if (next.noise == 0) {
         k->to_clean = 1;
         return;
     }
-    const double h = half_log_snr(after) - half_log_snr(kept), gain = -sqrt(after) * expm1(-h);
-    const double extra = earlier < 0 ? 0 : 0.5 * h / (half_log_snr(kept) - half_log_snr(earlier));
-    k->to_x = (float)sqrt((1 - after) / (1 - kept));
+    const double h = half_log_snr(next) - half_log_snr(now), gain = -next.signal * expm1(-h);
+    const double extra = earlier == NULL ? 0 : 0.5 * h / (half_log_snr(now) - half_log_snr(*earlier));
+    k->to_x = (float)(next.noise / now.noise);
     k->to_clean = (float)(gain * (1 + extra));
     k->to_before = (float)(-gain * extra);
 }
@@ -76,15 +94,18 @@ dg_status dg_sampler_plan(const dg_diffusion *d, const dg_sampler_config *c, dg_
     const int64_t stride = d->config.steps / c->steps;
     const int64_t calls = c->upstream ? (d->config.steps + stride - 1) / stride : c->steps;
     DG_TRY(DG_NEW(out, calls, "sampler"));
+    mixture earlier = {0}, now = mixture_of(d, c, calls, 0);
     for (int64_t i = 0; i < calls; i++) {
-        const int64_t t = time_of(d, c, calls, i);
-        const double kept = d->kept[t], after = i + 1 < calls ? d->kept[time_of(d, c, calls, i + 1)] : 1;
-        dg_denoise k = begin_step(d, c, t);
+        const mixture next = mixture_of(d, c, calls, i + 1);
+        dg_sampler_step *step = &(*out)[i];
+        step->t = time_of(d, c, calls, i);
+        step->denoise = begin_step(d, c, step->t);
         if (c->kind == DG_SAMPLER_DPM_SOLVER)
-            step_dpm_solver(i > 0 ? d->kept[time_of(d, c, calls, i - 1)] : -1, kept, after, &k);
+            step_dpm_solver(i > 0 ? &earlier : NULL, now, next, &step->denoise);
         else
-            step_ddim(c, c->kind == DG_SAMPLER_DDPM ? 1 : c->eta, kept, after, &k);
-        (*out)[i] = (dg_sampler_step){.t = t, .denoise = k};
+            step_ddim(c, c->kind == DG_SAMPLER_DDPM ? 1 : c->eta, now, next, &step->denoise);
+        earlier = now;
+        now = next;
     }
     *count = calls;
     return DG_OK;
