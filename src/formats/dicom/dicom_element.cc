@@ -178,20 +178,23 @@ static bool raw_text(DcmItem &item, const DcmTagKey &tag, Uint32 limit, char **t
     *text = nullptr;
     *length = 0;
     if (item.findAndGetElement(tag, element).bad() || element == nullptr || !element->isLeaf()) return false;
-    if (element->getLength() == 0 || element->getLength() > limit) return false;
+    /* Not getLength: it reads the value first, however much a damaged file claims it to be. */
+    if (element->getLengthField() == 0 || element->getLengthField() > limit) return false;
     return element->getString(*text, *length).good() && *text != nullptr && *length > 0;
 }
 
-std::string text_of(DcmItem &item, const DcmTagKey &tag)
+std::string texts_of(DcmItem &item, const DcmTagKey &tag)
 {
     char *text;
     Uint32 length;
     if (!raw_text(item, tag, TEXT_BYTES, &text, &length)) return "";
-    const void *end = memchr(text, '\\', length);
-    std::string first(text, end == nullptr ? length : (size_t)((const char *)end - text));
-    const size_t nul = first.find('\0');
-    if (nul != std::string::npos) first.resize(nul);
-    return cleaned(first);
+    return cleaned(std::string(text, strnlen(text, length)));
+}
+
+std::string text_of(DcmItem &item, const DcmTagKey &tag)
+{
+    const std::string all = texts_of(item, tag);
+    return cleaned(all.substr(0, all.find('\\')));
 }
 
 Found parse_numbers(const char *text, size_t length, size_t limit, std::vector<double> &values)
@@ -250,9 +253,9 @@ Found numbers_of(DcmItem &item, const DcmTagKey &tag, std::vector<double> &value
     char *text;
     Uint32 length;
     values.clear();
-    if (item.findAndGetElement(tag, element).bad() || element == nullptr || element->getLength() == 0)
+    if (item.findAndGetElement(tag, element).bad() || element == nullptr || element->getLengthField() == 0)
         return Found::ABSENT;
-    if (!element->isLeaf() || element->getLength() > TEXT_BYTES) return Found::BAD;
+    if (!element->isLeaf() || element->getLengthField() > TEXT_BYTES) return Found::BAD;
     if (raw_text(item, tag, TEXT_BYTES, &text, &length)) return parse_numbers(text, length, TEXT_BYTES, values);
     return binary_numbers(element, values);
 }

@@ -134,10 +134,10 @@ void read_frame(File &file, const Pixels &p, int64_t index, const char *truncate
     DcmPixelData *pixels = static_cast<DcmPixelData *>(element);
     const int64_t cells = p.rows * p.columns, bytes = cells * (p.allocated / 8), all = bytes * p.frames;
     const bool packed = DcmXfer(file.syntax()).isEncapsulated();
-    if (!packed && (int64_t)element->getLength() < all)
+    if (!packed && (int64_t)element->getLengthField() < all)
         refuse(DG_ERR_FORMAT, truncated,
                "the pixels are %lld bytes, Rows x Columns x frames needs %lld: copy or export it again",
-               (long long)element->getLength(), (long long)all);
+               (long long)element->getLengthField(), (long long)all);
     scratch.resize((size_t)(bytes + (bytes & 1)));
     OFString colour;
     Uint32 fragment = 0;

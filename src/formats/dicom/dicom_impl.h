@@ -97,6 +97,8 @@ enum class Found { ABSENT, BAD, GOOD };
 
 /* First value as text without blanks at its ends and without control characters; "" when not there. */
 std::string text_of(DcmItem &item, const DcmTagKey &tag);
+/* All values, with their backslashes. */
+std::string texts_of(DcmItem &item, const DcmTagKey &tag);
 /* All values of a decimal or integer string, or of a binary number. BAD: one is no finite number. */
 Found numbers_of(DcmItem &item, const DcmTagKey &tag, std::vector<double> &values);
 /* The one (or first) value. */

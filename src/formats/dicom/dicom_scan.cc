@@ -40,11 +40,7 @@ static bool kind_of(DcmItem &item, Kind *kind)
     return false;
 }
 
-static bool is_localizer(DcmItem &item)
-{
-    OFString all;
-    return item.findAndGetOFStringArray(DCM_ImageType, all).good() && all.find("LOCALIZER") != OFString_npos;
-}
+static bool is_localizer(DcmItem &item) { return texts_of(item, DCM_ImageType).find("LOCALIZER") != std::string::npos; }
 
 /* The series a structure set was drawn on, of all its frames of reference. */
 static void read_series_named(Tree &tree, DcmItem &item, Record &record)

@@ -45,11 +45,9 @@ static bool roi_number(DcmItem &item, const DcmTagKey &tag, int32_t *number)
 /* ROI names are in the character set of the file; ours are UTF-8. What cannot be converted becomes '?'. */
 static void names_to_utf8(DcmItem &set, DcmItem &item)
 {
-    const std::string from = text_of(set, DCM_SpecificCharacterSet);
-    OFString all;
-    if (from.empty() || from == "ISO_IR 192") return;
-    if (set.findAndGetOFStringArray(DCM_SpecificCharacterSet, all).good() && all.length() < 256)
-        (void)item.convertCharacterSet(all, "ISO_IR 192");
+    const std::string from = texts_of(set, DCM_SpecificCharacterSet);
+    if (!from.empty() && from != "ISO_IR 192" && from.size() < 256)
+        (void)item.convertCharacterSet(from.c_str(), "ISO_IR 192");
 }
 
 void Sets::read_rois(DcmItem &set)
@@ -99,7 +97,7 @@ static int64_t points_of(DcmItem &item, const Roi &roi, size_t limit, std::vecto
     char *text = nullptr;
     Uint32 length = 0;
     const size_t before = points.size();
-    if (item.findAndGetElement(DCM_ContourData, element).bad() || element == nullptr || element->getLength() == 0)
+    if (item.findAndGetElement(DCM_ContourData, element).bad() || element == nullptr || element->getLengthField() == 0)
         return 0;
     if (!element->isLeaf() || element->getString(text, length).bad())
         refuse(DG_ERR_FORMAT, "rtstruct-damaged", "ContourData of an ROI cannot be read: export it again");
