@@ -29,7 +29,7 @@ dg 2 sweep sweep.yaml -o res
 said "holds a sweep already"
 
 for _ in $(seq 300); do
-    first=$(on ctl squeue -h -r -j "$train" -o '%A %a' | awk '$2 == 0 { print $1 }')
+    first=$(on ctl squeue -h -r -j "$train" -o '%A %K' | awk '$2 == 0 { print $1 }')
     ls res/experiments/plain/plain-s1/checkpoints/step-* >/dev/null 2>&1 && break
     sleep .1
 done
