@@ -6,6 +6,9 @@
 
 #include "dg_mem.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum { PITCHES_MAX = 4, VECTOR_BYTES = 16, CUDNN_BF16_VERSION = 91500 };
 
 /* The inner or the outer tensor of a pass (conv_plan.h). */
@@ -44,6 +47,12 @@ const char *cuda_bf16_refused(void)
     return cudnnGetVersion() >= CUDNN_BF16_VERSION
                ? NULL
                : "bf16 3-D convolutions are wrong in it: install cuDNN 9.15 or newer, or choose dtype f32";
+}
+
+bool cuda_uses_tf32(void)
+{
+    const char *override = getenv("NVIDIA_TF32_OVERRIDE");
+    return override == NULL || strcmp(override, "0") != 0;
 }
 
 static side make_side(const dg_conv_desc *d, int64_t c, int64_t factor)

@@ -216,11 +216,14 @@ static dg_status open_device(cuda_backend *backend)
     DG_CUDA(cudaMallocHost(&backend->staging, CUDA_STAGING_BYTES));
     DG_CUDNN(cudnnCreate(&backend->cudnn));
     DG_CUDNN(cudnnSetStream(backend->cudnn, backend->stream));
-    DG_TRY(plan_cache_create(properties.name, cudnnGetVersion(), &backend->plans));
+    char engines[240]; /* choices that were made with TF32 mean nothing without it */
+    snprintf(engines, sizeof engines, "%.200s%s", properties.name, cuda_uses_tf32() ? "" : " without TF32");
+    DG_TRY(plan_cache_create(engines, cudnnGetVersion(), &backend->plans));
     DG_TRY(cuda_alloc(&backend->head, (int64_t)sizeof(double), "sum of the CUDA backend", &sums));
     backend->sums = sums;
-    snprintf(backend->head.description, sizeof backend->head.description, "%.80s (sm_%d%d), cuDNN %zu", properties.name,
-             properties.major, properties.minor, cudnnGetVersion());
+    snprintf(backend->head.description, sizeof backend->head.description, "%.80s (sm_%d%d), cuDNN %zu%s",
+             properties.name, properties.major, properties.minor, cudnnGetVersion(),
+             cuda_uses_tf32() ? "" : " without TF32");
     return DG_OK;
 }
 

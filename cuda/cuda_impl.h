@@ -56,6 +56,8 @@ dg_status dg_cudnn_check(cudnnStatus_t error, const char *call);
 static inline bool cuda_is_usable(const struct cudaDeviceProp *properties) { return properties->major >= 8; }
 /* Why the cuDNN that is loaded gets no bf16 convolutions, or NULL. */
 const char *cuda_bf16_refused(void);
+/* May convolutions of f32 round what they multiply to TF32 (10 bits)? cuDNN's choice, unless NVIDIA_TF32_OVERRIDE=0 is set. */
+bool cuda_uses_tf32(void);
 
 /* At least `bytes` of device scratch in *out, undefined content, valid until the next operation is queued. */
 DG_MUST_USE dg_status cuda_scratch(cuda_backend *backend, int64_t bytes, void *out);

@@ -25,6 +25,8 @@ static const char *const reduction_names[] = {"fast", "ordered", NULL};
     }
 static const dg_option rows[] = {
     ROW(json, DG_OPT_BOOL, 0, 0, "false", "", "answer as JSON"),
+    ROW(layers, DG_OPT_BOOL, 0, 0, "false", "", "model: also the time of each layer, and its share of the device's peak"),
+    ROW(device, DG_OPT_STRING, 0, 0, "", "", "layers: peaks of this entry of plan's device table instead of the driver's"),
     ROW(channels, DG_OPT_INT, 1, 4096, "9", "", "input channels of the network"),
     ROW(base, DG_OPT_INT, 1, 1024, "48", "", "channels of the first level"),
     ROW(levels, DG_OPT_INT, 2, 8, "5", "", "levels with the bottleneck"),
@@ -87,10 +89,12 @@ static dg_status show(const dg_job_env *env, bool as_json, json_t *answer)
     json_t *value;
     json_object_foreach(answer, key, value)
     {
+        if (strcmp(key, "layers") == 0) continue;
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         printf("%-20s %s\n", key, json_is_string(value) ? json_string_value(value) : text == NULL ? "?" : text);
         free(text);
     }
+    bench_print_layers(json_object_get(answer, "layers"));
     json_decref(answer);
     return DG_OK;
 }

@@ -6,15 +6,16 @@
 #include "job.h"
 
 #include "dg_model.h"
+#include "dg_plan.h"
 
 enum { BENCH_STEPS_MAX = 10000 };
 
 typedef struct bench_settings {
-    bool json;
+    bool json, layers;
     int dtype, mode, reduction, loss;
     int64_t channels, base, levels, patch, size, batch, steps, threads, megabytes;
     double overlap;
-    char backend[DG_OPT_TEXT];
+    char backend[DG_OPT_TEXT], device[DG_OPT_TEXT];
     gamma_settings gamma;
     const char *path, *second_path; /* of `bench io` and `bench gamma`, or NULL */
 } bench_settings;
@@ -33,6 +34,13 @@ DG_MUST_USE dg_status bench_sliding(const dg_job_env *env, const bench_settings 
 DG_MUST_USE dg_status bench_io(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_gamma(const dg_job_env *env, const bench_settings *s, json_t **answer);
 DG_MUST_USE dg_status bench_allreduce(const dg_job_env *env, const bench_settings *s, json_t **answer);
+
+/* The steps of a pass of `plan` by themselves: adds conv_s, roofline_s and, where asked for, layers[] to the answer. Peaks are
+ * those of --device in the device table, else what the driver tells; shares of them are left out where neither is known. */
+DG_MUST_USE dg_status bench_layers(const bench_settings *s, dg_plan *plan, dg_backend *backend, float *gradients,
+                                   json_t *answer);
+/* Prints layers[] as a table. */
+void bench_print_layers(const json_t *layers);
 
 /* The baseline network of the settings. */
 DG_MUST_USE dg_status bench_create_model(const bench_settings *s, dg_model **out);

@@ -317,6 +317,7 @@ static dg_status measure(network *w, double *seconds, double *conv_s)
         if (w->comm != NULL) DG_TRY(dg_comm_barrier(w->comm));
         const double start = dg_time_s();
         DG_TRY(step(w));
+        DG_TRY(w->backend->ops->sync(w->backend));
         seconds[i] = dg_time_s() - start;
     }
     *conv_s = (w->backend->conv_seconds - conv_before) / (double)w->settings->steps;
@@ -327,11 +328,12 @@ static dg_status describe(const network *w, double *seconds, double conv_s, json
 {
     const dg_plan_memory memory = dg_plan_get_memory(w->plan);
     const double median = bench_median(seconds, w->settings->steps), mb = 1.0 / 1048576.0;
-    *answer = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I}", "median_s", median, "min_s", seconds[0],
-                        "conv_s", conv_s, "loss_s", w->loss_s / (double)w->settings->steps, "samples_per_s",
-                        (double)w->settings->batch / median, "peak_mb", (double)dg_peak_rss_bytes() * mb, "arena_mb",
-                        (double)memory.arena_bytes * mb, "packed_mb", (double)memory.packed_bytes * mb, "backend",
-                        w->backend->description, "parameters", (json_int_t)w->model->params.total);
+    *answer = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I}", "median_s", median, "min_s",
+                        seconds[0], "conv_s", conv_s, "loss_s", w->loss_s / (double)w->settings->steps, "samples_per_s",
+                        (double)w->settings->batch / median, "peak_mb", (double)dg_peak_rss_bytes() * mb, "backend_mb",
+                        (double)w->backend->bytes_allocated * mb, "arena_mb", (double)memory.arena_bytes * mb,
+                        "packed_mb", (double)memory.packed_bytes * mb, "backend", w->backend->description, "parameters",
+                        (json_int_t)w->model->params.total);
     return *answer != NULL ? DG_OK : DG_FAIL(DG_ERR_MEMORY, "no memory for the answer");
 }
 
@@ -344,6 +346,12 @@ static dg_status run_network(const dg_job_env *env, network *w, json_t **answer)
     if (w->comm != NULL) status = dg_comm_agree(w->comm, status);
     if (status == DG_OK) status = measure(w, seconds, &conv_s);
     if (status == DG_OK) status = describe(w, seconds, conv_s, answer);
+    if (status == DG_OK && (w->settings->layers || w->backend->ops->device != NULL) && w->comm == NULL)
+        status = bench_layers(w->settings, w->plan, w->backend, w->gradients, *answer);
+    if (status != DG_OK) {
+        json_decref(*answer);
+        *answer = NULL;
+    }
     release(w);
     dg_free(&seconds);
     return status;

@@ -2,6 +2,7 @@
 /* t304_plan.c - plans that place or recompute differently give the same bits; the order in which gradients become
  * ready; accumulation; misuse. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
+#include "dg_mem.h"
 #include "test_net.h"
 
 static const dg_loss_config LOSS = {
@@ -209,6 +210,28 @@ static void check_misuse(const char *backend, const dg_model_config *config, dg_
     test_net_close(&net);
 }
 
+/* The measured steps are those that are known without a backend, with a time each, and change no result. */
+static void check_measure(const char *backend, const dg_model_config *config, const dg_plan_config *plan)
+{
+    test_net net = test_net_open(backend, 1, config, plan);
+    dg_plan_cost *known = NULL, *measured = NULL;
+    int count = 0, steps = 0;
+    DG_CHECK_FAILS(dg_plan_measure(net.plan, net.gradients, 1, &measured, &steps), DG_ERR_INTERNAL, "no weights");
+    DG_CHECK_OK(dg_plan_set_weights(net.plan, net.weights));
+    DG_CHECK_OK(dg_plan_measure(net.plan, net.gradients, 2, &measured, &steps));
+    DG_CHECK_OK(dg_plan_costs(net.model, plan, &known, &count));
+    DG_CHECK(count == steps && count > 0); /* a training plan fuses nothing */
+    for (int i = 0; i < count; i++) {
+        DG_CHECK(measured[i].seconds > 0 && known[i].seconds == 0);
+        DG_CHECK(strcmp(measured[i].name, known[i].name) == 0 && strcmp(measured[i].what, known[i].what) == 0);
+        DG_CHECK(measured[i].flops == known[i].flops && measured[i].bytes == known[i].bytes);
+    }
+    DG_CHECK(strcmp(measured[0].name, "enc1.conv1") == 0 && strcmp(measured[0].what, "conv") == 0);
+    dg_free(&known);
+    dg_free(&measured);
+    test_net_close(&net);
+}
+
 /* Every step is printed once, and the sum. */
 static void check_print(const char *backend, const dg_model_config *config, const dg_plan_config *plan)
 {
@@ -254,5 +277,6 @@ int main(int argc, char **argv)
     check_ready(backend, &cascade, &plan);
     check_misuse(backend, &model, plan);
     check_print(backend, &model, &plan);
+    check_measure(backend, &model, &plan);
     return 0;
 }

@@ -263,7 +263,7 @@ struct dg_backend {
     dg_backend_options options;
     char description[160];   /* "oneDNN 3.2.0, avx512_core_amx, 2 threads" */
     int64_t bytes_allocated; /* through alloc and inside convs and scratch */
-    double conv_seconds;     /* time inside convolutions since creation (bench) */
+    double conv_seconds;     /* time inside convolutions since creation, of backends in host memory (bench) */
 };
 
 /* The registered backends: one row each, in order of preference on a CPU-only machine after `cuda`. */

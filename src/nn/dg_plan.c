@@ -299,7 +299,7 @@ static dg_status run_backward(dg_plan *plan, const dg_step *step, float *gradien
 }
 
 /* Names of ranges must outlive the trace, so they are literals of the kind, not names of operations. */
-static const char *range_name(const dg_step *step, dg_op_kind kind)
+const char *dg_plan_range_name(const dg_step *step, dg_op_kind kind)
 {
     if (step->kind == DG_STEP_BACKWARD_WEIGHTS) return "conv weights";
     if (step->kind == DG_STEP_BACKWARD_DATA) return "conv data";
@@ -329,7 +329,7 @@ static dg_status run_step(dg_plan *plan, const dg_step *step, float *gradients)
 dg_status dg_plan_run_step(dg_plan *plan, const dg_step *step, float *gradients, dg_trace *trace)
 {
     const dg_graph_op *op = &plan->program.model->graph.op[step->op];
-    int64_t range = dg_range_begin(trace, range_name(step, op->kind));
+    int64_t range = dg_range_begin(trace, dg_plan_range_name(step, op->kind));
     dg_status status = run_step(plan, step, gradients);
     dg_range_end(trace, range);
     return status == DG_OK ? DG_OK : dg_error_context(status, "operation '%s'", op->name);
@@ -377,7 +377,7 @@ void dg_plan_print(const dg_plan *plan, FILE *stream)
     for (int s = 0; s < program->steps; s++) {
         const dg_step *step = &program->step[s];
         const dg_graph_op *op = &program->model->graph.op[step->op];
-        fprintf(stream, "%4d %-18s %-24s", s, range_name(step, op->kind), op->name);
+        fprintf(stream, "%4d %-18s %-24s", s, dg_plan_range_name(step, op->kind), op->name);
         if (step->kind == DG_STEP_FORWARD) {
             print_place(plan, stream, "x", op->x, program->value[step->late ? 1 : 0]);
             print_place(plan, stream, "y", op->y, program->value[step->late ? 1 : 0]);

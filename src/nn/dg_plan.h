@@ -68,13 +68,19 @@ DG_MUST_USE dg_status dg_plan_estimate(const dg_model *model, const dg_plan_conf
  * (2 a product), and the bytes that must pass memory when every operation reads its operands and writes its results once (a
  * normalisation reads its operands twice: for the statistics and for the result). */
 typedef struct dg_plan_cost {
+    const char *name; /* of the operation; lives as long as the model */
+    const char *what; /* what the step does, as ranges of a trace are named; lives as long as the program */
     dg_op_kind kind;
     bool backward;
     double flops, bytes;
-    int64_t ready; /* gradients at offsets >= ready are final after it; -1: nothing new */
+    int64_t ready;  /* gradients at offsets >= ready are final after it; -1: nothing new */
+    double seconds; /* measured; 0: it was not */
 } dg_plan_cost;
 /* All steps in order of time, without a backend; *out is the caller's (dg_free). */
 DG_MUST_USE dg_status dg_plan_costs(const dg_model *model, const dg_plan_config *config, dg_plan_cost **out, int *count);
+/* The same of a plan, with the time of each step: the best of `repeats` passes, forward and, for training, backward into
+ * `gradients` from whatever the output's gradient holds. Each step is waited for: times on a device include the way there. */
+DG_MUST_USE dg_status dg_plan_measure(dg_plan *plan, float *gradients, int repeats, dg_plan_cost **out, int *count);
 /* One line a step: operation, shapes, place in the arena. */
 void dg_plan_print(const dg_plan *plan, FILE *stream);
 

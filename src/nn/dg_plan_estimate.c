@@ -88,21 +88,55 @@ static double step_flops(const dg_program *program, const dg_step *step)
     return op_flops(program, &program->model->graph.op[step->op]) * (step->kind == DG_STEP_BACKWARD ? 2.0 : 1.0);
 }
 
+static dg_status costs_of(const dg_program *program, dg_plan_cost **out, int *count)
+{
+    const dg_graph_op *ops = program->model->graph.op;
+    *count = 0;
+    DG_TRY(DG_NEW(out, program->steps, "costs of a plan"));
+    for (int s = 0; s < program->steps; s++) {
+        const dg_step *step = &program->step[s];
+        (*out)[s] = (dg_plan_cost){.name = ops[step->op].name,
+                                   .what = dg_plan_range_name(step, ops[step->op].kind),
+                                   .kind = ops[step->op].kind,
+                                   .backward = s >= program->forward_steps,
+                                   .flops = step_flops(program, step),
+                                   .bytes = step_bytes(program, step),
+                                   .ready = step->ready};
+    }
+    *count = program->steps;
+    return DG_OK;
+}
+
 dg_status dg_plan_costs(const dg_model *model, const dg_plan_config *config, dg_plan_cost **out, int *count)
 {
     dg_program program;
     *out = NULL;
     DG_TRY(dg_program_compile(model, config, NULL, &program));
-    dg_status status = DG_NEW(out, program.steps, "costs of a plan");
-    for (int s = 0; s < program.steps && status == DG_OK; s++) {
-        const dg_step *step = &program.step[s];
-        (*out)[s] = (dg_plan_cost){.kind = model->graph.op[step->op].kind,
-                                   .backward = s >= program.forward_steps,
-                                   .flops = step_flops(&program, step),
-                                   .bytes = step_bytes(&program, step),
-                                   .ready = step->ready};
-    }
-    *count = program.steps;
+    const dg_status status = costs_of(&program, out, count);
     dg_program_release(&program);
+    return status;
+}
+
+static dg_status time_step(dg_plan *plan, const dg_step *step, float *gradients, double *best)
+{
+    DG_TRY(plan->backend->ops->sync(plan->backend));
+    const double begin = dg_time_s();
+    DG_TRY(dg_plan_run_step(plan, step, gradients, NULL));
+    DG_TRY(plan->backend->ops->sync(plan->backend));
+    const double seconds = dg_time_s() - begin;
+    if (*best == 0.0 || seconds < *best) *best = seconds;
+    return DG_OK;
+}
+
+dg_status dg_plan_measure(dg_plan *plan, float *gradients, int repeats, dg_plan_cost **out, int *count)
+{
+    dg_status status = DG_OK;
+    *out = NULL;
+    if (plan->weights == NULL) return DG_FAIL(DG_ERR_INTERNAL, "plan has no weights; call dg_plan_set_weights first");
+    DG_TRY(costs_of(&plan->program, out, count));
+    for (int r = 0; r < repeats && status == DG_OK; r++)
+        for (int s = 0; s < *count && status == DG_OK; s++)
+            status = time_step(plan, &plan->program.step[s], gradients, &(*out)[s].seconds);
+    if (status != DG_OK) dg_free(out);
     return status;
 }

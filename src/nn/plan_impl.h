@@ -112,6 +112,9 @@ void dg_plan_forget(dg_plan *plan);
 /* dg_plan.c: one step, with its range of the trace and its name in messages. */
 DG_MUST_USE dg_status dg_plan_run_step(dg_plan *plan, const dg_step *step, float *gradients, dg_trace *trace);
 
+/* What a step is called in traces; a literal. */
+const char *dg_plan_range_name(const dg_step *step, dg_op_kind kind);
+
 void dg_program_release(dg_program *program);
 
 /* Shape of tensor t at a slot, data NULL. */

@@ -201,6 +201,23 @@ bool operation_is_complete(const descriptor *d)
     return x->finalized && b->finalized && y->finalized && dim(b, 1) == dim(y, 1) && dim(x, 1) == dim(y, 1);
 }
 
+/* As tensor cores round f32 operands, with DG_STANDIN_TF32=1 and unless NVIDIA_TF32_OVERRIDE=0. */
+float tf32(float value)
+{
+    static const bool rounds = [] {
+        const char *wanted = getenv("DG_STANDIN_TF32"), *forbidden = getenv("NVIDIA_TF32_OVERRIDE");
+        return wanted != nullptr && strcmp(wanted, "1") == 0 && (forbidden == nullptr || strcmp(forbidden, "0") != 0);
+    }();
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = (bits + 0xfffu + ((bits >> 13) & 1u)) & ~0x1fffu;
+    if (rounds) memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+double operand(const void *data, int type, int64_t at)
+{
+    return type == CUDNN_DATA_BFLOAT16 ? dg_bf16_to_f32(((const dg_bf16 *)data)[at]) : tf32(((const float *)data)[at]);
+}
 double read(const void *data, int type, int64_t at)
 {
     return type == CUDNN_DATA_BFLOAT16 ? dg_bf16_to_f32(((const dg_bf16 *)data)[at]) : ((const float *)data)[at];
@@ -243,7 +260,7 @@ volume fetch(const descriptor *t, const void *data)
     each_row(v, [&](int64_t i, int64_t z, int64_t y, int64_t x) {
         const int64_t at = element(t, i, 0, z, y, x);
         double *row = v.row(i, z, y, x);
-        for (int64_t c = 0; c < v.c; c++) row[c] = read(data, type, at + c);
+        for (int64_t c = 0; c < v.c; c++) row[c] = operand(data, type, at + c);
     });
     return v;
 }

@@ -10,6 +10,7 @@
  * wrong:N: the Nth convolution gives other numbers;
  * nccl:N: the Nth collective reports an asynchronous error; hang:N: the Nth collective never ends on this rank;
  * stuck:N: nor does the abort after it).
+ * DG_STANDIN_TF32 (1: f32 convolutions round their operands to TF32, unless NVIDIA_TF32_OVERRIDE=0),
  * DG_STANDIN_FAULT_RANK: only the rank of this number (OMPI_COMM_WORLD_RANK) has the fault.
  * DG_STANDIN_FAULT_MARK: a file that is written when the fault strikes.
  * SPDX-License-Identifier: Apache-2.0 */
