@@ -99,8 +99,8 @@ static dg_status export_all(exporter *x, const export_target *target)
     const int64_t all = dg_cohort_count(x->cohort);
     DG_TRY(dg_words_read(&x->config->cases, "--cases", &words));
     const int64_t count = words.count > 0 ? words.count : all;
-    dg_status status = DG_OK;
     x->count = count;
+    dg_status status = target->begin != NULL ? target->begin(x) : DG_OK;
     for (int64_t i = 0; i < count && status == DG_OK; i++) {
         const int64_t index = words.count > 0 ? dg_cohort_find(x->cohort, words.value[i]) : i;
         status = index < 0
@@ -108,6 +108,7 @@ static dg_status export_all(exporter *x, const export_target *target)
                      : export_one(x, target, index);
         if (status == DG_OK) dg_log_progress(x->env->log, "export, cases", i + 1, count, NULL);
     }
+    if (target->end != NULL) target->end(x);
     if (status == DG_OK)
         dg_log_write(x->env->log, DG_LOG_INFO, "%lld files of %lld cases written", (long long)x->files,
                      (long long)count);

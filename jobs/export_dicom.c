@@ -12,75 +12,38 @@
 
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SAME_PLACE_MM 0.01
 #define SAME_HU 0.51 /* what rounding to whole numbers may do */
 
+/* What lies below --reference; looked through once. */
 typedef struct reference {
     dg_dicom_context context;
     dg_dicom_tree tree;
-    const dg_dicom_case *chosen; /* whose CT it is */
-    const dg_dicom_files *plan;  /* for --link-plan */
-    dg_dicom_writer *writer;
+    const dg_dicom_case *chosen; /* whose CT is the case's */
+    dg_dicom_writer *writer;     /* of the case at hand */
 } reference;
 
-static void release(reference *r)
+static dg_status begin(exporter *x)
 {
+    reference *r;
+    if (x->config->reference[0] == '\0')
+        return DG_FAIL(DG_ERR_USAGE,
+                       "export: name the folder of the cases' DICOM files with --reference: the cohort does not hold "
+                       "who the patients are");
+    DG_TRY(DG_NEW(&r, 1, "reference"));
+    x->state = r;
+    r->context.salt = x->config->salt;
+    return dg_dicom_scan(&r->context, x->config->reference, &r->tree);
+}
+
+static void end(exporter *x)
+{
+    reference *r = x->state;
+    if (r == NULL) return;
     dg_dicom_writer_destroy(&r->writer);
     dg_dicom_tree_release(&r->tree);
-}
-
-/* ---- which files ---- */
-
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* REFERENCE/ID, or REFERENCE itself where it can only mean one case. */
-static dg_status find_folder(const exporter *x, char folder[DG_PATH_MAX])
-{
-    const char *id = x->info->id, *root = x->config->reference;
-    const bool plain = id[0] != '.' && strchr(id, '/') == NULL;
-    DG_TRY(dg_path_join(folder, root, plain ? id : "."));
-    if (plain && is_folder(folder)) return DG_OK;
-    if (x->count > 1)
-        return DG_FAIL(DG_ERR_USAGE,
-                       "case %s: --reference has no folder of that name; give it one folder a case, or export one case "
-                       "at a time (--cases)",
-                       id);
-    return dg_path_join(folder, root, ".");
-}
-
-static bool same_files(const dg_dicom_files *a, const dg_dicom_files *b)
-{
-    if (a->count != b->count) return false;
-    for (int64_t i = 0; i < a->count; i++)
-        if (strcmp(a->path[i], b->path[i]) != 0) return false;
-    return true;
-}
-
-/* The one CT of the folder; candidates that share it are plans of it. */
-static dg_status choose_candidate(const exporter *x, reference *r)
-{
-    int64_t plans = 0;
-    for (int64_t i = 0; i < r->tree.case_count; i++) {
-        const dg_dicom_case *c = &r->tree.cases[i];
-        if (c->ct.count == 0) continue;
-        if (r->chosen == NULL) r->chosen = c;
-        if (!same_files(&c->ct, &r->chosen->ct))
-            return DG_FAIL(DG_ERR_DATA, "case %s: --reference holds several CTs; name the folder of the one",
-                           x->info->id);
-        for (int64_t k = 0; k < c->plans.count; k++) r->plan = &c->plans;
-        plans += c->plans.count;
-    }
-    if (r->chosen == NULL) return DG_FAIL(DG_ERR_DATA, "case %s: --reference holds no CT", x->info->id);
-    if (x->config->link_plan && plans != 1)
-        return DG_FAIL(DG_ERR_DATA, "case %s: --link-plan: --reference holds %lld plans for its CT, one is wanted",
-                       x->info->id, (long long)plans);
-    return DG_OK;
+    dg_free(&x->state);
 }
 
 /* ---- whose CT ---- */
@@ -108,7 +71,7 @@ static dg_status find_box(const exporter *x, const dg_grid *ct, dg_box *box)
 
 static dg_status compare_ct(exporter *x, const dg_dicom_ct *ct)
 {
-    dg_box box;
+    dg_box box = {.start = {0, 0, 0}};
     float *hu;
     int64_t others = 0;
     const int64_t *n = x->info->grid.shape;
@@ -130,13 +93,91 @@ static dg_status compare_ct(exporter *x, const dg_dicom_ct *ct)
         x->info->id, (long long)others, (long long)dg_grid_voxels(&x->info->grid));
 }
 
-static dg_status check_ct(exporter *x, reference *r)
+static dg_status check_ct(exporter *x, reference *r, const dg_dicom_case *candidate)
 {
     dg_dicom_ct ct;
-    DG_TRY(dg_dicom_read_ct(&r->context, &r->chosen->ct, &ct));
+    DG_TRY(dg_dicom_read_ct(&r->context, &candidate->ct, &ct));
     const dg_status status = compare_ct(x, &ct);
     dg_dicom_ct_release(&ct);
     return status;
+}
+
+/* ---- which candidate ---- */
+
+static bool same_files(const dg_dicom_files *a, const dg_dicom_files *b)
+{
+    if (a->count != b->count) return false;
+    for (int64_t i = 0; i < a->count; i++)
+        if (strcmp(a->path[i], b->path[i]) != 0) return false;
+    return true;
+}
+
+/* Ways to tell that a candidate may be the case, the surest first. */
+typedef enum hint { BY_HASH, BY_PATIENT, BY_FOLDER, ALONE, HINTS } hint;
+
+static bool may_be(const exporter *x, const dg_dicom_case *c, hint how)
+{
+    const size_t id = strlen(x->info->id);
+    switch (how) { /* as jobs/import_ids.c names cases and patients */
+    case BY_HASH: return id == 16 && strncmp(c->key, x->info->id, 16) == 0;
+    case BY_PATIENT: return strlen(x->info->group) == 32 && strncmp(c->patient_key, x->info->group, 32) == 0;
+    case BY_FOLDER:
+        return c->folder != NULL && strncmp(c->folder, x->info->id, id) == 0 &&
+               (c->folder[id] == '\0' || c->folder[id] == '/');
+    default: return x->count == 1;
+    }
+}
+
+/* The first that may be it and whose CT is the case's. One CT is read once, however many plans share it. */
+static dg_status choose_by(exporter *x, reference *r, hint how, int64_t *tried)
+{
+    dg_status status = DG_OK;
+    const dg_dicom_case *before = NULL;
+    *tried = 0;
+    for (int64_t i = 0; i < r->tree.case_count; i++) {
+        const dg_dicom_case *c = &r->tree.cases[i];
+        if (c->ct.count == 0 || !may_be(x, c, how)) continue;
+        if (before != NULL && same_files(&c->ct, &before->ct)) continue;
+        before = c;
+        ++*tried;
+        status = check_ct(x, r, c);
+        if (status == DG_ERR_MEMORY) return status;
+        if (status != DG_OK) continue;
+        dg_error_clear();
+        r->chosen = c;
+        return DG_OK;
+    }
+    return status;
+}
+
+static dg_status choose(exporter *x, reference *r)
+{
+    int64_t tried = 0;
+    r->chosen = NULL;
+    for (int how = 0; how < HINTS && tried == 0; how++) DG_TRY(choose_by(x, r, (hint)how, &tried));
+    if (r->chosen != NULL) return DG_OK;
+    return DG_FAIL(
+        DG_ERR_DATA,
+        "case %s: --reference holds no CT of its patient; give the --salt of the import, or name the folder of "
+        "its files by its id",
+        x->info->id);
+}
+
+/* The plan of the candidate, else the one plan of those that share its CT. */
+static dg_status find_plan(const exporter *x, const reference *r, const dg_dicom_files **plan)
+{
+    int64_t plans = 0;
+    *plan = &r->chosen->plans;
+    if (may_be(x, r->chosen, BY_HASH) && r->chosen->plans.count == 1) return DG_OK;
+    for (int64_t i = 0; i < r->tree.case_count; i++) {
+        const dg_dicom_case *c = &r->tree.cases[i];
+        if (c->plans.count == 0 || !same_files(&c->ct, &r->chosen->ct)) continue;
+        *plan = &c->plans;
+        plans += c->plans.count;
+    }
+    if (plans == 1) return DG_OK;
+    return DG_FAIL(DG_ERR_DATA, "case %s: --link-plan: --reference holds %lld plans for its CT, one is wanted",
+                   x->info->id, (long long)plans);
 }
 
 /* ---- writing ---- */
@@ -168,9 +209,11 @@ static dg_status write_structures(exporter *x, reference *r)
 static dg_status write_prediction(exporter *x, reference *r, const float *gy)
 {
     static const int bits[] = {32, 16};
+    const dg_dicom_files *plan;
     char path[DG_PATH_MAX];
     if (x->config->link_plan) {
-        DG_TRY(dg_dicom_link_plan(&r->context, r->writer, r->plan));
+        DG_TRY(find_plan(x, r, &plan));
+        DG_TRY(dg_dicom_link_plan(&r->context, r->writer, plan));
     } else {
         DG_TRY(make_path(x, "RTPLAN.dcm", path));
         DG_TRY(dg_dicom_write_plan(&r->context, r->writer, x->info->fractions, path));
@@ -181,11 +224,7 @@ static dg_status write_prediction(exporter *x, reference *r, const float *gy)
 
 static dg_status write_all(exporter *x, reference *r, const char *weights_sha256, const float *gy)
 {
-    char folder[DG_PATH_MAX];
-    DG_TRY(find_folder(x, folder));
-    DG_TRY(dg_dicom_scan(&r->context, folder, &r->tree));
-    DG_TRY(choose_candidate(x, r));
-    DG_TRY(check_ct(x, r));
+    DG_TRY(choose(x, r));
     DG_TRY(dg_dicom_writer_create(&r->context, &r->chosen->ct, weights_sha256, &r->writer));
     if (x->wanted[WHAT_MASKS]) DG_TRY(write_structures(x, r));
     return gy != NULL ? write_prediction(x, r, gy) : DG_OK;
@@ -193,28 +232,17 @@ static dg_status write_all(exporter *x, reference *r, const char *weights_sha256
 
 static dg_status write_case(exporter *x)
 {
-    reference *r;
+    reference *r = x->state;
     dg_prediction_info info = {.model_sha256 = ""};
     float *gy = NULL;
-    if (x->config->reference[0] == '\0')
-        return DG_FAIL(DG_ERR_USAGE,
-                       "export: name the folder of the case's DICOM files with --reference: the cohort does not hold "
-                       "who the patient is");
+    dg_status status = DG_OK;
     if (x->wanted[WHAT_PRED]) {
         DG_TRY(export_read_prediction(x, &gy));
-        dg_status status = dg_prediction_peek(x->config->predictions, x->info->id, &info);
-        if (status != DG_OK) {
-            dg_free(&gy);
-            return status;
-        }
+        status = dg_prediction_peek(x->config->predictions, x->info->id, &info);
     }
-    dg_status status = DG_NEW(&r, 1, "reference");
-    if (status == DG_OK) {
-        r->context.case_id = x->info->id;
-        status = write_all(x, r, info.model_sha256, gy);
-        release(r);
-        dg_free(&r);
-    }
+    r->context.case_id = x->info->id;
+    if (status == DG_OK) status = write_all(x, r, info.model_sha256, gy);
+    dg_dicom_writer_destroy(&r->writer);
     dg_free(&gy);
     return status;
 }
@@ -223,4 +251,6 @@ const export_target export_dicom = {.name = "dicom",
                                     .what = "pred, masks",
                                     .knows = 1U << WHAT_PRED | 1U << WHAT_MASKS,
                                     .by_default = 1U << WHAT_PRED,
-                                    .write_case = write_case};
+                                    .begin = begin,
+                                    .write_case = write_case,
+                                    .end = end};

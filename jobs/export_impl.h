@@ -20,7 +20,7 @@ typedef enum export_what {
 } export_what;
 
 typedef struct export_config {
-    char output[DG_OPT_TEXT], predictions[DG_OPT_TEXT], reference[DG_OPT_TEXT];
+    char output[DG_OPT_TEXT], predictions[DG_OPT_TEXT], reference[DG_OPT_TEXT], salt[DG_OPT_TEXT];
     int to, nifti_version, npz_version, bits;
     dg_string_list what, cases;
     bool force, json, link_plan;
@@ -36,15 +36,18 @@ typedef struct exporter {
     const dg_case_info *info; /* its */
     int64_t count;            /* cases in all */
     int64_t files;            /* written so far */
+    void *state;              /* the target's, between begin and end */
 } exporter;
 
 /* A format that cases are written in. */
 typedef struct export_target {
     const char *name;
-    const char *what;    /* words of --what that it knows, for messages */
-    unsigned knows;      /* bit WHAT_...: likewise */
-    unsigned by_default; /* without --what */
+    const char *what;                /* words of --what that it knows, for messages */
+    unsigned knows;                  /* bit WHAT_...: likewise */
+    unsigned by_default;             /* without --what */
+    dg_status (*begin)(exporter *x); /* before the first case; NULL: nothing to do */
     dg_status (*write_case)(exporter *x);
+    void (*end)(exporter *x); /* goes with begin, also after a failed one */
 } export_target;
 extern const export_target export_nifti, export_npz, export_csv, export_dicom;
 

@@ -162,16 +162,17 @@ static void test_refused(void)
     snprintf(command, sizeof command, "cohort --to dicom --cases '[hfs]' --predictions p --reference '%s' -o many",
              references);
     DG_CHECK(program(command) == 0); /* it has a folder of that name */
+    /* One case alone may be any of the CTs there; several must be told by hash, patient or folder. */
     DG_CHECK(shell("mkdir all && cp -r '%s/hfs' all/one && cp -r '%s/ffs' all/two", references, references) == 0);
-    DG_CHECK(program("cohort --to dicom --cases '[hfs]' --predictions p --reference all -o many-2") == 1);
-    said("case hfs: --reference holds several CTs; name the folder of the one");
-    DG_CHECK(program("cohort --to dicom --predictions p --reference all -o many-3") == 2);
-    said("--reference has no folder of that name");
+    DG_CHECK(program("spoilt --to dicom --predictions p --reference all -o many-2") == 1);
+    said("case hfs: the CT below --reference is not the case's");
+    DG_CHECK(program("cohort --to dicom --predictions p --reference all -o many-3") == 1);
+    said("--reference holds no CT of its patient; give the --salt of the import");
     DG_CHECK(program("cohort --to dicom --predictions p -o many-4") == 2);
-    said("with --reference: the cohort does not hold who the patient is");
+    said("with --reference: the cohort does not hold who the patients are");
     DG_CHECK(shell("mkdir none && cp said none/") == 0);
     DG_CHECK(program("cohort --to dicom --cases '[hfs]' --predictions p --reference none -o many-5") == 1);
-    said("--reference holds no CT");
+    said("--reference holds no CT of its patient");
     DG_CHECK(program("cohort --to dicom --what '[ct]' --reference none -o many-6") == 2);
     said("--to dicom knows pred, masks");
     DG_CHECK(shell("rm -rf all && mkdir all && cp '%s'/hfs/CT_* all", references) == 0);
