@@ -98,6 +98,26 @@ static void check_refusals(void)
     refused(0x7fe00010, 1, "10", DG_ERR_FORMAT, "ct-truncated");
 }
 
+/* A frame of run lengths whose segments lie outside of it. */
+static void check_rle(void)
+{
+    dg_dicom_ct ct;
+    dicom_case c = dicom_case_make(scratch);
+    c.syntax = DICOM_RLE;
+    for (int k = 0; k < 4; k++) {
+        static const unsigned char offset[4][4] = {
+            {0xff, 0xff, 0xff, 0x2f}, {63, 0, 0, 0}, {0, 4, 0, 0}, {64, 0, 0, 0x80}};
+        const dg_dicom_case *one = scan_case(&c);
+        dicom_bytes slice = dicom_ct_slice(&c, 2);
+        /* The header of 64 bytes stands before two segments of 36 and the delimiter of 8 bytes. */
+        memcpy(slice.data + slice.length - 8 - 72 - 64 + 4 + 4 * (k & 1), offset[k], 4);
+        dicom_save(&slice, scratch, strrchr(one->ct.path[1], '/') + 1);
+        free(slice.data);
+        CHECK_RULE(dg_dicom_read_ct(&context, &one->ct, &ct), DG_ERR_FORMAT, "ct-damaged");
+        dg_dicom_tree_release(&tree);
+    }
+}
+
 /* The orientation is followed, the PatientPosition only compared. */
 static void check_notes(void)
 {
@@ -126,6 +146,7 @@ int main(void)
     check_encodings();
     check_refusals();
     check_notes();
+    check_rle();
     remove_scratch();
     return 0;
 }

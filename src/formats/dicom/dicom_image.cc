@@ -2,6 +2,8 @@
  * ImagePositionPatient and ImageOrientationPatient alone (PS3.3 C.7.6.2.1.1). SPDX-License-Identifier: Apache-2.0 */
 #include "dicom_impl.h"
 
+#include <dcmtk/dcmdata/dcpxitem.h>
+
 #include <cmath>
 
 namespace dicom
@@ -124,6 +126,30 @@ static double value_of(const Pixels &p, uint32_t cell)
     return p.is_signed && bits >= (uint32_t)(span / 2) ? (double)((int64_t)bits - span) : (double)bits;
 }
 
+/* DCMTK's decoder believes where the segments of an RLE frame are said to be: they have to lie in it, one behind the other. A
+ * frame is one fragment (PS3.5 A.4.2), behind the table of offsets. */
+static bool rle_is_sound(DcmPixelData *pixels, const Pixels &p, int64_t index)
+{
+    DcmPixelSequence *sequence = nullptr;
+    DcmPixelItem *item = nullptr;
+    Uint8 *data = nullptr;
+    if (pixels->getEncapsulatedRepresentation(EXS_RLELossless, nullptr, sequence).bad() || sequence == nullptr)
+        return false;
+    if (sequence->card() != (unsigned long)p.frames + 1) return false;
+    if (sequence->getItem(item, (unsigned long)index + 1).bad() || item == nullptr) return false;
+    const uint32_t length = item->getLengthField();
+    if (length < 64 || item->getUint8Array(data).bad() || data == nullptr) return false;
+    uint32_t before = 63;
+    for (int k = 0; k <= p.allocated / 8; k++) {
+        const uint8_t *at = data + 4 * k;
+        const uint32_t value = at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
+        if (k == 0 && value != (uint32_t)p.allocated / 8) return false;
+        if (k > 0 && (value <= before || value >= length)) return false;
+        if (k > 0) before = value;
+    }
+    return true;
+}
+
 void read_frame(File &file, const Pixels &p, int64_t index, const char *truncated, const char *damaged,
                 std::vector<uint8_t> &scratch, std::vector<double> &raw)
 {
@@ -139,6 +165,8 @@ void read_frame(File &file, const Pixels &p, int64_t index, const char *truncate
                "the pixels are %lld bytes, Rows x Columns x frames needs %lld: copy or export it again",
                (long long)element->getLengthField(), (long long)all);
     scratch.resize((size_t)(bytes + (bytes & 1)));
+    if (file.syntax() == EXS_RLELossless && !rle_is_sound(pixels, p, index))
+        refuse(DG_ERR_FORMAT, damaged, "a frame of compressed pixels is damaged: export it again");
     OFString colour;
     Uint32 fragment = 0;
     const OFCondition result = pixels->getUncompressedFrame(&file.data(), (Uint32)index, fragment, scratch.data(),
