@@ -151,7 +151,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     DG_TRY(DG_NEW(&s, 1, "settings"));
     dg_job_arguments arguments = {
         .usage = "REF EVAL -o OUT.h5 [--dose-percent P] [--distance-mm D] ...\n"
-                 "REF, the clinical dose, and EVAL, the prediction: FILE.h5:/path, FILE.nii(.gz) or FILE.npy",
+                 "REF, the clinical dose, and EVAL, the prediction: FILE.h5:/path, FILE.nii(.gz), FILE.dcm (RTDOSE) or FILE.npy",
         .rows = rows,
         .row_count = shared + OWN_ROWS,
         .target = s,

@@ -2,6 +2,7 @@
 #include "gamma_pair.h"
 
 #include "dg_backend.h"
+#include "dg_dicom.h"
 #include "dg_mem.h"
 #include "dg_nifti.h"
 #include "dg_npy.h"
@@ -68,27 +69,58 @@ static dg_status read_h5(const char *name, const char *role, dg_dose_file *out)
     const char *colon = strstr(name, ":/");
     if (colon == NULL || colon == name || colon[2] == '\0' || colon - name >= (long)sizeof path)
         return DG_FAIL(DG_ERR_USAGE,
-                       "%s '%.200s': FILE.h5:/path of its dataset, FILE.nii, FILE.nii.gz or FILE.npy is wanted", role,
+                       "%s '%.200s': FILE.h5:/path of its dataset, FILE.nii(.gz), FILE.dcm or FILE.npy is wanted", role,
                        name);
     snprintf(path, sizeof path, "%.*s", (int)(colon - name), name);
     return dg_dose_file_read(path, colon + 1, role, out);
+}
+
+static void take_grid(const dg_grid *grid, dg_dose_file *out)
+{
+    out->axes = 3;
+    memcpy(out->shape, grid->shape, sizeof out->shape);
+    memcpy(out->spacing_mm, grid->spacing_mm, sizeof out->spacing_mm);
+    memcpy(out->origin_mm, grid->origin_mm, sizeof out->origin_mm);
+    memcpy(out->direction, grid->direction, sizeof out->direction);
 }
 
 static dg_status read_nifti(const char *name, const char *role, dg_dose_file *out)
 {
     dg_grid grid;
     DG_TRY(dg_nifti_read(name, role, &grid, &out->dose_gy));
-    out->axes = 3;
-    memcpy(out->shape, grid.shape, sizeof out->shape);
-    memcpy(out->spacing_mm, grid.spacing_mm, sizeof out->spacing_mm);
-    memcpy(out->origin_mm, grid.origin_mm, sizeof out->origin_mm);
-    memcpy(out->direction, grid.direction, sizeof out->direction);
+    take_grid(&grid, out);
     return DG_OK;
+}
+
+/* One object: a PLAN dose, or what its file holds of another summation. */
+static dg_status read_dicom(const char *name, const char *role, dg_dose_file *out)
+{
+    char *path = NULL;
+    dg_dicom_context *context = NULL;
+    dg_dicom_dose dose;
+    dg_status status;
+    DG_TRY_GOTO(status, dg_string_copy(name, &path), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&context, 1, "RTDOSE reader"), cleanup);
+    const dg_dicom_files files = {.path = &path, .count = 1};
+    status = dg_dicom_read_dose(context, &files, NULL, NULL, &dose);
+    if (status != DG_OK) {
+        status = dg_error_context(status, "%s", role);
+        goto cleanup;
+    }
+    take_grid(&dose.grid, out);
+    out->dose_gy = dose.gy;
+    dose.gy = NULL;
+    dg_dicom_dose_release(&dose);
+cleanup:
+    dg_free(&context);
+    dg_free(&path);
+    return status;
 }
 
 static dg_status read_placed(const char *name, const char *role, dg_dose_file *out)
 {
     const bool nifti = ends_in(name, ".nii") || ends_in(name, ".nii.gz");
+    if (ends_in(name, ".dcm")) return read_dicom(name, role, out);
     return nifti ? read_nifti(name, role, out) : read_h5(name, role, out);
 }
 
@@ -115,8 +147,9 @@ static dg_status read_doses(const gamma_settings *s, const char *const name[2], 
         return DG_FAIL(DG_ERR_USAGE, "one dose is .npy, the other is not: a .npy file does not say where it lies");
     if (!is_npy(name[0])) {
         if (s->spacing_mm.count > 0 || s->offset_mm.count > 0)
-            return DG_FAIL(DG_ERR_USAGE,
-                           "--spacing and --offset are for .npy doses; HDF5 and NIfTI files carry their own grid");
+            return DG_FAIL(
+                DG_ERR_USAGE,
+                "--spacing and --offset are for .npy doses; HDF5, NIfTI and DICOM files carry their own grid");
         for (int i = 0; i < 2; i++) DG_TRY(read_placed(name[i], roles[i], &pair->file[i]));
         return DG_OK;
     }

@@ -30,7 +30,7 @@ typedef struct gamma_pair {
     int64_t voxels;   /* of the reference */
 } gamma_pair;
 
-/* Reads both doses: FILE.h5:/path, FILE.nii(.gz) or FILE.npy. Errors name the role ("reference dose"), not the path. */
+/* Reads both doses: FILE.h5:/path, FILE.nii(.gz), FILE.dcm (RTDOSE) or FILE.npy. Errors name the role ("reference dose"), not the path. */
 DG_MUST_USE dg_status gamma_pair_read(const gamma_settings *settings, const char *reference, const char *evaluated,
                                       gamma_pair *out);
 void gamma_pair_release(gamma_pair *pair);

@@ -60,7 +60,7 @@ said "reference dose has 1 axes, --spacing 2 numbers"
 dg 2 gamma ref.npy out.h5:/gamma --spacing 1
 said "one dose is .npy, the other is not"
 dg 2 gamma out.h5:/gamma out.h5:/gamma --spacing 1
-said "HDF5 and NIfTI files carry their own grid"
+said "HDF5, NIfTI and DICOM files carry their own grid"
 dg 2 gamma ref.npy eval.npy --spacing 1 --norm prescription
 said "--prescription GY"
 dg 2 gamma ref.npy eval.npy --spacing 1 --norm most

@@ -32,4 +32,4 @@ truncate -s -10 volumes/phantom-0001_dose.nii
 dg 1 gamma volumes/phantom-0001_dose.nii.gz volumes/phantom-0001_dose.nii
 said "evaluated dose: the file is cut short"
 dg 2 gamma volumes/phantom-0001_dose.nii.gz volumes/phantom-0001_dose.nii.gz --spacing 1
-said "NIfTI files carry their own grid"
+said "NIfTI and DICOM files carry their own grid"

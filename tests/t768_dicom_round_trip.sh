@@ -39,5 +39,10 @@ for mask in masks/*; do
     cmp "$mask" "masks-again/$other${mask#masks/"$id"}" || fail "$mask is another one after the round trip"
 done
 dg 0 export cohort --to nifti --what '[pred]' --predictions p -o prediction
+dg 0 gamma "dcm/$id/RTDOSE.dcm" "prediction/${id}_pred.nii.gz" --dose-percent 0.1 --distance-mm 0.1 --cutoff-percent 0 --json
+same "share of voxels with the written dose" 100.0 "$(value pass_percent)"
+dg 1 gamma "dcm/$id/RTPLAN.dcm" "dcm/$id/RTDOSE.dcm"
+said "reference dose"
+unsaid Phantom
 dg 0 gamma "prediction/${id}_pred.nii.gz" "again/cases/$other.h5:/dose" --dose-percent 0.1 --distance-mm 0.1 --cutoff-percent 0 --json
 same "share of voxels with the predicted dose" 100.0 "$(value pass_percent)"
