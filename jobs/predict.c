@@ -227,6 +227,9 @@ static dg_status open_data(work *w)
     DG_TRY(choose_cases(w));
     w->together = w->count < w->env->comm->size;
     if (w->together) w->config.comm = w->env->comm;
+    if (w->network[0].recipe.labels)
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "%s learned labels: predictions of segmentations are not part of this version",
+                       s->checkpoint.value[0]);
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (w->env->comm->rank != 0) return DG_OK;
     DG_TRY(dg_make_folder(s->output));

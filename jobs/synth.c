@@ -9,6 +9,7 @@
 #include "dg_trace.h"
 #include "job.h"
 #include "phantom.h"
+#include "phantom_surface.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -18,16 +19,21 @@ typedef struct synth_config {
     int64_t cases, seed;
     dg_int_list shape;
     dg_double_list spacing_mm;
-    int ambiguity; /* dg_ambiguity */
+    int kind, ambiguity; /* dg_ambiguity */
     bool constraints, json;
 } synth_config;
 
+enum { KIND_PATIENTS, KIND_SURFACES };
+static const char *const kind_names[] = {"patients", "surfaces", NULL};
 static const char *const ambiguity_names[] = {"none", "one", "two", NULL};
 
 /* clang-format off */
 static const dg_option rows[] = {
     {.key = "synth.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING,
      .offset = offsetof(synth_config, output), .fallback = "", .unit = "", .help = "folder of the new cohort"},
+    {.key = "synth.kind", .flag = "kind", .type = DG_OPT_ENUM, .offset = offsetof(synth_config, kind),
+     .names = kind_names, .fallback = "patients", .unit = "",
+     .help = "patients with doses, or scans of thin surfaces with labels (0 background, 1 surface, 2 not known)"},
     {.key = "synth.cases", .flag = "cases", .type = DG_OPT_INT, .offset = offsetof(synth_config, cases), .min = 1,
      .max = 1e6, .fallback = "12", .unit = "", .help = "number of patients"},
     {.key = "synth.shape", .flag = "shape", .type = DG_OPT_INT_LIST, .offset = offsetof(synth_config, shape), .min = 12,
@@ -57,6 +63,8 @@ static dg_status check_output(const synth_config *config)
     if (config->constraints && config->ambiguity == DG_AMBIGUITY_NONE)
         return DG_FAIL(DG_ERR_USAGE, "synth: --constraints tells the planner's choices and --ambiguity none leaves him "
                                      "none; add --ambiguity one or two");
+    if (config->kind == KIND_SURFACES && config->ambiguity != DG_AMBIGUITY_NONE)
+        return DG_FAIL(DG_ERR_USAGE, "synth: --ambiguity is of the planner's choices; --kind surfaces has no dose");
     DG_TRY(dg_path_join(index, config->output, "cohort.h5"));
     if (dg_file_exists(index))
         return DG_FAIL(DG_ERR_USAGE, "synth: '%s' holds a cohort already; remove it or choose another folder",
@@ -85,12 +93,22 @@ static dg_status write_truth(const synth_config *config, const char *folder_name
     return dg_prediction_write(folder, info->id, &info->grid, hex, volume_gy, &entry);
 }
 
+static dg_status write_surface(const synth_config *config, const dg_phantom_config *what, int64_t index)
+{
+    dg_phantom_surface *surface;
+    DG_TRY(dg_phantom_surface_create(what, index, &surface));
+    dg_status status = dg_case_write(config->output, &surface->data);
+    dg_phantom_surface_destroy(&surface);
+    return status;
+}
+
 static dg_status write_case(const synth_config *config, int64_t index)
 {
     dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed, .ambiguity = (dg_ambiguity)config->ambiguity,
                                         .constraints = config->constraints};
     memcpy(phantom_config.shape, config->shape.value, sizeof phantom_config.shape);
     memcpy(phantom_config.spacing_mm, config->spacing_mm.value, sizeof phantom_config.spacing_mm);
+    if (config->kind == KIND_SURFACES) return write_surface(config, &phantom_config, index);
     dg_phantom *phantom;
     DG_TRY(dg_phantom_create(&phantom_config, index, 0, &phantom));
     dg_status status = dg_case_write(config->output, &phantom->data);
@@ -160,7 +178,7 @@ static dg_status run_synth(const dg_job_env *env, int argc, char *const *argv, i
     dg_options options;
     int positional_count = 0;
     bool helped = false;
-    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--cases N] [--shape z,y,x] [--ambiguity none|one|two] [--constraints]",
+    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--kind patients|surfaces] [--cases N] [--shape z,y,x] [--ambiguity none|one|two] [--constraints]",
                                         .rows = rows,
                                         .row_count = (int)(sizeof rows / sizeof rows[0]),
                                         .target = &config};

@@ -1,11 +1,12 @@
-/* ctest: libs=golden_io,test_tensor,dg_nn,dg_grid,dg_math label=unit timeout=300 args=--backend ref; --backend onednn; ../shared/golden/topo_losses.h5 --backend ref; ../shared/golden/topo_losses.h5 --backend onednn */
+/* ctest: libs=golden_io,test_tensor,dg_run,dg_math label=unit timeout=300 args=--backend ref; --backend onednn; ../shared/golden/topo_losses.h5 --backend ref; ../shared/golden/topo_losses.h5 --backend onednn */
 /* golden_topo_losses.c - the losses of the surface detection study, value and gradient, alone and together, in the reference
- * tool's own form (compat upstream), and its soft skeletons. SPDX-License-Identifier: Apache-2.0 */
+ * tool's own form (compat upstream), its soft skeletons, and its phases as ours. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_distance.h"
 #include "dg_loss.h"
 #include "dg_loss_window.h"
 #include "golden_io.h"
+#include "loss_setup.h"
 #include "test_tensor.h"
 
 typedef struct test {
@@ -243,10 +244,52 @@ static void check_skeleton(test *t, const group *g, const char *loss, const char
     free(k.route);
 }
 
+/* ---- phases ---------------------------------------------------------------------------------------------------------- */
+
+/* The file's table of phases as the texts of loss.phases. */
+static bool read_phases(test *t, dg_loss_phases *out)
+{
+    char path[GOLDEN_TEXT], **names = NULL;
+    dg_string_list text = {.count = 0};
+    const int count = golden_has(t->file, "phases") ? golden_children(t->file, "phases", &names) : 0;
+    for (int i = 0; i < count && i < DG_LOSS_PHASES_MAX; i++) {
+        (void)snprintf(path, sizeof path, "phases/%s", names[i]);
+        int length =
+            snprintf(text.value[i], sizeof text.value[i], "%.0f-%.0f", golden_attr_or(t->file, path, "epoch_start", 0),
+                     golden_attr_or(t->file, path, "epoch_end", 0));
+        for (int kind = DG_LOSS_DICE; kind <= DG_LOSS_ENTROPY; kind++) {
+            char weight[GOLDEN_TEXT];
+            (void)snprintf(weight, sizeof weight, "%s_weight", dg_loss_kind_name((dg_loss_kind)kind));
+            length += snprintf(text.value[i] + length, sizeof text.value[i] - (size_t)length, " %s=%.17g",
+                               dg_loss_kind_name((dg_loss_kind)kind), golden_attr_or(t->file, path, weight, 0));
+        }
+        text.count++;
+    }
+    golden_names_free(&names, count);
+    if (text.count > 0) DG_CHECK_OK(dg_loss_phases_read(&text, 0, 0, out));
+    return text.count > 0;
+}
+
+/* The weights that the tool's schedule set at an epoch, against ours. */
+static void check_phase(test *t, const group *g, const char *loss, const dg_loss_phases *phases)
+{
+    const double epoch = setting(t, g, loss, "epoch", -1);
+    if (strncmp(loss, "combined_phase", 14) != 0 || epoch < 0) return;
+    for (int kind = DG_LOSS_DICE; kind <= DG_LOSS_ENTROPY; kind++) {
+        char weight[GOLDEN_TEXT], label[2 * GOLDEN_TEXT];
+        const dg_loss_course course = dg_loss_phases_course(phases, (dg_loss_kind)kind);
+        (void)snprintf(weight, sizeof weight, "%s_weight", dg_loss_kind_name((dg_loss_kind)kind));
+        (void)snprintf(label, sizeof label, "%s/out/%s %s at epoch %g", g->name, loss, weight, epoch);
+        check_number(t, label, dg_loss_course_factor(&course, epoch), setting(t, g, loss, weight, 0));
+    }
+}
+
 static void check_group(test *t, const char *name)
 {
     char path[GOLDEN_TEXT], **losses = NULL;
     group g = read_group(t, name);
+    dg_loss_phases phases;
+    const bool phased = read_phases(t, &phases);
     float *own = test_tensor_get(&t->scope, &g.own);
     const golden_error e = golden_compare(own, g.prob.f32, g.prob.count);
     (void)snprintf(path, sizeof path, "%s/in/prob", name);
@@ -255,6 +298,7 @@ static void check_group(test *t, const char *name)
     const int count = golden_children(t->file, path, &losses);
     for (int i = 0; i < count; i++) {
         check_loss(t, &g, losses[i]);
+        if (phased) check_phase(t, &g, losses[i], &phases);
         check_skeleton(t, &g, losses[i], "skel_pred", g.prob.f32);
         check_skeleton(t, &g, losses[i], "skel_target", g.label.f32);
     }

@@ -120,7 +120,7 @@ static void test_csv(const char *folder)
     dg_metrics_destroy(&metrics);
     DG_CHECK_OK(dg_file_read(path, "metrics.csv", 1 << 20, &text, &length));
     DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,term_dvh,sigma_dvh,grad_norm,samples_per_s,val_mae_gy,"
-                          "val_mae_ptv_gy,val_dose_score,"
+                          "val_mae_ptv_gy,val_dose_score,val_dice_error,"
                           "gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n"
                           "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,\n"
                           "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,71,212.5,20480,1755,3,79\n"

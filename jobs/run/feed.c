@@ -128,6 +128,8 @@ static dg_status bring(dg_feed *feed, const dg_sample *s, int64_t slot, const dg
     DG_TRY(ops->upload(feed->backend, to->scale_gy + slot, s->scale_gy, sizeof *s->scale_gy));
     if (to->regions != NULL)
         DG_TRY(ops->upload(feed->backend, to->regions + from, s->regions, outputs * (int64_t)sizeof(uint32_t)));
+    if (to->distance != NULL)
+        DG_TRY(ops->upload(feed->backend, to->distance + from, s->distance, outputs * (int64_t)sizeof(float)));
     if (to->constraint.data == NULL) return DG_OK;
     return ops->upload(feed->backend, slot_of(&to->constraint, slot), s->constraint,
                        feed->size.constraints * (int64_t)sizeof(float));

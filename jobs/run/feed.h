@@ -15,6 +15,7 @@ typedef struct dg_feed_places {
     float *target; /* [count, outputs] as the next two */
     uint8_t *counted;
     uint32_t *regions;    /* NULL where the loss looks at none */
+    float *distance;      /* likewise; never on a device */
     float *scale_gy;      /* [count] */
     dg_tensor constraint; /* data NULL: the network takes none */
 } dg_feed_places;

@@ -52,6 +52,8 @@ static void release(bench *b)
 static dg_status open_data(const dg_run_config *config, bench *b)
 {
     int64_t patch[3], largest[3] = {1, 1, 1};
+    if (config->data.target == DG_TARGET_LABELS)
+        return DG_FAIL(DG_ERR_USAGE, "calibrate measures losses on doses with noise; data.target labels has no dose");
     DG_TRY(DG_NEW(&b->recipe, 1, "description of the input"));
     DG_TRY(DG_NEW(&b->setup, 1, "description of the loss"));
     DG_TRY(dg_cohort_open(config->data.cohort, &b->cohort));

@@ -14,6 +14,7 @@ typedef struct maker {
     int64_t count;
     dg_recipe *recipe;
     dg_loss_setup *out;
+    dg_loss_phases phases;
 } maker;
 
 static bool upstream(const maker *m) { return m->config->loss.compat == DG_LOSS_UPSTREAM; }
@@ -189,6 +190,10 @@ static dg_status dvh_term(maker *m, dg_loss_term *term)
 static void add_term(maker *m, double weight, dg_loss_term term)
 {
     dg_loss_config *config = &m->out->config;
+    if (m->phases.named[term.kind]) {
+        m->out->course[config->count] = dg_loss_phases_course(&m->phases, term.kind);
+        weight = 1;
+    }
     if (weight <= 0) return;
     config->term[config->count] = term;
     config->weight[config->count++] = weight;
@@ -225,6 +230,72 @@ static dg_status add_region_terms(maker *m)
     return DG_OK;
 }
 
+static void add_label_terms(maker *m)
+{
+    const dg_loss_settings *l = &m->config->loss;
+    const bool joined = upstream(m);
+    add_term(m, l->dice.weight, (dg_loss_term){.kind = DG_LOSS_DICE, .smooth = (float)l->dice.smooth});
+    add_term(m, l->focal.weight,
+             (dg_loss_term){.kind = DG_LOSS_FOCAL,
+                            .alpha = (float)l->focal.alpha,
+                            .gamma = (float)l->focal.gamma,
+                            .foreground = (float)l->focal.foreground,
+                            .background = (float)l->focal.background});
+    add_term(m, l->boundary.weight,
+             (dg_loss_term){
+                 .kind = DG_LOSS_BOUNDARY, .theta0 = (float)l->boundary.theta0, .theta = (float)l->boundary.theta});
+    add_term(m, l->cldice.weight,
+             (dg_loss_term){
+                 .kind = DG_LOSS_CLDICE, .iterations = (int)l->cldice.iterations, .smooth = (float)l->cldice.smooth});
+    add_term(m, l->connectivity.weight,
+             (dg_loss_term){.kind = DG_LOSS_CONNECTIVITY, .kernel = (int)l->connectivity.kernel});
+    add_term(m, l->variance.weight,
+             (dg_loss_term){
+                 .kind = DG_LOSS_VARIANCE, .upstream = joined, .least_entropy = (float)l->variance.least_entropy});
+    add_term(
+        m, l->entropy.weight,
+        (dg_loss_term){.kind = DG_LOSS_ENTROPY, .upstream = joined, .least_entropy = (float)l->entropy.least_entropy});
+    for (int k = 0; k < m->out->config.count; k++)
+        if (m->out->config.term[k].kind == DG_LOSS_BOUNDARY) m->recipe->distance = true;
+    m->recipe->upstream_distance = joined;
+}
+
+/* A term has one weight: its own or that of the phases. */
+static dg_status check_phases(const maker *m)
+{
+    const dg_loss_settings *l = &m->config->loss;
+    const double own[DG_LOSS_KINDS] = {[DG_LOSS_MSE] = l->mse,
+                                       [DG_LOSS_MAE] = l->mae,
+                                       [DG_LOSS_HUBER] = l->huber.weight,
+                                       [DG_LOSS_POISSON] = l->poisson.weight,
+                                       [DG_LOSS_NEGATIVE] = l->negative,
+                                       [DG_LOSS_STRUCTURE] = l->structure.weight,
+                                       [DG_LOSS_ASYMMETRIC] = l->asymmetric.weight,
+                                       [DG_LOSS_GRADIENT] = l->gradient,
+                                       [DG_LOSS_DVH] = l->dvh.weight,
+                                       [DG_LOSS_SSIM] = l->ssim,
+                                       [DG_LOSS_DICE] = l->dice.weight,
+                                       [DG_LOSS_FOCAL] = l->focal.weight,
+                                       [DG_LOSS_BOUNDARY] = l->boundary.weight,
+                                       [DG_LOSS_CLDICE] = l->cldice.weight,
+                                       [DG_LOSS_CONNECTIVITY] = l->connectivity.weight,
+                                       [DG_LOSS_VARIANCE] = l->variance.weight,
+                                       [DG_LOSS_ENTROPY] = l->entropy.weight};
+    for (int kind = 0; kind < DG_LOSS_KINDS; kind++) {
+        const char *name = dg_loss_kind_name((dg_loss_kind)kind);
+        const bool wanted = own[kind] > 0 || m->phases.named[kind];
+        if (own[kind] > 0 && m->phases.named[kind])
+            return DG_FAIL(DG_ERR_USAGE,
+                           "loss.phases sets the weight of %s, and loss.%s.weight is %g too; set that to 0", name, name,
+                           own[kind]);
+        if (wanted && dg_loss_is_of_labels((dg_loss_kind)kind) && m->config->data.target != DG_TARGET_LABELS)
+            return DG_FAIL(DG_ERR_USAGE, "loss.%s compares labels; it needs data.target: labels", name);
+        if (m->phases.named[kind] && (kind == DG_LOSS_DVH || kind == DG_LOSS_STRUCTURE || kind == DG_LOSS_ASYMMETRIC))
+            return DG_FAIL(DG_ERR_USAGE, "loss.phases: %s has a schedule of its own, loss.schedule", name);
+    }
+    return DG_OK;
+}
+
 /* The reference tool's parts come in this order, the penalty of negative doses last. */
 static dg_status add_terms(maker *m)
 {
@@ -236,6 +307,7 @@ static dg_status add_terms(maker *m)
     add_term(m, c->loss.gradient, (dg_loss_term){.kind = DG_LOSS_GRADIENT});
     add_term(m, c->loss.ssim, (dg_loss_term){.kind = DG_LOSS_SSIM});
     DG_TRY(add_region_terms(m));
+    add_label_terms(m);
     add_term(m, c->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
     return DG_OK;
 }
@@ -312,7 +384,7 @@ double dg_loss_course_factor(const dg_loss_course *c, double epoch)
     if (c->points == 0) return 1;
     if (epoch <= c->epoch[0]) return c->factor[0];
     for (int i = 1; i < c->points; i++) {
-        if (epoch > c->epoch[i]) continue;
+        if (epoch >= c->epoch[i]) continue; /* two points at one epoch are a step */
         const double share = (epoch - c->epoch[i - 1]) / (c->epoch[i] - c->epoch[i - 1]);
         return c->factor[i - 1] + share * (c->factor[i] - c->factor[i - 1]);
     }
@@ -342,9 +414,16 @@ static dg_status learn_weights(maker *m)
 dg_status dg_loss_setup_make(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases, int64_t count,
                              dg_recipe *recipe, dg_loss_setup *out)
 {
-    maker m = {config, cohort, cases, count, recipe, out};
+    maker m = {config, cohort, cases, count, recipe, out, {.count = 0}};
     const bool learned = config->loss.weighting == DG_LOSS_LEARNED;
+    const int64_t steps = dg_run_config_steps(config, count);
+    const double epochs = steps == INT64_MAX ? 0 : (double)steps * (double)config->train.batch / (double)count;
     memset(out, 0, sizeof *out);
+    if (config->loss.phases.count > 0 && (learned || config->loss.schedule.count > 0))
+        return DG_FAIL(DG_ERR_USAGE, "loss.phases sets weights, and loss.%s does too; leave one out",
+                       learned ? "weighting: learned" : "schedule");
+    DG_TRY(dg_loss_phases_read(&config->loss.phases, config->loss.blend, epochs, &m.phases));
+    DG_TRY(check_phases(&m));
     DG_TRY(add_terms(&m));
     DG_TRY(pair_regions(&m));
     out->weights = dg_loss_weights_of(&out->config);

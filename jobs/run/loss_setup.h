@@ -28,6 +28,21 @@ DG_MUST_USE dg_status dg_loss_setup_make(const dg_run_config *config, const dg_c
                                          int64_t count, dg_recipe *recipe, dg_loss_setup *out);
 double dg_loss_course_factor(const dg_loss_course *course, double epoch);
 
+/* loss_phases.c: weights of terms by phases of a run. */
+enum { DG_LOSS_PHASES_MAX = 8 };
+typedef struct dg_loss_phases {
+    int count;
+    double begin[DG_LOSS_PHASES_MAX], end[DG_LOSS_PHASES_MAX]; /* epochs, end excluded */
+    double weight[DG_LOSS_PHASES_MAX][DG_LOSS_KINDS];
+    bool named[DG_LOSS_KINDS]; /* the phases set this term's weight */
+    double blend;              /* epochs */
+} dg_loss_phases;
+/* loss.phases and loss.blend for a run of `epochs` (0: not known). DG_ERR_USAGE: a text that is no phase, gaps, overlaps,
+ * a phase without weights, an end before the run's. No phases: count 0. */
+DG_MUST_USE dg_status dg_loss_phases_read(const dg_string_list *text, double blend, double epochs, dg_loss_phases *out);
+/* A term's weight over epochs, as the factors of a course. */
+dg_loss_course dg_loss_phases_course(const dg_loss_phases *phases, dg_loss_kind kind);
+
 /* The calibration's file, in the layout of the reference study (loss_normalization_calib.json): mean values of the terms
  * for predictions that are the plan with noise, and the log sigmas that make them equal. "base" is mse. */
 typedef struct dg_loss_calibration {

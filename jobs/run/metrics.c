@@ -16,7 +16,7 @@
 enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
 static const char HEAD[] = "step,seconds,lr,loss";
-static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score"
+static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score,val_dice_error"
                            ",gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n";
 enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
@@ -129,7 +129,8 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
                 {"gpu/sm_clock_mhz", gpu.sm_clock_mhz, !isnan(gpu.sm_clock_mhz)},
                 {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
                 {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
-                {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)}};
+                {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)},
+                {"val/dice_error", row->scores.dice_error, row->validated && !isnan(row->scores.dice_error)}};
     for (size_t i = 0; i < sizeof item / sizeof item[0]; i++) {
         if (item[i].shown)
             DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
@@ -175,6 +176,7 @@ dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
     put_score(csv, row->validated, row->scores.mae_gy);
     put_score(csv, row->validated, row->scores.mae_ptv_gy);
     put_score(csv, row->validated, row->scores.dose_score);
+    put_score(csv, row->validated, row->scores.dice_error);
     put_gpu(csv, &gpu);
     fputc('\n', csv);
     if (ferror(csv)) return failed();

@@ -16,6 +16,7 @@ typedef struct dg_scores {
     double mae_gy;     /* mean over cases of the mean |difference| over the whole array */
     double mae_ptv_gy; /* the same over the union of targets */
     double dose_score; /* the same over possible_dose: the OpenKBP dose score */
+    double dice_error; /* of labels: 1 - Dice at probability 1/2 over the voxels that count */
 } dg_scores;
 
 typedef struct dg_metrics_row {

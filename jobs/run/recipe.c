@@ -235,6 +235,15 @@ static dg_status survey_cases(const dg_cohort *cohort, const int64_t *cases, int
     return DG_OK;
 }
 
+static void take_labels(const dg_data_config *data, dg_recipe *out)
+{
+    const dg_int_list *const list[] = {&data->labels.background, &data->labels.foreground, &data->labels.ignore};
+    out->labels = data->target == DG_TARGET_LABELS;
+    for (int k = 0; out->labels && k < 3; k++)
+        for (int i = 0; i < list[k]->count; i++)
+            out->label_class[list[k]->value[i]] = (uint8_t)(DG_LABEL_BACKGROUND + k);
+}
+
 dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases, int64_t count,
                             dg_recipe *out)
 {
@@ -245,6 +254,7 @@ dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort
     out->ct_high_hu = data->ct_range_hu.value[1];
     out->scale_gy = data->scale_gy.count > 0 ? data->scale_gy.value[0] : 0;
     out->loss_mask = config->loss.mask;
+    take_labels(data, out);
     dg_run_config_coarsen(config, out->coarsen);
     for (int axis = 0; axis < 3; axis++) {
         if (data->spacing_mm.count > 0) out->spacing_mm[axis] = data->spacing_mm.value[axis];
@@ -306,7 +316,7 @@ bool dg_recipe_outside(const dg_recipe *recipe, const dg_case_info *info)
 
 dg_status dg_recipe_scale(const dg_recipe *recipe, const dg_case_info *info, double *scale_gy)
 {
-    *scale_gy = recipe->scale_gy > 0 ? recipe->scale_gy : info->prescription_gy;
+    *scale_gy = recipe->labels ? 1 : recipe->scale_gy > 0 ? recipe->scale_gy : info->prescription_gy;
     if (*scale_gy > 0) return DG_OK;
     return DG_FAIL(DG_ERR_DATA,
                    "case %s has no prescription: import it with --prescription, or set data.scale to a "

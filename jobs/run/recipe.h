@@ -39,20 +39,31 @@ typedef struct dg_loss_region {
     int mirror;                /* region that takes its place in a mirrored sample */
 } dg_loss_region;
 
+/* What a value of a label means. */
+typedef enum dg_label_class {
+    DG_LABEL_UNKNOWN,
+    DG_LABEL_BACKGROUND,
+    DG_LABEL_FOREGROUND,
+    DG_LABEL_IGNORE
+} dg_label_class;
+
 typedef struct dg_recipe {
     dg_channel channel[DG_CHANNELS_MAX];
     int count;
     double ct_low_hu, ct_high_hu;
-    double scale_gy;      /* 0: each case's prescription */
-    double spacing_mm[3]; /* zyx; 0: native */
-    int64_t coarsen[3];   /* zyx */
-    int64_t patch[3];     /* zyx on the network's grid; 0: the whole volume */
-    int loss_mask;        /* dg_loss_mask */
+    double scale_gy;          /* 0: each case's prescription */
+    double spacing_mm[3];     /* zyx; 0: native */
+    int64_t coarsen[3];       /* zyx */
+    int64_t patch[3];         /* zyx on the network's grid; 0: the whole volume */
+    int loss_mask;            /* dg_loss_mask */
+    bool labels;              /* learns labels, not doses; the scale is then 1 */
+    uint8_t label_class[256]; /* dg_label_class of every value */
     char constraint_name[DG_CONSTRAINTS_MAX][DG_STRUCTURE_NAME];
     int constraint_mirror[DG_CONSTRAINTS_MAX]; /* element that takes its place in a mirrored sample */
     int constraint_count;
-    double seen_low_mm[3], seen_high_mm[3]; /* native spacing of the training cases */
-    dg_loss_region region[DG_LOSS_REGIONS_MAX];  /* bits of the voxels' regions; dg_loss_setup_make */
+    double seen_low_mm[3], seen_high_mm[3];     /* native spacing of the training cases */
+    bool distance, upstream_distance;           /* the loss asks for distances to the labels' surface; not stored */
+    dg_loss_region region[DG_LOSS_REGIONS_MAX]; /* bits of the voxels' regions; dg_loss_setup_make */
     int regions;
     dg_domain domain; /* of the training cases; count 0: not surveyed (yet, or by an older version) */
 } dg_recipe;

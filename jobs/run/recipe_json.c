@@ -29,6 +29,27 @@ static json_t *wholes(const int64_t *value)
     return json_pack("[I, I, I]", (json_int_t)value[0], (json_int_t)value[1], (json_int_t)value[2]);
 }
 
+/* The class of every value, by its digit. */
+static json_t *labels_to_json(const dg_recipe *recipe)
+{
+    char text[257] = "";
+    for (int value = 0; value < 256; value++) text[value] = (char)('0' + recipe->label_class[value]);
+    return json_string(text);
+}
+
+static bool read_labels(const json_t *json, dg_recipe *out)
+{
+    const char *text = json_string_value(json);
+    if (json == NULL) return true;
+    if (text == NULL || strlen(text) != 256) return false;
+    out->labels = true;
+    for (int value = 0; value < 256; value++) {
+        if (text[value] < '0' || text[value] > '0' + DG_LABEL_IGNORE) return false;
+        out->label_class[value] = (uint8_t)(text[value] - '0');
+    }
+    return true;
+}
+
 json_t *dg_recipe_to_json(const dg_recipe *recipe)
 {
     json_t *names = json_array(), *mirror = json_array();
@@ -46,6 +67,7 @@ json_t *dg_recipe_to_json(const dg_recipe *recipe)
     if (paired)
         json_object_set(root, "constraint_mirror", mirror); /* as before there were pairs, where there is none */
     json_decref(mirror);
+    if (recipe->labels) json_object_set_new(root, "labels", labels_to_json(recipe));
     if (recipe->domain.count > 0) json_object_set_new(root, "domain", dg_domain_to_json(&recipe->domain));
     return root;
 }
@@ -166,6 +188,7 @@ static dg_status adopt(const json_t *json, dg_recipe *out)
                 read_pairs(json_object_get(json, "constraint_mirror"), out) &&
                 read_reals(json, "seen_low_mm", 3, out->seen_low_mm) &&
                 read_reals(json, "seen_high_mm", 3, out->seen_high_mm) &&
+                read_labels(json_object_get(json, "labels"), out) &&
                 dg_domain_from_json(json_object_get(json, "domain"), &out->domain);
     if (!good) return DG_FAIL(DG_ERR_FORMAT, "the checkpoint's description of the network's input is damaged");
     out->ct_low_hu = range[0];

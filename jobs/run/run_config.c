@@ -43,7 +43,8 @@ static const char *const cuda_graph_names[] = {"auto", "off", NULL};
 static const char *const shared_gpu_names[] = {"refuse", "mpi", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
-static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", NULL};
+static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error", NULL};
+static const char *const target_names[] = {"dose", "labels", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
@@ -63,6 +64,13 @@ static const dg_option rows[] = {
     REAL("data.split.test", data.split.test, 0, BIG, "0.1", "", "share of the groups kept untouched"),
     WHOLE("data.split.seed", data.split.seed, 0, BIG, "42", "", "seed of the split, apart from run.seed"),
     TEXT("data.split.file", data.split.file, "", "JSON or YAML file with lists train, val, test of case ids, in place of a drawn split"),
+    WORD("data.target", data.target, target_names, "dose", "what the network learns: doses, or the labels of a segmentation (data.labels)"),
+    LIST(DG_OPT_INT_LIST, "data.labels.foreground", data.labels.foreground, 0, 255, 0, 64, word_none, "none", "",
+         "values of a label that are the foreground, as in [1]; has to be given with data.target labels"),
+    LIST(DG_OPT_INT_LIST, "data.labels.background", data.labels.background, 0, 255, 0, 64, word_none, "[0]", "",
+         "values of a label that are the background"),
+    LIST(DG_OPT_INT_LIST, "data.labels.ignore", data.labels.ignore, 0, 255, 0, 64, word_none, "none", "",
+         "values of a label that say nothing: such voxels count in no loss and no score; a value in none of the three lists is an error"),
     LIST(DG_OPT_STRING_LIST, "data.channels", data.channels, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
          "network inputs: ct, sdf.NAME, mask.NAME, rx, possible_dose, body; auto is ct and the sdf of every target and organ"),
     LIST(DG_OPT_DOUBLE_LIST, "data.scale", data.scale_gy, 1e-3, 1e4, 1, 1, word_prescription, "prescription", "Gy",
@@ -76,7 +84,7 @@ static const dg_option rows[] = {
     FLAG("data.constraints", data.constraints, "false", "feeds each case's constraint vector to the network"),
     LIST(DG_OPT_INT_LIST, "data.patch", data.patch, 1, 4096, 3, 3, word_auto, "[64, 64, 64]", "voxels",
          "size [z, y, x] of a training sample; auto is the whole volume"),
-    REAL("data.high_dose_fraction", data.high_dose_fraction, 0, 1, "0.5", "", "share of patches centred in a target"),
+    REAL("data.high_dose_fraction", data.high_dose_fraction, 0, 1, "0.5", "", "share of patches centred in a target, of labels in the foreground"),
     FLAG("data.augment.flip", data.augment.flip, "false", "mirrors half of the samples left to right, structures swapped"),
     REAL("data.augment.shift", data.augment.shift_voxels, 0, 64, "0", "voxels", "largest random shift along an axis"),
     REAL("data.augment.rotate_deg", data.augment.rotate_deg, 0, 45, "0", "degrees", "largest random rotation about z"),
@@ -95,6 +103,9 @@ static const dg_option rows[] = {
     TEXT("loss.calibration", loss.calibration, "", "JSON of `dosegrid calibrate` with the widths that learned weights start from; empty: 1"),
     LIST(DG_OPT_STRING_LIST, "loss.schedule", loss.schedule, 0, 0, 1, DG_OPT_STRINGS_MAX, word_none, "none", "",
          "factors of fixed weights over epochs, linear in between: [dvh 0@0 1@20, ...]"),
+    LIST(DG_OPT_STRING_LIST, "loss.phases", loss.phases, 0, 0, 1, DG_OPT_STRINGS_MAX, word_none, "none", "",
+         "weights by phases of the run: [0-30 dice=1, 31-50 dice=0.9 focal=0.1] in epochs, last one included, or 0%-60% of the run"),
+    REAL("loss.blend", loss.blend, 0, BIG, "0", "", "length over which weights move from one phase to the next, in the unit of loss.phases; 0: at once"),
     REAL("loss.mse.weight", loss.mse, 0, BIG, "1", "", "weight of the mean squared error"),
     REAL("loss.mae.weight", loss.mae, 0, BIG, "0", "", "weight of the mean absolute error"),
     REAL("loss.huber.weight", loss.huber.weight, 0, BIG, "0", "", "weight of the Huber loss"),
@@ -104,6 +115,25 @@ static const dg_option rows[] = {
     REAL("loss.negative.weight", loss.negative, 0, BIG, "0.1", "", "weight of the mean of negative doses"),
     REAL("loss.gradient.weight", loss.gradient, 0, BIG, "0", "", "weight of the mean difference of 3-D Sobel gradients"),
     REAL("loss.ssim.weight", loss.ssim, 0, BIG, "0", "", "weight of 1 - structural similarity, over windows of 11 voxels in every axis"),
+    REAL("loss.dice.weight", loss.dice.weight, 0, BIG, "0", "", "weight of the Dice loss (labels)"),
+    REAL("loss.dice.smooth", loss.dice.smooth, 1e-9, 1e6, "1e-5", "voxels", "added above and below its fraction"),
+    REAL("loss.focal.weight", loss.focal.weight, 0, BIG, "0", "", "weight of the focal loss (labels)"),
+    REAL("loss.focal.alpha", loss.focal.alpha, 0, 1, "0.25", "", "its weight of foreground voxels; background voxels get 1 - alpha"),
+    REAL("loss.focal.gamma", loss.focal.gamma, 0, 16, "2", "", "how fast it forgets voxels that are right already"),
+    REAL("loss.focal.foreground", loss.focal.foreground, 1e-9, BIG, "1", "", "class weight of the foreground, times alpha"),
+    REAL("loss.focal.background", loss.focal.background, 1e-9, BIG, "1", "", "class weight of the background, times 1 - alpha"),
+    REAL("loss.boundary.weight", loss.boundary.weight, 0, BIG, "0", "", "weight of the cross-entropy near the label's surface (labels)"),
+    REAL("loss.boundary.theta0", loss.boundary.theta0, 0, 1e6, "3", "voxels", "distance up to which a voxel counts in full"),
+    REAL("loss.boundary.theta", loss.boundary.theta, 1e-6, 1e6, "5", "voxels", "distance from which it does not count"),
+    REAL("loss.cldice.weight", loss.cldice.weight, 0, BIG, "0", "", "weight of the centreline Dice loss of soft skeletons (labels)"),
+    WHOLE("loss.cldice.iterations", loss.cldice.iterations, 0, DG_LOSS_ITERATIONS_MAX, "3", "", "erosions of a skeleton: at least half the thickness of what is to be thinned"),
+    REAL("loss.cldice.smooth", loss.cldice.smooth, 1e-9, 1e6, "1e-5", "voxels", "added above and below its fractions"),
+    REAL("loss.connectivity.weight", loss.connectivity.weight, 0, BIG, "0", "", "weight of the squared difference of greatest values in windows (labels)"),
+    WHOLE("loss.connectivity.kernel", loss.connectivity.kernel, 3, DG_LOSS_KERNEL_MAX, "3", "voxels", "side of a window, odd"),
+    REAL("loss.variance.weight", loss.variance.weight, 0, BIG, "0", "", "weight of (1 - variance)^2 and too little entropy (labels)"),
+    REAL("loss.variance.least_entropy", loss.variance.least_entropy, 0, 0.6931471805599453, "0.5", "nats", "mean entropy below which it grows"),
+    REAL("loss.entropy.weight", loss.entropy.weight, 0, BIG, "0", "", "weight of too little entropy (labels)"),
+    REAL("loss.entropy.least_entropy", loss.entropy.least_entropy, 0, 0.6931471805599453, "0.3", "nats", "mean entropy below which it grows"),
     REAL("loss.dvh.weight", loss.dvh.weight, 0, BIG, "0", "", "weight of the sum of dose-volume goals"),
     LIST(DG_OPT_STRING_LIST, "loss.dvh.goals", loss.dvh.goals, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
          "STRUCTURE:METRIC[:WEIGHT[:LIMIT]] with metric D95, V70 (Gy) or mean; auto: D95 (weight 10) of targets and mean of organs"),
@@ -248,6 +278,48 @@ dg_save_rule dg_run_config_save_rule(const dg_run_config *config)
     return rule;
 }
 
+static bool lists(const dg_int_list *list, int64_t value)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->value[i] == value) return true;
+    return false;
+}
+
+/* Labels want the network whose output is a probability, on the scan's own grid, and terms that know no dose. */
+static dg_status check_labels(const dg_run_config *config, const int64_t factor[3])
+{
+    const dg_data_config *data = &config->data;
+    const bool labels = data->target == DG_TARGET_LABELS, probable = strcmp(config->model.kind, "topology_unet") == 0;
+    if (labels != probable)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "data.target is %s and model.kind %s: labels are learned by topology_unet, whose output is a "
+                       "probability, and doses by the others",
+                       labels ? "labels" : "dose", config->model.kind);
+    if (config->train.monitor != DG_MONITOR_AUTO && labels != (config->train.monitor == DG_MONITOR_DICE_ERROR))
+        return DG_FAIL(DG_ERR_USAGE, "train.monitor: labels are judged by val_dice_error, doses by the others");
+    if (!labels) return DG_OK;
+    if (data->labels.foreground.count == 0)
+        return DG_FAIL(DG_ERR_USAGE, "data.labels.foreground is not set: say which values of the labels are the "
+                                     "foreground, as in data.labels.foreground=[1]");
+    for (int i = 0; i < data->labels.ignore.count; i++)
+        if (lists(&data->labels.foreground, data->labels.ignore.value[i]) ||
+            lists(&data->labels.background, data->labels.ignore.value[i]))
+            return DG_FAIL(DG_ERR_USAGE, "data.labels: value %lld is both ignored and a class",
+                           (long long)data->labels.ignore.value[i]);
+    for (int i = 0; i < data->labels.foreground.count; i++)
+        if (lists(&data->labels.background, data->labels.foreground.value[i]))
+            return DG_FAIL(DG_ERR_USAGE, "data.labels: value %lld is both foreground and background",
+                           (long long)data->labels.foreground.value[i]);
+    if (data->spacing_mm.count > 0 || factor[0] * factor[1] * factor[2] != 1)
+        return DG_FAIL(DG_ERR_USAGE, "data.target labels works on the scan's own grid; leave out data.spacing_mm and "
+                                     "data.coarsen");
+    const dg_loss_settings *loss = &config->loss;
+    if (loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight > 0 || loss->mask != DG_MASK_NONE)
+        return DG_FAIL(DG_ERR_USAGE, "loss.dvh, loss.structure, loss.asymmetric and loss.mask look at a patient's "
+                                     "structures; data.target labels has none");
+    return DG_OK;
+}
+
 dg_status dg_run_config_check(const dg_run_config *config)
 {
     const dg_data_config *data = &config->data;
@@ -275,14 +347,17 @@ dg_status dg_run_config_check(const dg_run_config *config)
     }
     const dg_loss_settings *loss = &config->loss;
     if (loss->mse + loss->mae + loss->negative + loss->gradient + loss->ssim + loss->huber.weight + loss->poisson.weight +
-            loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight <=
-        0) {
+            loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight + loss->dice.weight +
+            loss->focal.weight + loss->boundary.weight + loss->cldice.weight + loss->connectivity.weight +
+            loss->variance.weight + loss->entropy.weight <= 0 &&
+        loss->phases.count == 0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
     }
     if (strcmp(config->model.kind, "diffusion_unet") == 0) {
         return DG_FAIL(DG_ERR_USAGE, "model.kind diffusion_unet needs the time of a diffusion step, which this version's "
                                      "train does not tell it; choose unet, attention_unet, bottleneck_attn or cascade");
     }
+    DG_TRY(check_labels(config, factor));
     if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
                        config->optim.lr);

@@ -23,8 +23,16 @@ typedef enum dg_degradation_policy {
     DG_DEGRADATION_ABORT,
     DG_DEGRADATION_ROLLBACK
 } dg_degradation_policy;
+/* What the network learns to predict. */
+typedef enum dg_data_target { DG_TARGET_DOSE, DG_TARGET_LABELS } dg_data_target;
 /* What picks best.h5. */
-typedef enum dg_monitor { DG_MONITOR_AUTO, DG_MONITOR_DOSE_SCORE, DG_MONITOR_MAE, DG_MONITOR_MAE_PTV } dg_monitor;
+typedef enum dg_monitor {
+    DG_MONITOR_AUTO,
+    DG_MONITOR_DOSE_SCORE,
+    DG_MONITOR_MAE,
+    DG_MONITOR_MAE_PTV,
+    DG_MONITOR_DICE_ERROR
+} dg_monitor;
 /* Activation type as the options spell it; see dg_run_dtype. */
 typedef enum dg_run_type { DG_TYPE_BF16, DG_TYPE_F32 } dg_run_type;
 
@@ -32,11 +40,16 @@ typedef struct dg_split_config {
     double train, val, test; /* fractions; normalised by their sum */
     int64_t seed;
     char file[DG_OPT_TEXT]; /* JSON or YAML with arrays train, val, test of case ids; "" draws the split */
+    bool without_dose;      /* no setting: cases without a dose take part (labels) */
 } dg_split_config;
 
 typedef struct dg_data_config {
     char cohort[DG_OPT_TEXT];
     dg_split_config split;
+    int target; /* dg_data_target */
+    struct {
+        dg_int_list foreground, background, ignore; /* values of the labels; any other is an error */
+    } labels;
     dg_string_list channels;    /* count 0: auto */
     dg_double_list scale_gy;    /* count 0: each case's prescription */
     dg_double_list ct_range_hu; /* [low, high] -> [-1, 1], clipped */
@@ -114,7 +127,28 @@ typedef struct dg_evaluate_config {
 typedef struct dg_loss_settings {
     int mask, compat, weighting; /* dg_loss_mask, dg_loss_compat, dg_loss_weighting */
     char calibration[DG_OPT_TEXT];
-    dg_string_list schedule;
+    dg_string_list schedule, phases;
+    double blend;
+    struct {
+        double weight, smooth;
+    } dice;
+    struct {
+        double weight, alpha, gamma, foreground, background;
+    } focal;
+    struct {
+        double weight, theta0, theta;
+    } boundary;
+    struct {
+        double weight, smooth;
+        int64_t iterations;
+    } cldice;
+    struct {
+        double weight;
+        int64_t kernel;
+    } connectivity;
+    struct {
+        double weight, least_entropy;
+    } variance, entropy;
     double mse, mae, negative, gradient, ssim;
     struct {
         double weight, delta;

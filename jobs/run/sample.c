@@ -2,6 +2,7 @@
 #include "sample.h"
 
 #include "dg_augment_point.h"
+#include "dg_distance.h"
 #include "dg_loss_space.h"
 #include "dg_mem.h"
 
@@ -79,6 +80,7 @@ dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zy
     dg_sample_size size = {.channels = recipe->count,
                            .constraints = recipe->constraint_count,
                            .regions = recipe->regions > 0,
+                           .distance = recipe->distance,
                            .dtype = dtype};
     memcpy(size.patch, patch_zyx, sizeof size.patch);
     memcpy(size.sub, recipe->coarsen, sizeof size.sub);
@@ -108,6 +110,7 @@ dg_sample_layout dg_sample_layout_of(const dg_sample_size *size)
     at.target = place(&at.bytes, size->outputs * (int64_t)sizeof(float));
     at.counted = place(&at.bytes, size->outputs);
     at.regions = place(&at.bytes, size->regions ? size->outputs * (int64_t)sizeof(uint32_t) : 0);
+    at.distance = place(&at.bytes, size->distance ? size->outputs * (int64_t)sizeof(float) : 0);
     at.scale_gy = place(&at.bytes, (int64_t)sizeof(float));
     at.constraint = place(&at.bytes, size->constraints * (int64_t)sizeof(float));
     return at;
@@ -121,6 +124,7 @@ void dg_sample_place(const dg_sample_size *size, void *block, dg_sample *out)
     out->target = (void *)(base + at.target);
     out->counted = (void *)(base + at.counted);
     out->regions = size->regions ? (void *)(base + at.regions) : NULL;
+    out->distance = size->distance ? (void *)(base + at.distance) : NULL;
     out->scale_gy = (void *)(base + at.scale_gy);
     out->constraint = (void *)(base + at.constraint);
 }
@@ -286,7 +290,7 @@ static void vary(const dg_recipe *recipe, const moves *m, const dg_sample_size *
         if (recipe->channel[c].kind == DG_CHANNEL_CT) dg_augment_ct_noise(&m->coarse, size->voxels, channel);
     }
     if (!m->any) return;
-    move(&m->fine, m->fine_shape, m->fine_spacing, false, work->dose, work->spare);
+    move(&m->fine, m->fine_shape, m->fine_spacing, recipe->labels, work->dose, work->spare);
     move_counted(&m->fine, m->fine_shape, m->fine_spacing, work->counted, work->spare);
     if (work->regions != NULL) move_regions(&m->fine, m->fine_shape, m->fine_spacing, work->regions, work->spare);
 }
@@ -325,6 +329,17 @@ static int64_t count_coupled(const dg_variation *how, uint32_t inside, const uin
             }
         }
     return count;
+}
+
+/* Distances to the surface of the sample's label, as it lies in the patch. */
+static dg_status measure(const dg_recipe *recipe, const dg_sample_size *size, dg_sample *out)
+{
+    uint8_t *label;
+    DG_TRY(DG_NEW(&label, size->outputs, "label of a sample"));
+    for (int64_t i = 0; i < size->outputs; i++) label[i] = out->counted[i] != 0 && out->target[i] > 0.5f;
+    dg_status status = dg_label_distance(label, out->counted, size->patch, recipe->upstream_distance, 1, out->distance);
+    dg_free(&label);
+    return status;
 }
 
 bool dg_all_finite(const float *values, int64_t count)
@@ -370,6 +385,7 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
         dg_sample_interleave(recipe, size, mirrored, work->channels, out->input);
         arrange_outputs(size, mirrored, work->dose, work->counted, out->target, out->counted);
         if (out->regions != NULL) arrange_regions(recipe, size, mirrored, work->regions, out->regions);
+        if (out->distance != NULL) DG_TRY(measure(recipe, size, out));
     }
     double scale_gy;
     DG_TRY(dg_recipe_scale(recipe, info, &scale_gy));

@@ -38,6 +38,7 @@ typedef struct dg_sample {
     float *target;     /* [z,y,x,s]: s = the output voxels of a network voxel in z,y,x order */
     uint8_t *counted;  /* [z,y,x,s] */
     uint32_t *regions; /* [z,y,x,s]; NULL where the loss looks at none */
+    float *distance;   /* [z,y,x] to the label's surface in voxels, within the patch; NULL where the loss looks at none */
     float *scale_gy;   /* [1] dose of 1 */
     float *constraint; /* [constraints] */
     int64_t coupled;   /* voxels that count and lie in dg_sample_size.coupled */
@@ -49,7 +50,7 @@ typedef struct dg_sample_size {
     int64_t patch[3], sub[3];
     int64_t voxels, channels, outputs; /* outputs: voxels of the target */
     int64_t constraints;
-    bool regions;
+    bool regions, distance;
     uint32_t coupled; /* regions that the loss counts over the whole batch; 0: none */
     bool raw; /* a device varies the sample: the arrays are those that were read, input [c,z,y,x] of f32, the others
                        * [z,y,x] of the outputs' grid */
@@ -60,7 +61,7 @@ int64_t dg_sample_input_bytes(const dg_sample_size *size);
 
 /* Where the arrays of a sample lie in a block of `bytes`. */
 typedef struct dg_sample_layout {
-    int64_t input, target, counted, regions, scale_gy, constraint, bytes;
+    int64_t input, target, counted, regions, distance, scale_gy, constraint, bytes;
 } dg_sample_layout;
 dg_sample_layout dg_sample_layout_of(const dg_sample_size *size);
 /* Points a sample's arrays into a block, 64-byte aligned. */

@@ -174,7 +174,7 @@ static dg_status look_up(dg_source *source, int64_t index, const prepared **foun
 static dg_status check_dose(const dg_source *source, int64_t index, const dg_source_buffers *out)
 {
     const dg_case_info *info = dg_cohort_case(source->cohort, index);
-    if (info->has_dose || (out->dose == NULL && out->counted == NULL)) return DG_OK;
+    if (source->recipe->labels || info->has_dose || (out->dose == NULL && out->counted == NULL)) return DG_OK;
     return DG_FAIL(DG_ERR_DATA, "case %s has no dose", info->id);
 }
 
@@ -202,6 +202,18 @@ dg_status dg_source_read(dg_source *source, int64_t index, const dg_box *box, co
     return DG_OK;
 }
 
+/* The foreground as bit 0. */
+static dg_status mark_foreground(const dg_recipe *recipe, dg_case *c, const dg_box *whole, uint64_t *bits)
+{
+    float *label;
+    DG_TRY(DG_NEW(&label, dg_box_voxels(whole), "labels of a case"));
+    dg_status status = dg_case_read(c, DG_FIELD_LABEL, 0, whole, label);
+    for (int64_t i = 0; status == DG_OK && i < dg_box_voxels(whole); i++)
+        bits[i] = recipe->label_class[(int)label[i]] == DG_LABEL_FOREGROUND;
+    dg_free(&label);
+    return status;
+}
+
 /* Collects up to TARGET_VOXELS target voxels, evenly spread over all of them in z,y,x order. */
 static int64_t pick_targets(const dg_case_info *info, const dg_grid *net, const uint64_t *bits, int64_t *out)
 {
@@ -209,6 +221,7 @@ static int64_t pick_targets(const dg_case_info *info, const dg_grid *net, const 
     for (int s = 0; s < info->structure_count; s++) {
         if (info->structure[s].role == DG_ROLE_TARGET) wanted |= UINT64_C(1) << s;
     }
+    if (info->structure_count == 0) wanted = 1; /* of labels */
     int64_t voxels = dg_grid_voxels(&info->grid), total = 0, seen = 0, kept = 0;
     for (int64_t i = 0; i < voxels; i++) total += (bits[i] & wanted) != 0;
     int64_t keep = total < TARGET_VOXELS ? total : TARGET_VOXELS;
@@ -243,7 +256,10 @@ dg_status dg_source_targets(dg_source *source, int64_t index, const int64_t **vo
     dg_recipe_geometry(source->recipe, &info->grid, &net, sub);
     DG_TRY_GOTO(status, DG_NEW(&bits, dg_box_voxels(&whole), "mask bits of a case"), done);
     DG_TRY_GOTO(status, DG_NEW(&found, TARGET_VOXELS, "target voxels"), done);
-    DG_TRY_GOTO(status, dg_case_read_mask_bits(item->open, &whole, bits), done);
+    DG_TRY_GOTO(status,
+                source->recipe->labels ? mark_foreground(source->recipe, item->open, &whole, bits)
+                                       : dg_case_read_mask_bits(item->open, &whole, bits),
+                done);
     int64_t kept = pick_targets(info, &net, bits, found);
     pthread_mutex_lock(&source->lock);
     if (item->target_count < 0) {

@@ -106,7 +106,8 @@ static void count_voxels(const dg_recipe *recipe, const dg_case_info *info, cons
         recipe->loss_mask == DG_MASK_NONE
             ? 0
             : bits_of_role(info, recipe->loss_mask == DG_MASK_BODY ? DG_ROLE_BODY : DG_ROLE_POSSIBLE_DOSE);
-    const dg_box *known = &info->dose_box;
+    const dg_box all = {.shape = {info->grid.shape[0], info->grid.shape[1], info->grid.shape[2]}};
+    const dg_box *known = recipe->labels ? &all : &info->dose_box;
     int64_t low[3], high[3]; /* of the counted part, in box coordinates */
     for (int axis = 0; axis < 3; axis++) {
         int64_t start = known->start[axis] > 0 ? known->start[axis] : 0;
@@ -198,6 +199,25 @@ dg_box source_output_box(const dg_box *box, const int64_t sub_zyx[3])
     return out;
 }
 
+/* Labels as targets: 1 is the foreground. What is ignored is taken out of `counted` (NULL: not wanted). */
+static dg_status read_labels(const dg_recipe *recipe, dg_case *c, const dg_box *native, float *out, uint8_t *counted)
+{
+    const int64_t count = dg_box_voxels(native);
+    DG_TRY(dg_case_read(c, DG_FIELD_LABEL, 0, native, out));
+    for (int64_t i = 0; i < count; i++) {
+        const int value = (int)out[i];
+        /* beyond the edge there is a 0, whatever the labels say of it, and nothing is counted */
+        if (recipe->label_class[value] == DG_LABEL_UNKNOWN && (value != 0 || counted == NULL || counted[i] != 0))
+            return DG_FAIL(DG_ERR_DATA,
+                           "case %s: a label has the value %d, which data.labels lists neither as foreground nor as "
+                           "background nor as ignored",
+                           dg_case_get_info(c)->id, value);
+        if (counted != NULL && recipe->label_class[value] == DG_LABEL_IGNORE) counted[i] = 0;
+        out[i] = recipe->label_class[value] == DG_LABEL_FOREGROUND;
+    }
+    return DG_OK;
+}
+
 static dg_status read_dose(const dg_recipe *recipe, dg_case *c, const dg_box *native, float *out)
 {
     double scale;
@@ -226,8 +246,11 @@ dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const dg_box *box
         DG_TRY_GOTO(status, read_channel(recipe, k, c, &native, bits, plane != NULL ? plane : channel), done);
         if (plane != NULL) average_blocks(plane, box->shape, recipe->coarsen, channel);
     }
-    if (out->dose != NULL) DG_TRY_GOTO(status, read_dose(recipe, c, &native, out->dose), done);
     if (out->counted != NULL) count_voxels(recipe, dg_case_get_info(c), &native, bits, out->counted);
+    if (out->dose != NULL && recipe->labels)
+        DG_TRY_GOTO(status, read_labels(recipe, c, &native, out->dose, out->counted), done);
+    else if (out->dose != NULL)
+        DG_TRY_GOTO(status, read_dose(recipe, c, &native, out->dose), done);
     if (out->regions != NULL) DG_TRY_GOTO(status, mark_regions(recipe, c, &native, bits, out->regions), done);
 done:
     dg_free(&bits);

@@ -168,7 +168,7 @@ static dg_status draw_split(const dg_split_config *config, const dg_cohort *coho
     DG_TRY_GOTO(status, DG_NEW(&cases, all > 0 ? all : 1, "split"), done);
     DG_TRY_GOTO(status, DG_NEW(&groups, all > 0 ? all : 1, "split"), done);
     for (int64_t i = 0; i < all; i++) {
-        if (dg_cohort_case(cohort, i)->has_dose) cases[count++] = dg_cohort_case(cohort, i);
+        if (config->without_dose || dg_cohort_case(cohort, i)->has_dose) cases[count++] = dg_cohort_case(cohort, i);
     }
     qsort(cases, (size_t)count, sizeof *cases, by_id);
     int64_t n = make_groups(cases, count, config->seed, groups);
@@ -303,7 +303,8 @@ dg_status dg_split_read_part(const char *path, dg_part part, char (**ids)[DG_CAS
     return DG_OK;
 }
 
-static dg_status place_case(const dg_cohort *cohort, const char *id, dg_part part, int *part_of, dg_split *out)
+static dg_status place_case(const dg_split_config *config, const dg_cohort *cohort, const char *id, dg_part part,
+                            int *part_of, dg_split *out)
 {
     int64_t index = dg_cohort_find(cohort, id);
     if (index < 0) {
@@ -313,7 +314,7 @@ static dg_status place_case(const dg_cohort *cohort, const char *id, dg_part par
         return DG_FAIL(DG_ERR_DATA, "split file: case '%s' is listed in %s and again in %s", id,
                        dg_part_name((dg_part)part_of[index]), dg_part_name(part));
     }
-    if (part != DG_PART_TEST && !dg_cohort_case(cohort, index)->has_dose) {
+    if (part != DG_PART_TEST && !config->without_dose && !dg_cohort_case(cohort, index)->has_dose) {
         return DG_FAIL(DG_ERR_DATA, "split file: %s case '%s' has no dose to learn from", dg_part_name(part), id);
     }
     part_of[index] = part;
@@ -343,18 +344,18 @@ static dg_status check_groups(const dg_cohort *cohort, const int *part_of)
     return status;
 }
 
-static dg_status split_from_file(const char *path, const dg_cohort *cohort, dg_split *out)
+static dg_status split_from_file(const dg_split_config *config, const dg_cohort *cohort, dg_split *out)
 {
     split_file file;
     int *part_of = NULL;
     int64_t all = dg_cohort_count(cohort);
     dg_status status;
-    DG_TRY(read_split_file(path, &file));
+    DG_TRY(read_split_file(config->file, &file));
     DG_TRY_GOTO(status, DG_NEW(&part_of, all > 0 ? all : 1, "split"), done);
     for (int64_t i = 0; i < all; i++) part_of[i] = -1;
     for (int p = 0; p < DG_PARTS; p++) {
         for (int64_t i = 0; i < file.count[p]; i++) {
-            DG_TRY_GOTO(status, place_case(cohort, file.id[p][i], (dg_part)p, part_of, out), done);
+            DG_TRY_GOTO(status, place_case(config, cohort, file.id[p][i], (dg_part)p, part_of, out), done);
         }
     }
     DG_TRY_GOTO(status, check_groups(cohort, part_of), done);
@@ -374,7 +375,7 @@ static dg_status make(const dg_split_config *config, const dg_cohort *cohort, in
     memset(out, 0, sizeof *out);
     dg_status status = allocate(out, dg_cohort_count(cohort));
     if (status == DG_OK) {
-        status = folds == 0 && config->file[0] != '\0' ? split_from_file(config->file, cohort, out)
+        status = folds == 0 && config->file[0] != '\0' ? split_from_file(config, cohort, out)
                                                        : draw_split(config, cohort, folds, fold, out);
     }
     for (int p = 0; status == DG_OK && p < DG_PARTS; p++) {

@@ -71,6 +71,7 @@ struct dg_trainer {
     dg_loss_setup setup; /* of the loss; its learned weights are of the run */
     dg_loss *loss;
     uint32_t *regions;          /* backend memory, [micro, outputs]; NULL where the loss looks at none */
+    float *distance;            /* the same, to the labels' surface */
     float *scale_gy, *coupled;  /* backend memory, [micro] and [1] */
     double *value;              /* of the loss, [batch, terms] and a flag: a step's, over all ranks at its end */
     double *pass_value;         /* [micro, terms] */

@@ -24,6 +24,7 @@ dg_loss_batch trainer_loss_batch(const dg_trainer *t)
     dg_loss_batch batch = {.y = as_voxels(t, dg_plan_output(t->plan)),
                            .mask = t->counted,
                            .regions = t->regions,
+                           .distance = t->distance,
                            .scale_gy = t->scale_gy,
                            .coupled_count = t->setup.coupled ? t->coupled : NULL};
     batch.target = batch.y;
@@ -33,6 +34,22 @@ dg_loss_batch trainer_loss_batch(const dg_trainer *t)
 }
 
 dg_tensor trainer_loss_gradient(const dg_trainer *t) { return as_voxels(t, dg_plan_output_gradient(t->plan)); }
+
+/* What a backend and a pass must be: a term that joins samples must see all of a step's at once. */
+static dg_status check_joined(const dg_trainer *t)
+{
+    if (t->recipe.labels && t->backend->ops->device != NULL)
+        return DG_FAIL(DG_ERR_UNSUPPORTED, "data.target labels is trained on the backends ref and onednn, not yet on %s",
+                       t->backend->ops->name);
+    for (int k = 0; k < t->setup.config.count; k++)
+        if (dg_loss_joins_samples(&t->setup.config.term[k]) && t->micro != t->config.train.batch)
+            return DG_FAIL(DG_ERR_USAGE,
+                           "loss.compat upstream: %s takes its means over the whole batch of %lld, and a pass holds "
+                           "%lld; train on one rank with train.micro_batch: %lld, or with loss.compat: corrected",
+                           dg_loss_kind_name(t->setup.config.term[k].kind), (long long)t->config.train.batch,
+                           (long long)t->micro, (long long)t->config.train.batch);
+    return DG_OK;
+}
 
 dg_status trainer_loss_make(dg_trainer *t)
 {
@@ -44,6 +61,8 @@ dg_status trainer_loss_make(dg_trainer *t)
     for (int k = 0; k < terms && t->setup.coupled; k++)
         if (t->setup.config.term[k].kind == DG_LOSS_ASYMMETRIC) t->size.coupled = t->setup.config.term[k].inside;
     if (t->size.regions) DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(uint32_t), &t->regions));
+    if (t->size.distance) DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(float), &t->distance));
+    DG_TRY(check_joined(t));
     dg_loss_weights *weights = &t->setup.weights;
     int learned = 0; /* those that learn come first: the penalty of negative doses is the last term */
     while (learned < terms && weights->learned[learned]) learned++;
@@ -55,8 +74,8 @@ dg_status trainer_loss_make(dg_trainer *t)
 void trainer_loss_release(dg_trainer *t)
 {
     dg_loss_destroy(&t->loss);
-    void *const memory[] = {t->regions, t->scale_gy, t->coupled};
-    for (int i = 0; i < 3; i++)
+    void *const memory[] = {t->regions, t->distance, t->scale_gy, t->coupled};
+    for (int i = 0; i < 4; i++)
         if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
     dg_free(&t->value);
     dg_free(&t->pass_value);

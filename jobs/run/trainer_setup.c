@@ -14,6 +14,7 @@ enum { TRACE_CAPACITY = 1 << 20 };
 static dg_status open_data(dg_trainer *t)
 {
     DG_TRY(dg_cohort_open(t->config.data.cohort, &t->cohort));
+    t->config.data.split.without_dose = t->config.data.target == DG_TARGET_LABELS;
     DG_TRY(dg_split_make(&t->config.data.split, t->cohort, &t->split));
     const dg_split *split = &t->split;
     DG_TRY(
@@ -271,7 +272,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(choose_algorithms(t));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));
-    if (t->recipe.domain.count == 0)
+    if (t->recipe.domain.count == 0 && !t->recipe.labels)
         DG_TRY(dg_domain_survey(comm, t->source, t->split.index[DG_PART_TRAIN], t->split.count[DG_PART_TRAIN],
                                 &t->recipe.domain));
     DG_TRY(trainer_save_create(t));

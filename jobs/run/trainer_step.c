@@ -92,6 +92,7 @@ static dg_status fill_pass(dg_trainer *t, int64_t first, int64_t count)
                                    .target = t->target,
                                    .counted = t->counted,
                                    .regions = t->regions,
+                                   .distance = t->distance,
                                    .scale_gy = t->scale_gy,
                                    .constraint = dg_plan_constraints(t->plan)};
     return dg_feed_pass(t->feed, first, count, &places);

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES = 3, LOST = 2 * SCORES, ROW, REASON = 240 };
+enum { SCORES = 4, LOST = 2 * SCORES, ROW, REASON = 240 };
 
 const char *trainer_monitor_name(dg_monitor monitor)
 {
-    static const char *const names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy"};
+    static const char *const names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error"};
     return names[monitor];
 }
 
@@ -25,8 +25,36 @@ typedef struct mean_error {
 
 static double mean_of(const mean_error *m) { return m->count > 0 ? m->sum / (double)m->count : NAN; }
 
+/* 1 - Dice of probability 1/2 and more against the labels; 0 where neither has a voxel. */
+static dg_status score_labels(dg_source *source, int64_t index, const float *probability, dg_scores *out)
+{
+    const dg_grid *grid = &dg_cohort_case(dg_source_cohort(source), index)->grid;
+    const int64_t voxels = dg_grid_voxels(grid);
+    const dg_box whole = {.shape = {grid->shape[0], grid->shape[1], grid->shape[2]}};
+    int64_t both = 0, sum = 0;
+    float *label = NULL;
+    uint8_t *counted = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&label, voxels, "labels of a case"), done);
+    DG_TRY_GOTO(status, DG_NEW(&counted, voxels, "labels of a case"), done);
+    const dg_source_buffers wanted = {.dose = label, .counted = counted};
+    DG_TRY_GOTO(status, dg_source_read(source, index, &whole, &wanted), done);
+    for (int64_t i = 0; i < voxels; i++) {
+        const int said = probability[i] >= 0.5f, is = label[i] > 0.5f;
+        if (counted[i] == 0) continue;
+        both += said && is;
+        sum += said + is;
+    }
+    *out = (dg_scores){NAN, NAN, NAN, .dice_error = sum > 0 ? 1 - 2 * (double)both / (double)sum : 0};
+done:
+    dg_free(&label);
+    dg_free(&counted);
+    return status;
+}
+
 dg_status trainer_score_case(dg_source *source, int64_t index, const float *predicted_gy, dg_scores *out)
 {
+    if (dg_source_recipe(source)->labels) return score_labels(source, index, predicted_gy, out);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), index);
     dg_case *c = dg_source_case(source, index);
     int64_t slice_voxels = info->grid.shape[1] * info->grid.shape[2];
@@ -62,7 +90,8 @@ dg_status trainer_score_case(dg_source *source, int64_t index, const float *pred
             inside.count++;
         }
     }
-    *out = (dg_scores){.mae_gy = mean_of(&all), .mae_ptv_gy = mean_of(&ptv), .dose_score = mean_of(&inside)};
+    *out = (dg_scores){
+        .mae_gy = mean_of(&all), .mae_ptv_gy = mean_of(&ptv), .dose_score = mean_of(&inside), .dice_error = NAN};
 done:
     dg_free(&dose);
     dg_free(&bits);
@@ -87,7 +116,7 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
  * sum over ranks is exact. */
 static void fill_row(double row[ROW], const dg_scores *scores)
 {
-    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score};
+    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score, scores->dice_error};
     for (int k = 0; k < SCORES; k++) {
         row[k] = isnan(value[k]) ? 0 : value[k];
         row[SCORES + k] = isnan(value[k]) ? 0 : 1;
@@ -105,12 +134,13 @@ static dg_scores average(const double *table, int64_t count)
         }
         mean[k] = present > 0 ? sum / present : NAN;
     }
-    return (dg_scores){.mae_gy = mean[0], .mae_ptv_gy = mean[1], .dose_score = mean[2]};
+    return (dg_scores){.mae_gy = mean[0], .mae_ptv_gy = mean[1], .dose_score = mean[2], .dice_error = mean[3]};
 }
 
 static double score_of(const dg_scores *scores, dg_monitor monitor)
 {
     if (monitor == DG_MONITOR_DOSE_SCORE) return scores->dose_score;
+    if (monitor == DG_MONITOR_DICE_ERROR) return scores->dice_error;
     return monitor == DG_MONITOR_MAE_PTV ? scores->mae_ptv_gy : scores->mae_gy;
 }
 
@@ -118,7 +148,8 @@ static dg_status resolve_monitor(dg_trainer *t)
 {
     dg_monitor wanted = (dg_monitor)t->config.train.monitor;
     if (wanted == DG_MONITOR_AUTO) {
-        wanted = !isnan(t->scores.dose_score)   ? DG_MONITOR_DOSE_SCORE
+        wanted = t->recipe.labels               ? DG_MONITOR_DICE_ERROR
+                 : !isnan(t->scores.dose_score) ? DG_MONITOR_DOSE_SCORE
                  : !isnan(t->scores.mae_ptv_gy) ? DG_MONITOR_MAE_PTV
                                                 : DG_MONITOR_MAE;
     }
@@ -137,9 +168,12 @@ static dg_status judge(dg_trainer *t)
     double value = score_of(&t->scores, t->monitor);
     bool better = value < p->best;
     bool gains = better && (isinf(p->best) || p->best - value >= t->config.train.early_stopping.min_delta);
-    dg_log_write(t->log, DG_LOG_INFO, "step %lld: %s %.4f%s (val_mae_gy %.4f, val_mae_ptv_gy %.4f)", (long long)p->step,
-                 trainer_monitor_name(t->monitor), value, better ? ", the best so far" : "", t->scores.mae_gy,
+    char others[96] = "";
+    if (!t->recipe.labels)
+        snprintf(others, sizeof others, " (val_mae_gy %.4f, val_mae_ptv_gy %.4f)", t->scores.mae_gy,
                  t->scores.mae_ptv_gy);
+    dg_log_write(t->log, DG_LOG_INFO, "step %lld: %s %.4f%s%s", (long long)p->step, trainer_monitor_name(t->monitor),
+                 value, better ? ", the best so far" : "", others);
     p->stale = gains ? 0 : p->stale + 1;
     if (!better) return DG_OK;
     p->best = value;
