@@ -20,7 +20,7 @@ struct dg_heartbeat;                            /* dg_heartbeat.h */
 typedef enum dg_reduce { DG_SUM, DG_MIN, DG_MAX } dg_reduce;
 
 /* Message tags; one list for the whole program. */
-typedef enum dg_comm_tag { DG_TAG_TREE = 100, DG_TAG_GATHER, DG_TAG_TASK, DG_TAG_TEST, DG_TAG_STRIP } dg_comm_tag;
+typedef enum dg_comm_tag { DG_TAG_TREE = 100, DG_TAG_GATHER, DG_TAG_TASK, DG_TAG_TEST, DG_TAG_STRIP, DG_TAG_SEAM } dg_comm_tag;
 
 /* The method table; wrappers below carry the contracts. */
 typedef struct dg_comm_ops {
