@@ -11,7 +11,7 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 PACKAGES=(gcc g++ cmake ninja-build pkg-config python3 curl unzip xz-utils procps
           libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libyaml-dev libjansson-dev libssl-dev libhwloc-dev
-          liblz4-dev zlib1g-dev libzip-dev libnifti2-dev libniftiio-dev libdcmtk-dev gnuplot-nox clang)
+          liblz4-dev zlib1g-dev libzip-dev libtiff-dev libnifti2-dev libniftiio-dev libdcmtk-dev gnuplot-nox clang)
 ONEDNN_WHEELS=(
   "onednn-cpu-gomp==2023.2.0 2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb"
   "onednn-devel-cpu-gomp==2023.2.0 9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284")

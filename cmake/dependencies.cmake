@@ -8,6 +8,7 @@ pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(ZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(TIFF REQUIRED IMPORTED_TARGET libtiff-4>=4.5) # errors by handle, not to the terminal
 # The NIfTI library comes without a pkg-config file.
 find_library(NIFTI_LIBRARY NAMES nifti2 REQUIRED)
 find_path(NIFTI_INCLUDE_DIR nifti2_io.h PATH_SUFFIXES nifti REQUIRED)

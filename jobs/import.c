@@ -38,7 +38,7 @@ typedef struct import_config {
     double comm_timeout_s;
 } import_config;
 
-static const char *const format_names[] = {"auto", "openkbp", "npz", "dicom", NULL}; /* auto, then import_format_at */
+static const char *const format_names[] = {"auto", "openkbp", "npz", "dicom", "tiff", NULL}; /* auto, then import_format_at */
 enum { FOR_TRAIN, FOR_PREDICT };
 static const char *const purpose_names[] = {"train", "predict", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
@@ -58,7 +58,7 @@ static const dg_option rows[] = {
      .names = format_names, .fallback = "auto", .unit = "", .help = "what the sources are; auto tells by their files"},
     {.key = "import.for", .flag = "for", .type = DG_OPT_ENUM, .offset = offsetof(import_config, purpose),
      .names = purpose_names, .fallback = "train", .unit = "",
-     .help = "what the cases are for: train needs a dose in each, predict does not"},
+     .help = "what the cases are for: train needs a dose in each (labels with a TIFF), predict does not"},
     {.key = "import.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, .offset = offsetof(import_config, cases),
      .list_min = 0, .fallback = "[]", .unit = "", .from_file = true,
      .help = "only these cases: [pt_1, pt_2]; none named: all"},
@@ -82,7 +82,7 @@ static const dg_option rows[] = {
                        "nothing"),
     {.key = "import.spacing", .flag = "spacing", .type = DG_OPT_DOUBLE_LIST, .offset = offsetof(import_config, spacing_mm),
      .list_min = 0, .min = 1e-3, .max = 100, .fallback = "[]", .unit = "mm",
-     .help = "voxel spacing z,y,x of files that do not say it (NPZ without metadata)"},
+     .help = "voxel spacing z,y,x of files that do not say it (NPZ without metadata, TIFF: else 1 mm)"},
     {.key = "import.prescription", .flag = "prescription", .type = DG_OPT_DOUBLE,
      .offset = offsetof(import_config, prescription_gy), .min = 0, .max = 1000, .fallback = "0", .unit = "Gy",
      .help = "prescribed dose of cases that do not say it; the cohort then notes it as assumed"},
@@ -508,7 +508,7 @@ static dg_status scan(importer *m, const char *const *sources, int source_count)
 
 static dg_status run_import(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
 {
-    static const char usage[] = "SRC... -o COHORT/ [--format openkbp|npz|dicom] [--preset P] [--mapping FILE] "
+    static const char usage[] = "SRC... -o COHORT/ [--format openkbp|npz|dicom|tiff] [--preset P] [--mapping FILE] "
                                 "[--for train|predict] [--cases [pt_1, ...]] [--keep-going] [--resume]";
     import_config config;
     importer m = {.env = env, .config = &config};

@@ -5,7 +5,8 @@
 
 const import_format *import_format_at(int index)
 {
-    static const import_format *const formats[IMPORT_FORMATS] = {&import_openkbp, &import_npz, &import_dicom};
+    static const import_format *const formats[IMPORT_FORMATS] = {&import_openkbp, &import_npz, &import_dicom,
+                                                                 &import_tiff};
     return formats[index];
 }
 

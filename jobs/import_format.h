@@ -13,7 +13,7 @@ enum { IMPORT_BELOW = 1024 };
 
 /* What the user said about all cases. */
 typedef struct import_settings {
-    bool require_dose, keep_ct;
+    bool require_dose, keep_ct; /* require_dose: of a TIFF, labels */
     double spacing_mm[3];      /* [z,y,x] of files that do not say; 0: not given */
     double prescription_gy;    /* likewise */
     int64_t fractions;         /* likewise */
@@ -65,8 +65,8 @@ typedef struct import_format {
     dg_status (*read)(const char *path, const import_item *item, const import_settings *settings, import_case *out);
 } import_format;
 
-enum { IMPORT_FORMATS = 3 };
-extern const import_format import_openkbp, import_npz, import_dicom;
+enum { IMPORT_FORMATS = 4 };
+extern const import_format import_openkbp, import_npz, import_dicom, import_tiff;
 const import_format *import_format_at(int index); /* 0 .. IMPORT_FORMATS - 1 */
 
 /* Keeps `memory` (from dg_alloc) until release. */

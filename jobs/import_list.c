@@ -155,7 +155,7 @@ static dg_status check_names(const import_list *list)
     if (list->count == 0)
         return DG_FAIL(
             DG_ERR_USAGE,
-            "import: no patient was found: a source is an OpenKBP folder with ct.csv, an .npz file, a folder of "
+            "import: no patient was found: a source is an OpenKBP folder with ct.csv, an .npz or .tif file, a folder of "
             "such, or a folder with DICOM-RT anywhere in it");
     for (int64_t i = 1; i < list->count; i++) {
         const import_item *a = &list->item[i - 1], *b = &list->item[i];

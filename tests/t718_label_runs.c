@@ -16,16 +16,14 @@ typedef struct world {
     dg_cohort *cohort;
 } world;
 
-static world open_world(void)
+static void open_world(world *w)
 {
-    world w;
     const dg_phantom_config config = {.shape = {SIDE, 2 * SIDE, SIDE}, .spacing_mm = {1, 1, 1}, .seed = 3};
     for (int i = 0; i < 2; i++) {
-        DG_CHECK_OK(dg_phantom_surface_create(&config, i, &w.scan[i]));
-        w.data[i] = w.scan[i]->data;
+        DG_CHECK_OK(dg_phantom_surface_create(&config, i, &w->scan[i]));
+        w->data[i] = w->scan[i]->data;
     }
-    DG_CHECK_OK(dg_cohort_memory_create(w.data, 2, &w.cohort));
-    return w;
+    DG_CHECK_OK(dg_cohort_memory_create(w->data, 2, &w->cohort));
 }
 
 static void close_world(world *w)
@@ -284,7 +282,7 @@ static void check_source(const world *w)
     DG_CHECK(count > 0);
     for (int64_t i = 0; i < count; i++) DG_CHECK(w->scan[0]->labels[voxel[i]] == 1);
     w->scan[0]->labels[stray] = 7;
-    DG_CHECK_FAILS(dg_source_read(source, 0, &whole, &out), DG_ERR_DATA,
+    DG_CHECK_FAILS(dg_source_read(source, 0, &whole, &out), DG_ERR_USAGE,
                    "case surface-0001: a label has the value 7, which data.labels lists neither");
     dg_source_unpin(source, 0);
     dg_source_destroy(&source);
@@ -321,7 +319,8 @@ static void check_phantoms(void)
 
 int main(void)
 {
-    world w = open_world();
+    static world w; /* the cohort borrows its cases */
+    open_world(&w);
     check_keys(&w);
     check_refusals();
     check_phases();

@@ -208,7 +208,7 @@ static dg_status read_labels(const dg_recipe *recipe, dg_case *c, const dg_box *
         const int value = (int)out[i];
         /* beyond the edge there is a 0, whatever the labels say of it, and nothing is counted */
         if (recipe->label_class[value] == DG_LABEL_UNKNOWN && (value != 0 || counted == NULL || counted[i] != 0))
-            return DG_FAIL(DG_ERR_DATA,
+            return DG_FAIL(DG_ERR_USAGE,
                            "case %s: a label has the value %d, which data.labels lists neither as foreground nor as "
                            "background nor as ignored",
                            dg_case_get_info(c)->id, value);

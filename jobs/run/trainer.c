@@ -150,7 +150,8 @@ static dg_status turn(dg_trainer *t, bool *go_on, int *stopped, dg_trainer_end *
     int64_t range = trainer_begin(t, DG_PHASE_DATA);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_STEP, NULL, 0)));
     const dg_status drawn = dg_feed_next(t->feed, &samples);
-    if (drawn == DG_ERR_BACKEND) return trainer_alone(t, drawn); /* the device's fault, not a sample's */
+    /* the device's fault, or settings that do not fit the data: nothing another sample would mend */
+    if (drawn == DG_ERR_BACKEND || drawn == DG_ERR_USAGE) return trainer_alone(t, drawn);
     if (drawn != DG_OK) snprintf(fault, sizeof fault, "%.239s", dg_error_last()->text);
     dg_range_end(t->trace, range);
     DG_TRY(agree_control(t, fault[0] != '\0', trainer_pause_s(t), &control));

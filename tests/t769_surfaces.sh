@@ -50,7 +50,7 @@ dg 2 train seg.yaml --set run.name=b --set loss.dice=1
 said "loss.phases sets the weight of dice, and loss.dice.weight is 1 too"
 dg 2 train seg.yaml --set run.name=c --set "loss.phases=['0%-50% dice=1', '60%-100% focal=1']"
 said "a gap with the phase before"
-dg 1 train seg.yaml --set run.name=d --set data.labels.ignore=none
+dg 2 train seg.yaml --set run.name=d --set data.labels.ignore=none
 said "a label has the value 2, which data.labels lists neither as foreground nor as background nor as ignored"
 dg 2 train seg.yaml --set run.name=e --set loss.compat=upstream --set train.micro_batch=1
 said "variance takes its means over the whole batch of 4"
