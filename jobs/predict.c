@@ -216,8 +216,6 @@ static dg_status name_maker(work *w)
 static dg_status open_data(work *w)
 {
     const settings *s = w->s;
-    DG_TRY(check_settings(s));
-    DG_TRY(dg_trained_load_list(&s->checkpoint, s->average == MEAN_OF_WEIGHTS, w->network, &w->networks));
     const dg_run_config *trained = &w->network[0].config;
     w->config =
         (dg_predictor_config){.dtype = dg_run_dtype(s->dtype == AS_TRAINED ? trained->predict.dtype : s->dtype - 1),
@@ -272,6 +270,9 @@ static dg_status set_up(work *w)
     const dg_job_env *env = w->env;
     char warning[256] = "", gpu[DG_COMPUTE_ADDRESS];
     int threads = 1;
+    DG_TRY(dg_comm_agree(env->comm, check_settings(w->s)));
+    DG_TRY(dg_trained_share_list(env->comm, &w->s->checkpoint, w->s->average == MEAN_OF_WEIGHTS, w->network,
+                                 &w->networks));
     DG_TRY(dg_comm_agree(env->comm, open_data(w)));
     dg_job_watch(env, w->s->comm_timeout_s, w->s->output);
     DG_TRY(dg_compute_address(env->comm, w->s->backend, false, gpu));
@@ -294,9 +295,8 @@ static void *write_prediction(void *argument)
     work *w = argument;
     writer *out = &w->writer;
     const double start = dg_time_s();
-    dg_status status =
-        dg_prediction_write_spread(w->s->output, out->info->id, &out->info->grid, w->made_by, out->dose_gy, out->std_gy,
-                                   &out->entry);
+    dg_status status = dg_prediction_write_spread(w->s->output, out->info->id, &out->info->grid, w->made_by,
+                                                  out->dose_gy, out->std_gy, &out->entry);
     out->entry.write_s = dg_time_s() - start;
     out->entry.done = status == DG_OK;
     if (status == DG_OK) status = dg_ledger_append(w->s->output, w->env->comm->rank, &out->entry);
@@ -388,9 +388,9 @@ static dg_status check_domain(work *w, int64_t index, const float *dose_gy, bool
     for (int k = 0; status == DG_OK && k < found->count; k++) {
         if (dg_domain_is_dose(found->name[k]) != (dose_gy != NULL)) continue;
         if (!dg_domain_outside(&recipe->domain, found, k, &row) || length >= sizeof text) continue;
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s is %.4g (they had %.4g to %.4g)",
-                                   length > 0 ? ", " : "", found->name[k], found->value[k], row->spread[0],
-                                   row->spread[4]);
+        length +=
+            (size_t)snprintf(text + length, sizeof text - length, "%s%s is %.4g (they had %.4g to %.4g)",
+                             length > 0 ? ", " : "", found->name[k], found->value[k], row->spread[0], row->spread[4]);
     }
     dg_free(&found);
     if (status != DG_OK || text[0] == '\0') return status;
@@ -435,8 +435,7 @@ static dg_status run_networks(work *w, int64_t index, int64_t next, prediction *
     double read_s = 0, compute_s = 0;
     for (int k = 0; k < w->networks && status == DG_OK; k++) {
         status = dg_predictor_set_weights(w->predictor, w->weights[k]);
-        if (status == DG_OK)
-            status = dg_predictor_run(w->predictor, index, k + 1 < w->networks ? -1 : next, one, note);
+        if (status == DG_OK) status = dg_predictor_run(w->predictor, index, k + 1 < w->networks ? -1 : next, one, note);
         if (status == DG_OK && one != NULL) add_dose(out, one, k + 1, voxels);
         read_s += note->read_s;
         compute_s += note->compute_s;
@@ -627,7 +626,8 @@ static void tell(const work *w)
                      (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
                      (long long)w->region[DG_REGION_ALL]);
     if (w->outside > 0)
-        dg_log_write(log, DG_LOG_WARNING, "%lld cases are outside what the network was trained on (voxel size, or as named above)",
+        dg_log_write(log, DG_LOG_WARNING,
+                     "%lld cases are outside what the network was trained on (voxel size, or as named above)",
                      (long long)w->outside);
 }
 
@@ -641,9 +641,9 @@ static dg_status report(const work *w)
         return status;
     }
     return dg_job_print_json(
-        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:i, s:o}", "done", (json_int_t)w->done,
-                          "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds", w->seconds,
-                          "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
+        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:i, s:o}", "done",
+                          (json_int_t)w->done, "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds",
+                          w->seconds, "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
                           "zero_outside_body", (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
                           (json_int_t)w->region[DG_REGION_ALL], "outside_training_range", (json_int_t)w->outside,
                           "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network[0].weights_sha256,

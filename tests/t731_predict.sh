@@ -17,6 +17,13 @@ for n in 1 2 4; do
     dg 0 inspect p-$n --json
     same "content on $n ranks" "$whole" "$(value content_sha256)"
 done
+# The weights are read once: rank 0 alone opens the file, the others need not even see it.
+one=("$dosegrid" predict --cohort cohort -o read-once --checkpoint)
+ASAN_OPTIONS=detect_leaks=0 run 0 mpirun --oversubscribe -np 1 "${one[@]}" $model : -np 2 "${one[@]}" runs/not-there.h5
+dg 0 inspect read-once --json
+same "content of weights that one rank read" "$whole" "$(value content_sha256)"
+ASAN_OPTIONS=detect_leaks=0 run 1 mpirun --oversubscribe -np 1 "${one[@]}" runs/not-there.h5 : -np 2 "${one[@]}" $model
+said "not-there.h5"
 dg 0 predict --checkpoint $model --cohort cohort -o flipped --flips yes
 dg 0 inspect flipped --json
 [ "$(value content_sha256)" != "$whole" ] || fail "flips change nothing"

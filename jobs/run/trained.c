@@ -91,7 +91,8 @@ static bool fit_together(const dg_trained *a, const dg_trained *b)
 {
     const dg_param_table *p = &a->model->params, *q = &b->model->params;
     json_t *input_a = dg_recipe_to_json(&a->recipe), *input_b = dg_recipe_to_json(&b->recipe);
-    static const char *const seen[] = {"seen_low_mm", "seen_high_mm", "loss_mask", "domain"}; /* of the training cases */
+    static const char *const seen[] = {"seen_low_mm", "seen_high_mm", "loss_mask",
+                                       "domain"}; /* of the training cases */
     for (size_t k = 0; k < sizeof seen / sizeof *seen; k++) {
         json_object_del(input_a, seen[k]);
         json_object_del(input_b, seen[k]);
@@ -136,5 +137,39 @@ dg_status dg_trained_load_list(const dg_string_list *paths, bool mean_weights, d
     }
     if (status == DG_OK && mean_weights && *count > 1) status = average_weights(out, *count);
     while ((status != DG_OK && *count > 0) || (mean_weights && *count > 1)) dg_trained_release(&out[--*count]);
+    return status;
+}
+
+/* What rank 0 read: settings, recipe and notes are plain structs, and all ranks run one program; the model is made from them. */
+static dg_status share(dg_comm *comm, dg_trained *t)
+{
+    dg_status status = DG_OK;
+    DG_TRY(dg_comm_broadcast(comm, &t->config, (int64_t)sizeof t->config, 0));
+    DG_TRY(dg_comm_broadcast(comm, &t->recipe, (int64_t)sizeof t->recipe, 0));
+    DG_TRY(dg_comm_broadcast(comm, &t->averaged, (int64_t)sizeof t->averaged, 0));
+    DG_TRY(dg_comm_broadcast(comm, t->weights_sha256, (int64_t)sizeof t->weights_sha256, 0));
+    DG_TRY(dg_comm_broadcast(comm, &t->meta, (int64_t)sizeof t->meta, 0));
+    if (comm->rank != 0) {
+        const dg_model_config model = dg_run_config_model(&t->config, t->recipe.count, t->recipe.constraint_count);
+        status = dg_model_create(&model, &t->model);
+        if (status == DG_OK) status = DG_NEW(&t->weights, t->model->params.total, "weights");
+    }
+    DG_TRY(dg_comm_agree(comm, status));
+    return dg_comm_broadcast(comm, t->weights, t->model->params.total * (int64_t)sizeof *t->weights, 0);
+}
+
+dg_status dg_trained_share_list(dg_comm *comm, const dg_string_list *paths, bool mean_weights,
+                                dg_trained out[DG_TRAINED_MAX], int *count)
+{
+    int64_t networks = 0;
+    *count = 0;
+    DG_TRY(dg_comm_agree(comm, comm->rank == 0 ? dg_trained_load_list(paths, mean_weights, out, count) : DG_OK));
+    networks = *count;
+    dg_status status = dg_comm_broadcast(comm, &networks, (int64_t)sizeof networks, 0);
+    for (int k = 0; k < networks && status == DG_OK; k++) {
+        if (comm->rank != 0) memset(&out[(*count)++], 0, sizeof *out);
+        status = share(comm, &out[k]);
+    }
+    while (status != DG_OK && *count > 0) dg_trained_release(&out[--*count]);
     return status;
 }

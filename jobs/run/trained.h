@@ -4,6 +4,7 @@
 #define DG_TRAINED_H
 
 #include "dg_checkpoint.h"
+#include "dg_comm.h"
 #include "recipe.h"
 
 typedef struct dg_trained {
@@ -24,7 +25,10 @@ void dg_trained_release(dg_trained *trained);
 enum { DG_TRAINED_MAX = 32 };
 /* Networks that predict together: DG_ERR_MISMATCH names the first whose architecture or input is not that of the first one. With
  * `mean_weights` one network comes out, with the mean of their weights; its sha256 is that of the mean. */
-DG_MUST_USE dg_status dg_trained_load_list(const dg_string_list *paths, bool mean_weights, dg_trained out[DG_TRAINED_MAX],
-                                           int *count);
+DG_MUST_USE dg_status dg_trained_load_list(const dg_string_list *paths, bool mean_weights,
+                                           dg_trained out[DG_TRAINED_MAX], int *count);
+/* The same on every rank, of files that rank 0 alone reads. @collective yes. */
+DG_MUST_USE dg_status dg_trained_share_list(dg_comm *comm, const dg_string_list *paths, bool mean_weights,
+                                            dg_trained out[DG_TRAINED_MAX], int *count);
 
 #endif
