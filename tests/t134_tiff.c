@@ -43,6 +43,23 @@ static void write_volume(int bits, int compression, int lines, int samples, int 
     TIFFClose(tiff);
 }
 
+/* A page of 60000 x 60000 pixels of which one strip is there. */
+static void write_claim(void)
+{
+    uint8_t line[60000] = {0};
+    TIFF *tiff = TIFFOpen(path, "w");
+    DG_CHECK(tiff != NULL);
+    TIFFSetField(tiff, TIFFTAG_IMAGEWIDTH, 60000);
+    TIFFSetField(tiff, TIFFTAG_IMAGELENGTH, 60000);
+    TIFFSetField(tiff, TIFFTAG_BITSPERSAMPLE, 8);
+    TIFFSetField(tiff, TIFFTAG_SAMPLESPERPIXEL, 1);
+    TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK);
+    TIFFSetField(tiff, TIFFTAG_COMPRESSION, COMPRESSION_LZW);
+    TIFFSetField(tiff, TIFFTAG_ROWSPERSTRIP, 60000);
+    DG_CHECK(TIFFWriteScanline(tiff, line, 0, 0) == 1);
+    TIFFClose(tiff);
+}
+
 static void check_back(int bits, int compression, int lines)
 {
     dg_tiff tiff;
@@ -100,6 +117,8 @@ int main(void)
     refused(DG_ERR_UNSUPPORTED, "grey values of 8 or 16 bits without sign can be read");
     write_volume(8, COMPRESSION_NONE, 1, 1, SAMPLEFORMAT_UINT, X - 1);
     refused(DG_ERR_UNSUPPORTED, "page 2 of the scan differs in size or bits from the first");
+    write_claim();
+    refused(DG_ERR_FORMAT, "page 0 of the scan claims 60000 x 60000 pixels in a file of");
     FILE *file = fopen(path, "wb");
     DG_CHECK(file != NULL && fputs("no TIFF at all", file) >= 0 && fclose(file) == 0);
     refused(DG_ERR_FORMAT, "the scan is no TIFF file");

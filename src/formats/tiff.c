@@ -13,6 +13,8 @@
 
 enum { REASON = 160, SIDE_MAX = 65535, FILE_MAX_SHIFT = 36 };
 static const int64_t VOXELS_MAX = INT64_C(1) << 31;
+/* A file that claims more values than this for each of its bytes lies about its size: no compression makes that of a scan. */
+static const int64_t PACKED_MAX = INT64_C(1) << 15;
 
 /* A file in memory, as libtiff reads it. */
 typedef struct source {
@@ -132,6 +134,11 @@ static dg_status add_page(TIFF *tiff, const source *s, const char *role, int64_t
         return DG_FAIL(DG_ERR_UNSUPPORTED, "page %" PRId64 " of the %s differs in size or bits from the first", page,
                        role);
     const int64_t area = out->shape[1] * out->shape[2];
+    if ((page + 1) * area / PACKED_MAX > s->bytes)
+        return DG_FAIL(DG_ERR_FORMAT,
+                       "page %" PRId64 " of the %s claims %" PRId64 " x %" PRId64 " pixels in a file of %" PRId64
+                       " bytes",
+                       page, role, out->shape[1], out->shape[2], s->bytes);
     if ((page + 1) * area > VOXELS_MAX) return DG_FAIL(DG_ERR_UNSUPPORTED, "the %s has more than 2^31 voxels", role);
     if (page == *room) {
         const int64_t wanted = page == 0 ? 1 : 2 * page;
