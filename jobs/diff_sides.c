@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { JSON_LIMIT = 1 << 24 };
 
@@ -81,22 +80,6 @@ static dg_status add_run(const char *folder, const char *name, diff_sides *sides
     return read_json(folder, "test_cases.json", &side->split);
 }
 
-/* Settings of other jobs, such as DG_SUBMIT__NODES, are none of a run: they are left out. */
-static dg_status read_environment(dg_options *options)
-{
-    char **kept;
-    size_t count = 0, used = 0;
-    while (environ[count] != NULL) count++;
-    DG_TRY(DG_NEW(&kept, count + 1, "environment"));
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], "DG_SUBMIT__", 11) != 0 && strncmp(environ[i], "DG_SWEEP__", 10) != 0 &&
-            strncmp(environ[i], "DG_DIFF__", 9) != 0)
-            kept[used++] = environ[i];
-    dg_status status = dg_options_read_environment(options, kept);
-    dg_free(&kept);
-    return status;
-}
-
 /* A configuration (path), or a condition of a sweep. */
 static dg_status resolve(const char *path, const dg_sweep *sweep, int condition, dg_diff_side *side)
 {
@@ -107,7 +90,7 @@ static dg_status resolve(const char *path, const dg_sweep *sweep, int condition,
     DG_TRY(DG_NEW(&config, 1, "settings"));
     dg_status status = dg_options_init(&options, row, rows, config);
     if (status == DG_OK) {
-        status = read_environment(&options);
+        status = dg_run_config_read_environment(&options);
         if (status == DG_OK && sweep != NULL) status = dg_sweep_apply(sweep, condition, &options);
         if (status == DG_OK && sweep == NULL) status = dg_options_read_yaml(&options, path);
         if (status == DG_OK) side->config = dg_run_config_to_json(&options);

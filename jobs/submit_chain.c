@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const stage_names[STAGES] = {"train", "predict", "evaluate", "compare"};
 
@@ -90,20 +89,6 @@ static bool has_flag(const char *const *arguments, int count, const char *flag)
     return false;
 }
 
-/* The environment without DG_SUBMIT__ variables, which are defaults of this job and no settings of a run. */
-static dg_status read_environment(dg_options *options)
-{
-    char **kept;
-    size_t count = 0, used = 0;
-    while (environ[count] != NULL) count++;
-    DG_TRY(DG_NEW(&kept, count + 1, "environment"));
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], "DG_SUBMIT__", strlen("DG_SUBMIT__")) != 0) kept[used++] = environ[i];
-    dg_status status = dg_options_read_environment(options, kept);
-    dg_free(&kept);
-    return status;
-}
-
 /* The run's settings as the task will see them: file, environment, --set. */
 static dg_status read_config(const submit_request *request, const char *const *arguments, dg_run_config *config)
 {
@@ -116,7 +101,7 @@ static dg_status read_config(const submit_request *request, const char *const *a
     DG_TRY(dg_options_init(&options, rows, row_count, config));
     /* The parser does not write to its arguments; its type is that of main's. */
     dg_status status = dg_options_read_arguments(&options, count, (char *const *)settings, none, 0, &rest);
-    if (status == DG_OK) status = read_environment(&options);
+    if (status == DG_OK) status = dg_run_config_read_environment(&options);
     if (status == DG_OK && request->config != NULL) status = dg_options_read_yaml(&options, request->config);
     if (status == DG_OK) status = dg_run_config_check(config);
     dg_options_release(&options);

@@ -7,22 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-/* DG_SWEEP__ and DG_SUBMIT__ variables are defaults of this job and no settings of a run. */
-static dg_status read_environment(dg_options *options)
-{
-    char **kept;
-    size_t count = 0, used = 0;
-    while (environ[count] != NULL) count++;
-    DG_TRY(DG_NEW(&kept, count + 1, "environment"));
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], "DG_SUBMIT__", 11) != 0 && strncmp(environ[i], "DG_SWEEP__", 10) != 0)
-            kept[used++] = environ[i];
-    dg_status status = dg_options_read_environment(options, kept);
-    dg_free(&kept);
-    return status;
-}
 
 /* As train will see them: file, environment, --set, condition. */
 static dg_status resolve(const sweep_work *w, const dg_sweep_run *run, dg_run_config *config)
@@ -34,7 +18,7 @@ static dg_status resolve(const sweep_work *w, const dg_sweep_run *run, dg_run_co
     DG_TRY(dg_options_init(&options, row, rows, config));
     /* The parser does not write to its arguments; its type is that of main's. */
     dg_status status = dg_options_read_arguments(&options, w->sets, (char *const *)w->set, none, 0, &rest);
-    if (status == DG_OK) status = read_environment(&options);
+    if (status == DG_OK) status = dg_run_config_read_environment(&options);
     if (status == DG_OK) status = dg_sweep_apply_run(&w->plan, run, &options);
     if (status == DG_OK) status = dg_run_config_check(config);
     dg_options_release(&options);

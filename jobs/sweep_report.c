@@ -5,6 +5,7 @@
 #include "dg_compare.h"
 #include "dg_figures.h"
 #include "dg_mem.h"
+#include "dg_text_table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -194,22 +195,7 @@ static const char *text_of(const json_t *object, const char *key)
     return text == NULL ? "" : text;
 }
 
-/* Text of users is data: no markup, no ends of lines. */
-static void put(FILE *to, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text == '\n' || *text == '\r')
-            fputc(' ', to);
-        else if (*text == '<')
-            fputs("&lt;", to);
-        else if (*text == '&')
-            fputs("&amp;", to);
-        else if (strchr("|*_`[]\\", *text) != NULL)
-            fprintf(to, "\\%c", *text);
-        else
-            fputc(*text, to);
-    }
-}
+static void put(FILE *to, const char *text) { dg_text_print_escaped(text, DG_TABLE_MARKDOWN, to); }
 
 static void put_number(FILE *to, const json_t *value)
 {
@@ -217,6 +203,17 @@ static void put_number(FILE *to, const json_t *value)
         fprintf(to, "%.4g", json_number_value(value));
     else
         fputc('-', to);
+}
+
+/* " | status (reason)" of an experiment or a run. */
+static void put_status(FILE *to, const json_t *of)
+{
+    const char *reason = text_of(of, "reason");
+    fprintf(to, " | %s", text_of(of, "status"));
+    if (reason[0] == '\0') return;
+    fputs(" (", to);
+    put(to, reason);
+    fputc(')', to);
 }
 
 static void put_experiments(FILE *to, const json_t *list)
@@ -228,8 +225,7 @@ static void put_experiments(FILE *to, const json_t *list)
     {
         fputs("| ", to);
         put(to, text_of(item, "name"));
-        fprintf(to, " | %s", text_of(item, "status"));
-        if (text_of(item, "reason")[0] != '\0') fputs(" (", to), put(to, text_of(item, "reason")), fputc(')', to);
+        put_status(to, item);
         fprintf(to, " | %lld of %zu | ", (long long)json_integer_value(json_object_get(item, "seeds_finished")),
                 json_array_size(json_object_get(item, "seeds")));
         json_array_foreach(json_object_get(item, "targets"), k, target)
@@ -270,8 +266,7 @@ static void put_runs(FILE *to, const json_t *list)
     {
         fputs("| ", to);
         put(to, text_of(run, "name"));
-        fprintf(to, " | %s", text_of(run, "status"));
-        if (text_of(run, "reason")[0] != '\0') fputs(" (", to), put(to, text_of(run, "reason")), fputc(')', to);
+        put_status(to, run);
         fputs(" | ", to);
         put_number(to, json_object_get(run, "steps"));
         fputs(" | ", to);

@@ -264,7 +264,7 @@ static void test_facts(void)
     const json_t *own = json_object_get(train, "not_in_all");
     DG_CHECK(json_array_size(own) == 1 && strcmp(json_string_value(json_array_get(own, 0)), "p3") == 0);
     DG_CHECK_OK(dg_diff_markdown(diff, &text));
-    DG_CHECK(strstr(text, "b&lt;img>\\|") != NULL && strstr(text, "<img>") == NULL);
+    DG_CHECK(strstr(text, "b&lt;img&gt;\\|") != NULL && strstr(text, "<img>") == NULL);
     DG_CHECK(strstr(text, "def-dirty") != NULL && strstr(text, "## c against a") != NULL);
     dg_free(&text);
     json_decref(diff);

@@ -63,7 +63,7 @@ grep -qx 'notes: "seen by me"' res/experiments/asym/experiment.yaml || fail "the
 grep -q '"at_most": 0.0001, "value": .*, "verdict": "fail"' res/experiments/asym/experiment.yaml || fail "a target is not judged"
 grep -q '"at_least": 0.0, "value": .*, "verdict": "pass"' res/experiments/asym/experiment.yaml || fail "a target is not judged"
 for text in '| asym | complete' 'at most 0.0001' '**fail**' 'doses \| rise' 'Primary metric' 'n | mean | std | shift' \
-    'figures/fig10_seed_variability.png' 'loss.asymmetric.weight: 0.0 -> 3.0 (condition asym of sweep.yaml:11)' \
+    'figures/fig10_seed_variability.png' 'loss.asymmetric.weight: 0.0 -&gt; 3.0 (condition asym of sweep.yaml:11)' \
     'every run has 60 steps of 2 samples, 120 in all' 'test cases' 'pages/index.html' 'train --sweep'; do
     grep -qF "$text" res/report.md || fail "the report lacks: $text"
 done

@@ -3,6 +3,7 @@
 #include "config_diff.h"
 
 #include "dg_mem.h"
+#include "dg_text_table.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,25 +12,9 @@
 
 /* Above so many inputs a table with a column pair for each is no longer read: only the tables against the first stay.
  * */
-enum { WIDE_MAX = 4, SHOWN_MAX = 400 };
+enum { WIDE_MAX = 4, VALUE_TEXT = 512 };
 
-static void put(FILE *to, const char *text)
-{
-    size_t shown = 0;
-    for (; *text != '\0' && shown < SHOWN_MAX; text++, shown++) {
-        if (*text == '\n' || *text == '\r')
-            fputc(' ', to);
-        else if (*text == '<')
-            fputs("&lt;", to);
-        else if (*text == '&')
-            fputs("&amp;", to);
-        else if (strchr("|*_`[]\\~", *text) != NULL)
-            fprintf(to, "\\%c", *text);
-        else
-            fputc(*text, to);
-    }
-    if (*text != '\0') fputs("...", to);
-}
+static void put(FILE *to, const char *text) { dg_text_print_escaped(text, DG_TABLE_MARKDOWN, to); }
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -40,7 +25,7 @@ static const char *text_of(const json_t *object, const char *key)
 /* The value; struck out with the reason where it has no effect, and what other conditions would set. */
 static void put_value(FILE *to, const json_t *entry)
 {
-    char text[2048];
+    char text[VALUE_TEXT];
     const bool off = json_is_false(json_object_get(entry, "in_force"));
     dg_diff_value_text(json_object_get(entry, "value"), text, sizeof text);
     if (off) fputs("~~", to);
@@ -141,7 +126,7 @@ static void put_unused(FILE *to, const json_t *diff)
     fputs("\n## Set, but not in force\n\n| key | input | value | origin | why |\n|---|---|---|---|---|\n", to);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
-        char text[2048];
+        char text[VALUE_TEXT];
         dg_diff_value_text(json_object_get(row, "value"), text, sizeof text);
         const char *const cells[] = {text_of(row, "key"), text_of(row, "input"), text, text_of(row, "origin"),
                                      text_of(row, "why")};

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AT(field) offsetof(dg_run_config, field)
 #define BIG 9e15
@@ -248,6 +249,24 @@ dg_status dg_run_config_table(const dg_option *extra, int extra_count, dg_option
     if (extra_count > 0) memcpy(*table + base, extra, (size_t)extra_count * sizeof **table);
     *count = base + extra_count;
     return DG_OK;
+}
+
+dg_status dg_run_config_read_environment(dg_options *options)
+{
+    static const char *const left_out[] = {"DG_SUBMIT__", "DG_SWEEP__", "DG_DIFF__"};
+    char **kept;
+    size_t count = 0, used = 0;
+    while (environ[count] != NULL) count++;
+    DG_TRY(DG_NEW(&kept, count + 1, "environment"));
+    for (size_t i = 0; i < count; i++) {
+        bool own = false;
+        for (size_t k = 0; k < sizeof left_out / sizeof left_out[0]; k++)
+            own = own || strncmp(environ[i], left_out[k], strlen(left_out[k])) == 0;
+        if (!own) kept[used++] = environ[i];
+    }
+    dg_status status = dg_options_read_environment(options, kept);
+    dg_free(&kept);
+    return status;
 }
 
 static bool read_save_rule(const char *text, dg_save_rule *out)

@@ -211,6 +211,10 @@ const dg_option *dg_run_config_rows(int *count);
 /* *table = the rows followed by extra[extra_count]; the caller's (dg_free). */
 DG_MUST_USE dg_status dg_run_config_table(const dg_option *extra, int extra_count, dg_option **table, int *count);
 
+/* DG_* variables of a run's settings, for the jobs that look at what runs will see: those that are flags of such a job itself
+ * (DG_SUBMIT__, DG_SWEEP__, DG_DIFF__) are left out. */
+DG_MUST_USE dg_status dg_run_config_read_environment(dg_options *options);
+
 /* What one row cannot check alone: list lengths, contradicting keys, no loss at all. DG_ERR_USAGE names the keys. */
 DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
 
