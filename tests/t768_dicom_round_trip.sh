@@ -27,6 +27,8 @@ grep -q 'PREDICTED DOSE - NOT CALCULATED - RESEARCH USE v' "dcm/$id/RTDOSE.dcm" 
 ! grep -rq 'Phantom' cohort p runs || fail "the patient's name is in a file of ours"
 dg 0 export cohort --to dicom --link-plan --predictions p --reference clinic --salt other -o linked
 [ -s "linked/$id/RTDOSE.dcm" ] && [ ! -e "linked/$id/RTPLAN.dcm" ] || fail "the clinical plan takes no new one beside it"
+dg 0 export cohort --to dicom --what '[masks]' --reference clinic --salt secret -o structures --json
+same "structures alone need no prediction: files" 1 "$(value files)"
 
 mkdir -p second/somebody
 cp clinic/somebody/CT_* "dcm/$id"/*.dcm second/somebody
