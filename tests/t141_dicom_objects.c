@@ -59,6 +59,27 @@ static void check_doses(void)
     check_dose(&c);
     c.dose_by_words = true;
     check_dose(&c);
+    DG_CHECK(noted("rtdose-word-order"));
+}
+
+/* A PLAN dose goes before those of beams; a FRACTION dose is that of the plan's only fraction group. */
+static void check_summation(int doses, const char *summation, int64_t left_out)
+{
+    dg_dicom_dose dose;
+    dg_dicom_plan plan;
+    dicom_case c = dicom_case_make(scratch);
+    c.beam_doses = doses;
+    dicom_case_change(&c, DICOM_RTDOSE, 0, 0x3004000a, summation);
+    const dg_dicom_case *one = scan_case(&c);
+    DG_CHECK(one->doses.count == doses);
+    DG_CHECK_OK(dg_dicom_read_plan(&context, &one->plans, &plan));
+    DG_CHECK_OK(dg_dicom_read_dose(&context, &one->doses, &plan, one->frame_key, &dose));
+    DG_CHECK(dose.summed == 1 && dose.left_out == left_out && noted("rtdose-left-out") == (left_out > 0));
+    DG_CHECK(strcmp(dose.summation, summation) == 0);
+    DG_CHECK_NEAR(dose.gy[0] * (double)doses, dicom_gy_at(6, 9, -19), 1e-4);
+    dg_dicom_dose_release(&dose);
+    dg_dicom_plan_release(&plan);
+    dg_dicom_tree_release(&tree);
 }
 
 static void dose_refused(dicom_case c, uint32_t tag, int index, const char *value, dg_status status, const char *rule)
@@ -246,6 +267,8 @@ int main(void)
 {
     make_scratch();
     check_doses();
+    check_summation(2, "PLAN", 1);
+    check_summation(1, "FRACTION", 0);
     check_dose_refusals();
     check_plan();
     check_plans();

@@ -256,7 +256,8 @@ typedef struct dg_dicom_dose {
  * rtdose-pixel-format, rtdose-units, rtdose-type, rtdose-summation, rtdose-several, rtdose-beams (not all, or one twice),
  * rtdose-grids-differ, rtdose-scaling, rtdose-number, rtdose-position, rtdose-orientation, rtdose-spacing, rtdose-frames (offsets
  * missing, of another number, of a form the standard leaves undefined), rtdose-frames-uneven, rtdose-single-frame, rtdose-frame
- * (of reference), rtdose-too-large. Notes: rtdose-left-out, rtdose-effective, rtdose-negative. */
+ * (of reference), rtdose-too-large. Notes: rtdose-left-out, rtdose-effective, rtdose-negative,
+ * rtdose-word-order. */
 DG_MUST_USE dg_status dg_dicom_read_dose(dg_dicom_context *context, const dg_dicom_files *files,
                                          const dg_dicom_plan *plan, const char *frame_key, dg_dicom_dose *out);
 void dg_dicom_dose_release(dg_dicom_dose *dose);

@@ -196,6 +196,8 @@ template <class Number> static void add_dose(const Doses &doses, const Dose &dos
     Pixels pixels = dose.pixels;
     const int64_t rows = pixels.rows, columns = pixels.columns, frames = pixels.frames;
     find_word_order(file, pixels);
+    if (file.syntax() == EXS_BigEndianExplicit && pixels.allocated == 32 && !pixels.swap_words)
+        note(doses.context, "rtdose-word-order", "a big-endian 32-bit dose holds the less significant word first");
     for (int64_t f = 0; f < frames; f++) {
         read_frame(file, pixels, f, "rtdose-truncated", "rtdose-damaged", scratch, raw);
         Number *plane = gy + (dose.flip_z ? frames - 1 - f : f) * rows * columns;
