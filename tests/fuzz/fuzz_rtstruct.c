@@ -73,6 +73,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     else
         must(status != DG_ERR_INTERNAL && context.rule != NULL);
     dg_dicom_structures_release(&set);
+    must(unlink(path) == 0);
     free(bytes);
     return 0;
 }
