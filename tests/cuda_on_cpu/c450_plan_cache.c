@@ -307,7 +307,15 @@ static void test_ranks(dg_comm *comm)
     turn(comm->rank != 0);
     layer l = open_layer(comm->rank);
     DG_CHECK(engine_of(&l) == (comm->rank == 0 ? FIRST : TURNED));
+    const dg_device_ops *device = l.backend->ops->device;
+    dg_recording *recorded;
+    DG_CHECK_OK(device->record_begin(l.backend));
+    DG_CHECK_OK(l.backend->ops->conv_forward(l.backend, l.conv, &l.x, &l.y));
+    DG_CHECK_OK(device->record_end(l.backend, true, &recorded));
+    DG_CHECK(!device->is_stale(l.backend, recorded));
     share(comm, &l, "", NULL);
+    DG_CHECK(device->is_stale(l.backend, recorded) == (comm->rank != 0)); /* it holds the engine that was overruled */
+    device->recording_destroy(l.backend, &recorded);
     DG_CHECK(engine_of(&l) == FIRST);
     share(comm, &l, "", NULL);
     DG_CHECK(engine_of(&l) == FIRST);
