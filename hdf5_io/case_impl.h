@@ -86,7 +86,9 @@ DG_MUST_USE dg_status dg_index_list(const char *folder, dg_index_row **row, int6
 /* Group `plan`: numbers of beams and control points (doc/formats.md). */
 DG_MUST_USE dg_status dg_case_plan_write(hid_t group, const struct dg_dicom_plan *plan, const char *role);
 
-/* One structure's quantised signed distances from mask bits; the file and the memory fake give the same values. */
-DG_MUST_USE dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *grid, int16_t *out);
+/* One structure's quantised signed distances from mask bits, *out the caller's (dg_free); the file and the memory fake give the
+ * same values, which do not depend on the threads. */
+DG_MUST_USE dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *grid, int threads,
+                                    int16_t **out);
 
 #endif

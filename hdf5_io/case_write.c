@@ -67,35 +67,35 @@ static dg_status write_dose(hid_t group, const dg_case_data *data, const int64_t
     return put_attr_on(group, "dose", "grid_box", DG_I64, 1, &six, grid_box, role);
 }
 
-dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *grid, int16_t *out)
+dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *grid, int threads, int16_t **out)
 {
     int64_t count = dg_grid_voxels(grid);
     uint8_t *mask = NULL;
     float *sdf_mm = NULL;
     dg_status status;
+    *out = NULL;
     DG_TRY_GOTO(status, DG_NEW(&mask, count, "mask of a structure"), cleanup);
     DG_TRY_GOTO(status, DG_NEW(&sdf_mm, count, "distances of a structure"), cleanup);
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < count; i++) mask[i] = (uint8_t)(masks[i] >> structure & 1);
-    DG_TRY_GOTO(status, dg_signed_distance(mask, grid, DG_SDF_CLIP_MM, 1, sdf_mm), cleanup);
-    for (int64_t i = 0; i < count; i++) out[i] = (int16_t)lrint((double)sdf_mm[i] / DG_SDF_SCALE_MM);
+    DG_TRY_GOTO(status, dg_signed_distance(mask, grid, DG_SDF_CLIP_MM, threads, sdf_mm), cleanup);
+    dg_free(&mask);
+    DG_TRY_GOTO(status, DG_NEW(out, count, "distances of a structure"), cleanup);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < count; i++) (*out)[i] = (int16_t)lrint((double)sdf_mm[i] / DG_SDF_SCALE_MM);
 cleanup:
     dg_free(&sdf_mm);
     dg_free(&mask);
     return status;
 }
 
-static dg_status write_plane(hid_t dataset, const dg_case_data *data, int k, int16_t *plane, const char *role)
+static dg_status write_plane(hid_t dataset, const dg_case_data *data, int k, const int64_t *chunk3, const char *role)
 {
-    const int64_t *shape = data->info.grid.shape;
-    hsize_t start[4] = {(hsize_t)k}, count[4] = {1, (hsize_t)shape[0], (hsize_t)shape[1], (hsize_t)shape[2]};
-    DG_TRY(dg_sdf_encode(data->masks, k, &data->info.grid, plane));
-    hid_t from = H5Screate_simple(4, count, NULL), to = H5Dget_space(dataset);
-    H5Sselect_hyperslab(to, H5S_SELECT_SET, start, NULL, count, NULL);
-    herr_t written = H5Dwrite(dataset, H5T_STD_I16LE, from, to, H5P_DEFAULT, plane);
-    dg_status status = DG_OK;
-    if (written < 0) status = DG_H5_FAIL(DG_ERR_IO, "%s: cannot write dataset sdf", role);
-    dg_h5_close(to);
-    dg_h5_close(from);
+    const int threads = data->threads > 0 ? data->threads : 1;
+    int16_t *plane;
+    DG_TRY(dg_sdf_encode(data->masks, k, &data->info.grid, threads, &plane));
+    const dg_status status = dg_h5_write_plane_i16(dataset, k, data->info.grid.shape, chunk3, plane, threads, role);
+    dg_free(&plane);
     return status;
 }
 
@@ -106,17 +106,14 @@ static dg_status write_sdf(hid_t group, const dg_case_data *data, const int64_t 
     const int64_t shape[4] = {data->info.structure_count, s[0], s[1], s[2]};
     const int64_t chunk[4] = {1, chunk3[0], chunk3[1], chunk3[2]};
     const double scale_mm = DG_SDF_SCALE_MM, clip_mm = DG_SDF_CLIP_MM;
-    int16_t *plane = NULL;
     hid_t dataset;
     dg_status status;
     DG_TRY(dg_h5_create(group, "sdf", H5T_STD_I16LE, 4, shape, chunk, role, &dataset));
-    DG_TRY_GOTO(status, DG_NEW(&plane, s[0] * s[1] * s[2], "distances of a structure"), cleanup);
     for (int k = 0; k < data->info.structure_count; k++)
-        DG_TRY_GOTO(status, write_plane(dataset, data, k, plane, role), cleanup);
+        DG_TRY_GOTO(status, write_plane(dataset, data, k, chunk3, role), cleanup);
     DG_TRY_GOTO(status, dg_h5_put_attr(dataset, "scale_mm", DG_F64, 0, NULL, &scale_mm, role), cleanup);
     DG_TRY_GOTO(status, dg_h5_put_attr(dataset, "clip_mm", DG_F64, 0, NULL, &clip_mm, role), cleanup);
 cleanup:
-    dg_free(&plane);
     if (H5Dclose(dataset) < 0 && status == DG_OK) status = DG_H5_FAIL(DG_ERR_IO, "%s: cannot write dataset sdf", role);
     return status;
 }

@@ -36,12 +36,8 @@ static dg_status need_sdf(memory_case *m, int structure)
 {
     dg_status status = DG_OK;
     pthread_mutex_lock(&m->guard);
-    if (m->sdf[structure] == NULL) {
-        const dg_grid *grid = &m->data->info.grid;
-        status = DG_NEW(&m->sdf[structure], dg_grid_voxels(grid), "distances of a structure");
-        if (status == DG_OK) status = dg_sdf_encode(m->data->masks, structure, grid, m->sdf[structure]);
-        if (status != DG_OK) dg_free(&m->sdf[structure]);
-    }
+    if (m->sdf[structure] == NULL)
+        status = dg_sdf_encode(m->data->masks, structure, &m->data->info.grid, 1, &m->sdf[structure]);
     pthread_mutex_unlock(&m->guard);
     return status;
 }

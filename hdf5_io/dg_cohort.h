@@ -46,6 +46,7 @@ typedef struct dg_case_data {
     const uint64_t *masks; /* bit k: structure k */
     const uint8_t *labels;
     const struct dg_dicom_plan *plan; /* beams and control points; no names */
+    int threads;                      /* to write with; 0: one. The file does not depend on them */
 } dg_case_data;
 
 typedef struct dg_cohort dg_cohort;

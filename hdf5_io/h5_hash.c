@@ -109,16 +109,16 @@ static dg_status hash_values(dg_hash *hash, const char *name, dg_dtype type, int
     return status;
 }
 
-/* Reads plane `index` of the first axis (or everything when index < 0). */
-static dg_status read_plane(hid_t dataset, const dg_h5_shape *shape, int64_t index, void *values, const char *name,
-                            const char *role)
+/* Reads `planes` of the first axis from `index` on (or everything when index < 0). */
+static dg_status read_planes(hid_t dataset, const dg_h5_shape *shape, int64_t index, int64_t planes, void *values,
+                             const char *name, const char *role)
 {
     hsize_t start[DG_H5_RANK_MAX] = {0}, count[DG_H5_RANK_MAX];
     hid_t type = H5Dget_type(dataset), from = H5S_ALL, to = H5S_ALL;
     if (index >= 0) {
         for (int i = 0; i < shape->rank; i++) count[i] = (hsize_t)shape->shape[i];
         start[0] = (hsize_t)index;
-        count[0] = 1;
+        count[0] = (hsize_t)planes;
         from = H5Dget_space(dataset);
         to = H5Screate_simple(shape->rank, count, NULL);
         H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL);
@@ -140,8 +140,25 @@ static dg_status hash_planes(dg_hash *hash, hid_t dataset, const dg_h5_shape *sh
     char plane[DG_H5_NAME + 24];
     for (int64_t k = 0; k < shape->shape[0]; k++) {
         snprintf(plane, sizeof plane, "%s/%03lld", name, (long long)k);
-        DG_TRY(read_plane(dataset, shape, k, values, name, role));
+        DG_TRY(read_planes(dataset, shape, k, 1, values, name, role));
         DG_TRY(hash_values(hash, plane, shape->type, shape->rank - 1, shape->shape + 1, values));
+    }
+    return DG_OK;
+}
+
+/* A volume by layers of chunks: as one item, but never as a whole in memory. */
+static dg_status hash_layers(dg_hash *hash, hid_t dataset, const dg_h5_shape *shape, void *values, const char *name,
+                             const char *role)
+{
+    const int64_t planes = shape->shape[0], bytes = shape->elements / planes * (int64_t)dg_dtype_size(shape->type);
+    DG_TRY(dg_hash_begin_item(hash, name, shape->type, shape->rank, shape->shape));
+    for (int64_t k = 0; k < planes; k += DG_H5_CHUNK) {
+        const int64_t count = planes - k < DG_H5_CHUNK ? planes - k : DG_H5_CHUNK;
+        DG_TRY(read_planes(dataset, shape, k, count, values, name, role));
+        dg_h5_unlock();
+        const dg_status status = dg_hash_add(hash, values, (size_t)(count * bytes));
+        dg_h5_lock();
+        DG_TRY(status);
     }
     return DG_OK;
 }
@@ -154,12 +171,16 @@ static dg_status hash_dataset(dg_hash *hash, hid_t group, const char *name, cons
     dg_status status;
     DG_TRY(dg_h5_open_dataset(group, name, role, &shape, &dataset));
     bool planes = !shape.raw && shape.rank >= 4; /* so that many structures need the memory of one */
+    const bool layers = !shape.raw && shape.rank == 3 && shape.shape[0] > DG_H5_CHUNK;
     int64_t count = planes && shape.shape[0] > 0 ? shape.elements / shape.shape[0] : shape.elements;
+    if (layers) count = shape.elements / shape.shape[0] * DG_H5_CHUNK;
     DG_TRY_GOTO(status, dg_alloc(&values, (size_t)count, dg_dtype_size(shape.type), "values to hash"), cleanup);
     if (planes) {
         DG_TRY_GOTO(status, hash_planes(hash, dataset, &shape, values, name, role), cleanup);
+    } else if (layers) {
+        DG_TRY_GOTO(status, hash_layers(hash, dataset, &shape, values, name, role), cleanup);
     } else {
-        DG_TRY_GOTO(status, read_plane(dataset, &shape, -1, values, name, role), cleanup);
+        DG_TRY_GOTO(status, read_planes(dataset, &shape, -1, 0, values, name, role), cleanup);
         DG_TRY_GOTO(status, hash_values(hash, name, shape.type, shape.rank, shape.shape, values), cleanup);
     }
 cleanup:

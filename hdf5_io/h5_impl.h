@@ -135,6 +135,13 @@ DG_MUST_USE dg_status dg_h5_list_datasets(hid_t group, const char *role, dg_h5_l
 /* Filter 32004. Decodes one chunk as stored (8-byte big-endian size, 4-byte block size, blocks) into exactly
  * `capacity` bytes; false when the bytes are not that. */
 bool dg_lz4_decode(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t capacity);
+/* The other way: *out is from malloc, the caller's. 0: no memory, or more than one block holds. */
+size_t dg_lz4_encode(const uint8_t *in, size_t bytes, uint8_t **out);
+/* Writes plane `index` of the first axis of a dataset of int16 [k,z,y,x] in chunks [1,..]: what H5Dwrite would, but the chunks
+ * are packed by `threads` threads. With the lock held. */
+DG_MUST_USE dg_status dg_h5_write_plane_i16(hid_t dataset, int64_t index, const int64_t shape_zyx[3],
+                                            const int64_t chunk_zyx[3], const int16_t *values, int threads,
+                                            const char *role);
 /* Checksum of HDF5's fletcher32 filter over `bytes` of data. */
 uint32_t dg_fletcher32(const uint8_t *data, size_t bytes);
 /* Registers the filter; called by dg_h5_lock. */

@@ -58,8 +58,9 @@ bool dg_lz4_decode(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t capa
 enum { LEVEL = 4 };
 
 /* Writers here always make one block: chunks are far below 1 GiB. */
-static size_t encode(const uint8_t *in, size_t bytes, uint8_t **out)
+size_t dg_lz4_encode(const uint8_t *in, size_t bytes, uint8_t **out)
 {
+    *out = NULL;
     if (bytes == 0 || bytes > BLOCK_MAX) return 0;
     size_t room = HEAD + BLOCK_HEAD + (size_t)LZ4_compressBound((int)bytes);
     *out = malloc(room);
@@ -97,7 +98,7 @@ static size_t filter(unsigned flags, size_t value_count, const unsigned values[]
     if (flags & H5Z_FLAG_REVERSE)
         result = decode(*buffer, bytes, &out, &capacity);
     else
-        capacity = result = encode(*buffer, bytes, &out);
+        capacity = result = dg_lz4_encode(*buffer, bytes, &out);
     if (result == 0) {
         free(out);
         return 0;

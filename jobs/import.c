@@ -20,6 +20,7 @@
 #include "lease.h"
 #include "stop.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -479,6 +480,8 @@ static dg_status prepare(importer *m, const char *const *sources, int source_cou
 static dg_status import_all(importer *m, const char *const *sources, int source_count, int *exit_code)
 {
     const double start = dg_time_s();
+    /* volumes of one case after the other: what is freed goes back at once, or it counts as well when the next is largest */
+    (void)mallopt(M_MMAP_THRESHOLD, 16 << 20);
     dg_stop_install();
     dg_status status = prepare(m, sources, source_count);
     dg_job_watch(m->env, m->config->comm_timeout_s, status == DG_OK ? m->config->output : "");

@@ -5,6 +5,7 @@
 #include "import_ids.h"
 #include "import_report.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -123,9 +124,12 @@ static dg_status read_case(const char *path, const import_item *item, const impo
     context->case_id = item->id;
     context->salt = settings->salt;
     status = read_part(context, path, item->part, &how, rt);
+    (void)malloc_trim(
+        0); /* thousands of small pieces of the files' trees: their room goes back before the case is written */
     if (status != DG_OK && context->rule != NULL) status = lead_with_rule(status, context->rule);
     if (status != DG_OK) goto cleanup;
     describe(rt, settings->mapping, &out->data);
+    out->data.threads = settings->threads;
     out->report = import_report_make(item->id, rt, settings->mapping);
     out->whole = rt;
     out->destroy = release_whole;

@@ -66,19 +66,34 @@ static const char *type_name(dg_dtype type)
     return "unknown";
 }
 
-dg_status dg_hash_add_item(dg_hash *hash, const char *path, dg_dtype type, int rank, const int64_t *shape,
-                           const void *values)
+/* *bytes gets the length of the values. */
+static dg_status add_head(dg_hash *hash, const char *path, dg_dtype type, int rank, const int64_t *shape,
+                          int64_t *bytes)
 {
     DG_TRY(dg_hash_add_string(hash, path));
     DG_TRY(dg_hash_add_string(hash, type_name(type)));
     DG_TRY(add_u64(hash, (uint64_t)rank));
-    int64_t bytes = (int64_t)dg_dtype_size(type);
+    *bytes = (int64_t)dg_dtype_size(type);
     for (int i = 0; i < rank; i++) {
-        if (!dg_mul_int64(bytes, shape[i], &bytes))
+        if (!dg_mul_int64(*bytes, shape[i], bytes))
             return DG_FAIL(DG_ERR_INTERNAL, "hash of %s: axis %d of length %lld is impossible", path, i,
                            (long long)shape[i]);
         DG_TRY(add_u64(hash, (uint64_t)shape[i]));
     }
+    return DG_OK;
+}
+
+dg_status dg_hash_begin_item(dg_hash *hash, const char *path, dg_dtype type, int rank, const int64_t *shape)
+{
+    int64_t bytes;
+    return add_head(hash, path, type, rank, shape, &bytes);
+}
+
+dg_status dg_hash_add_item(dg_hash *hash, const char *path, dg_dtype type, int rank, const int64_t *shape,
+                           const void *values)
+{
+    int64_t bytes;
+    DG_TRY(add_head(hash, path, type, rank, shape, &bytes));
     return dg_hash_add(hash, values, (size_t)bytes);
 }
 

@@ -19,6 +19,9 @@ DG_MUST_USE dg_status dg_hash_add_string(dg_hash *hash, const char *text);
  * items sorted by path, attributes as items "path@name"; chunking and compression do not matter. */
 DG_MUST_USE dg_status dg_hash_add_item(dg_hash *hash, const char *path, dg_dtype type, int rank, const int64_t *shape,
                                        const void *values);
+/* The same without the values, which the caller adds with dg_hash_add in pieces, in order and complete. */
+DG_MUST_USE dg_status dg_hash_begin_item(dg_hash *hash, const char *path, dg_dtype type, int rank,
+                                         const int64_t *shape);
 /* Ends the hash; it can only be destroyed afterwards. */
 DG_MUST_USE dg_status dg_hash_finish(dg_hash *hash, char hex[DG_HASH_HEX]);
 

@@ -78,12 +78,19 @@ static dg_box whole(const dg_grid *grid)
 static dg_box find_crop(const rt_reading *r)
 {
     const dg_mapping *m = r->settings->mapping;
-    uint64_t centre = 0;
+    const rt_voxels *centre = NULL;
+    int64_t first = r->ct_grid.shape[0], last = -1, at[2] = {0, 0};
     if (m->crop.inplane == 0) return whole(&r->ct_grid);
-    for (int c = 0; c < m->centre_count && centre == 0; c++)
+    for (int k = 0; k < r->out->structure_count; k++) {
+        if (r->voxels[k].first < first) first = r->voxels[k].first;
+        if (r->voxels[k].last > last) last = r->voxels[k].last;
+    }
+    for (int c = 0; c < m->centre_count && centre == NULL; c++)
         for (int k = 0; k < r->out->structure_count; k++)
-            if (strcasecmp(r->out->structure[k].name, m->centre[c]) == 0) centre = UINT64_C(1) << k;
-    return dg_volume_crop_box(r->masks, r->ct_grid.shape, r->ct_grid.spacing_mm[0], centre, &m->crop);
+            if (strcasecmp(r->out->structure[k].name, m->centre[c]) == 0) centre = &r->voxels[k];
+    for (int a = 0; centre != NULL && a < 2; a++) at[a] = centre->sum_yx[a] / centre->count;
+    return dg_volume_crop_box(r->ct_grid.shape, r->ct_grid.spacing_mm[0], first, last, centre == NULL ? NULL : at,
+                              &m->crop);
 }
 
 /* Start in the CT of row (z, y) of the crop. */
@@ -93,36 +100,37 @@ static int64_t source_row(const rt_reading *r, int64_t z, int64_t y)
     return dg_grid_index(&r->ct_grid, b->start[0] + z, b->start[1] + y, b->start[2]);
 }
 
-/* In place where the box is the whole CT. */
-static dg_status crop_masks(rt_reading *r)
+/* Words of the crop from the packed voxels of all structures, which are freed. */
+static dg_status make_masks(rt_reading *r)
 {
     dg_rt_case *out = r->out;
     const int64_t *n = out->grid.shape;
-    if (memcmp(n, r->ct_grid.shape, sizeof r->ct_grid.shape) == 0) {
-        out->masks = r->masks;
-        r->masks = NULL;
-        return DG_OK;
-    }
     DG_TRY(DG_NEW(&out->masks, dg_grid_voxels(&out->grid), "masks"));
-    for (int64_t z = 0; z < n[0]; z++)
-        for (int64_t y = 0; y < n[1]; y++)
-            memcpy(out->masks + (z * n[1] + y) * n[2], r->masks + source_row(r, z, y),
-                   (size_t)n[2] * sizeof *out->masks);
-    dg_free(&r->masks);
-    return DG_OK;
-}
-
-static void count_cropped(dg_rt_case *out)
-{
-    const int64_t voxels = dg_grid_voxels(&out->grid);
     for (int k = 0; k < out->structure_count; k++) {
-        dg_rt_structure *a = &out->about[k];
-        a->cropped_away = a->voxels;
-        for (int64_t i = 0; i < voxels; i++) a->cropped_away -= (int64_t)(out->masks[i] >> k & 1);
-        if (a->cropped_away > 0)
+        const uint8_t *packed = r->voxels[k].packed;
+        const uint64_t bit = UINT64_C(1) << k;
+        int64_t kept = 0;
+#pragma omp parallel for num_threads(r->settings->threads) schedule(static) reduction(+ : kept)
+        for (int64_t z = 0; z < n[0]; z++) {
+            const int64_t slice = out->crop.start[0] + z;
+            if (slice < r->voxels[k].first || slice > r->voxels[k].last) continue;
+            for (int64_t y = 0; y < n[1]; y++) {
+                const int64_t from = source_row(r, z, y);
+                uint64_t *to = out->masks + (z * n[1] + y) * n[2];
+                for (int64_t x = 0; x < n[2]; x++) {
+                    if ((packed[(from + x) >> 3] >> ((from + x) & 7) & 1) == 0) continue;
+                    to[x] |= bit;
+                    kept++;
+                }
+            }
+        }
+        out->about[k].cropped_away = out->about[k].voxels - kept;
+        if (out->about[k].cropped_away > 0)
             rt_find(out, "structure-cropped", "%s: %lld of %lld voxels lie outside the crop", out->structure[k].name,
-                    (long long)a->cropped_away, (long long)a->voxels);
+                    (long long)out->about[k].cropped_away, (long long)out->about[k].voxels);
+        dg_free(&r->voxels[k].packed);
     }
+    return DG_OK;
 }
 
 /* What the crop leaves without a voxel is no structure of the case. */
@@ -240,8 +248,7 @@ static dg_status assemble(rt_reading *r, const dg_dicom_case *candidate, dg_dico
     out->crop = find_crop(r);
     out->grid = dg_grid_boxed(&r->ct_grid, &out->crop);
     DG_TRY(take_ct(r, ct));
-    DG_TRY(crop_masks(r));
-    count_cropped(out);
+    DG_TRY(make_masks(r));
     DG_TRY(read_dose(r, candidate, frame_key));
     drop_empty(out);
     if (out->structure_count == 0) dg_free(&out->masks);
@@ -261,7 +268,7 @@ dg_status dg_rt_case_read(dg_dicom_context *context, const dg_dicom_case *candid
     if (status == DG_OK) status = dg_dicom_read_ct(context, &candidate->ct, &ct);
     if (status == DG_OK) status = assemble(&r, candidate, &ct);
     dg_dicom_ct_release(&ct);
-    dg_free(&r.masks);
+    for (int k = 0; k < DG_STRUCTURES_MAX; k++) dg_free(&r.voxels[k].packed);
     if (status == DG_OK)
         tell_notes(&r, notes);
     else

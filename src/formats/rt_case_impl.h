@@ -4,12 +4,20 @@
 
 #include "dg_rt_case.h"
 
+/* The voxels of one structure in the whole CT. A word for each voxel would be the largest array there is. */
+typedef struct rt_voxels {
+    uint8_t *packed; /* bit i % 8 of byte i / 8: voxel i */
+    int64_t count, sum_yx[2];
+    int64_t first, last; /* slices */
+} rt_voxels;
+
 /* What one case is assembled with. */
 typedef struct rt_reading {
     dg_dicom_context *context;
     const dg_rt_settings *settings;
-    dg_grid ct_grid; /* of the whole CT */
-    uint64_t *masks; /* of the whole CT */
+    dg_grid ct_grid;                     /* of the whole CT */
+    uint8_t *mask;                       /* of the whole CT: the structure at hand */
+    rt_voxels voxels[DG_STRUCTURES_MAX]; /* of out->structure */
     dg_rt_case *out;
     bool required[DG_STRUCTURES_MAX]; /* of out->structure */
 } rt_reading;
@@ -19,7 +27,7 @@ dg_status rt_refuse(rt_reading *r, const char *rule, const char *format, ...) DG
 /* Keeps what was noticed; one too many is left out. */
 void rt_find(dg_rt_case *out, const char *rule, const char *format, ...) DG_PRINTF(3, 4);
 
-/* rt_structures.c: regions become bits of r->masks and rows of the case. */
+/* rt_structures.c: regions become voxels of r->voxels and rows of the case. */
 DG_MUST_USE dg_status rt_add_structures(rt_reading *r, const dg_dicom_structures *set);
 
 /* rt_dose.c: the dose on out->grid, where it is known, and what structures get. Takes the dose's own grid. */

@@ -41,15 +41,8 @@ static dg_status take_contours(const dg_dicom_roi *roi, const dg_grid *grid, reg
     return DG_OK;
 }
 
-/* Sets `bit` where the mask of slices from `first` on is set. */
-static void join(uint64_t *masks, const dg_grid *grid, int64_t first, int64_t slices, const uint8_t *mask, uint64_t bit)
-{
-    const int64_t plane = grid->shape[1] * grid->shape[2];
-    uint64_t *to = masks + first * plane;
-    for (int64_t i = 0; i < slices * plane; i++) to[i] |= mask[i] != 0 ? bit : 0;
-}
-
-static dg_status rasterise(rt_reading *r, const region *g, uint64_t bit, dg_rt_structure *about)
+/* Adds the region to r->mask. */
+static dg_status rasterise(rt_reading *r, const region *g, dg_rt_structure *about)
 {
     const dg_grid *grid = &r->ct_grid;
     const int64_t slices = g->last - g->first + 1;
@@ -74,7 +67,8 @@ static dg_status rasterise(rt_reading *r, const region *g, uint64_t bit, dg_rt_s
         status = rt_refuse(r, "contour-plane", "structures: %s", text);
     }
     if (status != DG_OK) goto cleanup;
-    join(r->masks, grid, g->first, slices, mask, bit);
+    uint8_t *to = r->mask + g->first * grid->shape[1] * grid->shape[2];
+    for (int64_t i = 0; i < slices * grid->shape[1] * grid->shape[2]; i++) to[i] |= mask[i];
     about->raster.left_out += report.left_out;
     about->raster.sub_voxel += report.sub_voxel;
     about->raster.gap_slices += report.gap_slices;
@@ -84,8 +78,7 @@ cleanup:
     return status;
 }
 
-static dg_status add_region(rt_reading *r, const dg_dicom_roi *roi, const char *name, uint64_t bit,
-                            dg_rt_structure *about)
+static dg_status add_region(rt_reading *r, const dg_dicom_roi *roi, const char *name, dg_rt_structure *about)
 {
     region g;
     const size_t used = strlen(about->joined);
@@ -95,7 +88,7 @@ static dg_status add_region(rt_reading *r, const dg_dicom_roi *roi, const char *
     about->empty_contours += roi->empty_contours;
     dg_status status = take_contours(roi, &r->ct_grid, &g);
     about->other_contours += g.other;
-    if (status == DG_OK && g.count > 0) status = rasterise(r, &g, bit, about);
+    if (status == DG_OK && g.count > 0) status = rasterise(r, &g, about);
     dg_free(&g.contour);
     return status;
 }
@@ -120,11 +113,31 @@ static void tell(dg_rt_case *out, const char *name, const dg_rt_structure *a)
                 (long long)a->raster.gap_slices);
 }
 
-static int64_t count_bits(const uint64_t *masks, int64_t voxels, uint64_t bit)
+/* Counts and packs r->mask, and clears it. */
+static dg_status pack(rt_reading *r, rt_voxels *out)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; i < voxels; i++) count += (masks[i] & bit) != 0;
-    return count;
+    const int64_t *n = r->ct_grid.shape, voxels = dg_grid_voxels(&r->ct_grid);
+    *out = (rt_voxels){.first = n[0], .last = -1};
+    DG_TRY(DG_NEW(&out->packed, (voxels + 7) / 8, "voxels of a structure"));
+    for (int64_t z = 0, i = 0; z < n[0]; z++) {
+        const uint8_t *slice = r->mask + z * n[1] * n[2];
+        if (memchr(slice, 1, (size_t)(n[1] * n[2])) == NULL) {
+            i += n[1] * n[2];
+            continue;
+        }
+        out->last = z;
+        if (z < out->first) out->first = z;
+        for (int64_t y = 0; y < n[1]; y++)
+            for (int64_t x = 0; x < n[2]; x++, i++) {
+                if (r->mask[i] == 0) continue;
+                out->packed[i >> 3] |= (uint8_t)(1 << (i & 7));
+                out->sum_yx[0] += y;
+                out->sum_yx[1] += x;
+                out->count++;
+                r->mask[i] = 0;
+            }
+    }
+    return DG_OK;
 }
 
 /* The level the plan gives a target, where the mapping gives none. */
@@ -142,16 +155,18 @@ static dg_status add_structure(rt_reading *r, const dg_dicom_structures *set, co
     dg_rt_case *out = r->out;
     dg_structure s = m->row[row].structure;
     dg_rt_structure about = {.mean_gy = NAN, .max_gy = NAN, .d95_gy = NAN};
-    const uint64_t bit = UINT64_C(1) << out->structure_count;
     for (int64_t i = 0; i < set->roi_count; i++) {
         if (result[i].row != row) continue;
         take_level(r, &set->rois[i], &s);
-        DG_TRY(add_region(r, &set->rois[i], m->alias[result[i].alias].name, bit, &about));
+        DG_TRY(add_region(r, &set->rois[i], m->alias[result[i].alias].name, &about));
     }
     if (about.regions == 0) return DG_OK;
-    about.voxels = count_bits(r->masks, dg_grid_voxels(&r->ct_grid), bit);
+    rt_voxels *voxels = &r->voxels[out->structure_count];
+    DG_TRY(pack(r, voxels));
+    about.voxels = voxels->count;
     tell(out, s.name, &about);
     if (about.voxels == 0) {
+        dg_free(&voxels->packed);
         if (m->row[row].required)
             return rt_refuse(r, "structure-empty",
                              "the contours of %s, which the mapping requires, cover no voxel centre", s.name);
@@ -193,10 +208,11 @@ dg_status rt_add_structures(rt_reading *r, const dg_dicom_structures *set)
     dg_status status;
     DG_TRY_GOTO(status, DG_NEW(&result, set->roi_count, "mapped regions"), cleanup);
     DG_TRY_GOTO(status, resolve(r, set, result), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&r->masks, dg_grid_voxels(&r->ct_grid), "masks"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&r->mask, dg_grid_voxels(&r->ct_grid), "mask of a structure"), cleanup);
     for (int row = 0; row < r->settings->mapping->count; row++)
         DG_TRY_GOTO(status, add_structure(r, set, result, row), cleanup);
 cleanup:
+    dg_free(&r->mask);
     dg_free(&result);
     return status;
 }

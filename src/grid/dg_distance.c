@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { COLUMNS = 8 }; /* columns of one cache line are transposed together */
+enum { COLUMNS = 8, TILE = 64 }; /* columns of one cache line are transposed together; of a tile worked off together */
 
 /* One column's workspace of the envelope: positions and values of its parabolas, and where each begins to be lowest. */
 typedef struct envelope {
@@ -43,19 +43,23 @@ static void envelopes_destroy(int threads, envelope **list)
     dg_free(list);
 }
 
-/* d[i] = (distance in mm to the nearest voxel of the row whose mask is `wanted`)^2. */
-static bool scan_row(const uint8_t *mask, bool wanted, int64_t n, double spacing, double *d)
+/* d[i] = (distance in mm from voxel from + i to the nearest voxel of the row of n whose mask is `wanted`)^2, for `count`
+ * voxels; false where the row has none. */
+static bool scan_row(const uint8_t *mask, bool wanted, int64_t n, int64_t from, int64_t count, double spacing,
+                     double *d)
 {
-    int64_t last = -1;
-    for (int64_t i = 0; i < n; i++) {
-        if ((mask[i] != 0) == wanted) last = i;
-        d[i] = last < 0 ? INFINITY : (double)(i - last);
+    int64_t left = from - 1, right = from + count;
+    while (left >= 0 && (mask[left] != 0) != wanted) left--;
+    while (right < n && (mask[right] != 0) != wanted) right++;
+    for (int64_t i = 0; i < count; i++) {
+        if ((mask[from + i] != 0) == wanted) left = from + i;
+        d[i] = left < 0 ? INFINITY : (double)(from + i - left);
     }
-    if (last < 0) return false;
-    for (int64_t i = n - 1; i >= 0; i--) {
-        if ((mask[i] != 0) == wanted) last = i;
-        double right = last >= i ? (double)(last - i) : INFINITY;
-        double steps = (d[i] < right ? d[i] : right) * spacing;
+    if (left < 0 && right == n) return false;
+    for (int64_t i = count - 1; i >= 0; i--) {
+        if ((mask[from + i] != 0) == wanted) right = from + i;
+        double after = right < n ? (double)(right - from - i) : INFINITY;
+        double steps = (d[i] < after ? d[i] : after) * spacing;
         d[i] = steps * steps;
     }
     return true;
@@ -102,18 +106,13 @@ static void pass_columns(double *first, int64_t width, int64_t n, int64_t stride
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Squared distances of every voxel of `box` to the nearest voxel of the box with (mask != 0) == wanted. */
-static dg_status squared_distance(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int threads,
-                                  double *d)
+/* Squared distances of columns first .. first + width - 1 of `box` to the nearest voxel of the box with (mask != 0) ==
+ * wanted. */
+static void squared_distance(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int64_t first,
+                             int64_t width, int threads, envelope *work, double *d)
 {
-    const int64_t nz = box->shape[0], ny = box->shape[1], nx = box->shape[2];
+    const int64_t nz = box->shape[0], ny = box->shape[1], nx = width;
     const int64_t blocks = (nx + COLUMNS - 1) / COLUMNS;
-    envelope *work = NULL;
-    dg_status status = envelopes_create(threads, most(nz, ny), &work);
-    if (status != DG_OK) {
-        envelopes_destroy(threads, &work);
-        return dg_error_trace(status, __FILE__, __LINE__, __func__);
-    }
 #pragma omp parallel num_threads(threads)
     {
         envelope *mine = &work[omp_get_thread_num()];
@@ -122,7 +121,8 @@ static dg_status squared_distance(const uint8_t *mask, bool wanted, const dg_gri
             bool any = false;
             for (int64_t y = 0; y < ny; y++) {
                 int64_t from = dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2]);
-                any |= scan_row(mask + from, wanted, nx, grid->spacing_mm[2], d + (z * ny + y) * nx);
+                any |=
+                    scan_row(mask + from, wanted, box->shape[2], first, nx, grid->spacing_mm[2], d + (z * ny + y) * nx);
             }
             for (int64_t x = 0; any && x < nx; x += COLUMNS)
                 pass_columns(d + z * ny * nx + x, least(COLUMNS, nx - x), ny, nx, grid->spacing_mm[1], mine);
@@ -133,8 +133,35 @@ static dg_status squared_distance(const uint8_t *mask, bool wanted, const dg_gri
             pass_columns(d + y * nx + x, least(COLUMNS, nx - x), nz, ny * nx, grid->spacing_mm[0], mine);
         }
     }
+}
+
+/* Takes a row of squared distances: `count` of them, of the voxels from `index` on. */
+typedef void take_row(void *user, int64_t index, int64_t count, const double *squared);
+
+/* Columns of the box are independent, so they are worked off tile by tile: the squares of a large volume would be its largest
+ * array. */
+static dg_status each_row(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int threads,
+                          take_row *take, void *user)
+{
+    const int64_t nz = box->shape[0], ny = box->shape[1], nx = box->shape[2];
+    envelope *work = NULL;
+    double *d = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, envelopes_create(threads, most(nz, ny), &work), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&d, nz * ny * least(TILE, nx), "squared distances"), cleanup);
+    for (int64_t first = 0; first < nx; first += TILE) {
+        const int64_t width = least(TILE, nx - first);
+        squared_distance(mask, wanted, grid, box, first, width, threads, work, d);
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t z = 0; z < nz; z++)
+            for (int64_t y = 0; y < ny; y++)
+                take(user, dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2] + first), width,
+                     d + (z * ny + y) * width);
+    }
+cleanup:
+    dg_free(&d);
     envelopes_destroy(threads, &work);
-    return DG_OK;
+    return status;
 }
 
 static dg_status check_arguments(const dg_grid *grid, int threads)
@@ -144,20 +171,17 @@ static dg_status check_arguments(const dg_grid *grid, int threads)
     return DG_OK;
 }
 
+static void put_distances(void *user, int64_t index, int64_t count, const double *squared)
+{
+    float *distance_mm = (float *)user + index;
+    for (int64_t i = 0; i < count; i++) distance_mm[i] = (float)sqrt(squared[i]);
+}
+
 dg_status dg_distance(const uint8_t *mask, const dg_grid *grid, int threads, float *distance_mm)
 {
-    double *squared = NULL;
     dg_box all = {{0, 0, 0}, {grid->shape[0], grid->shape[1], grid->shape[2]}};
-    dg_status status;
     DG_TRY(check_arguments(grid, threads));
-    int64_t voxels = dg_grid_voxels(grid);
-    DG_TRY_GOTO(status, DG_NEW(&squared, voxels, "squared distances"), cleanup);
-    DG_TRY_GOTO(status, squared_distance(mask, true, grid, &all, threads, squared), cleanup);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < voxels; i++) distance_mm[i] = (float)sqrt(squared[i]);
-cleanup:
-    dg_free(&squared);
-    return status;
+    return each_row(mask, true, grid, &all, threads, put_distances, distance_mm);
 }
 
 /* The smallest box that holds all set voxels, grown by margin_mm on every side within the grid; false when none is set. */
@@ -185,28 +209,25 @@ static bool bounding_box(const uint8_t *mask, const dg_grid *grid, const int64_t
     return true;
 }
 
-/* Writes the clipped distances of one side of the surface into the voxels of that side. */
-static dg_status one_side(const uint8_t *mask, bool outside, const dg_grid *grid, const dg_box *box, double clip_mm,
-                          int threads, float *sdf_mm)
+/* One side of a surface. */
+typedef struct side {
+    const uint8_t *mask;
+    float *sdf_mm;
+    double clip_mm;
+    bool outside;
+} side;
+
+/* Writes the clipped distances into the voxels of the side. */
+static void put_side(void *user, int64_t index, int64_t count, const double *squared)
 {
-    double *squared = NULL;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&squared, dg_box_voxels(box), "squared distances"), cleanup);
-    DG_TRY_GOTO(status, squared_distance(mask, outside, grid, box, threads, squared), cleanup);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t z = 0; z < box->shape[0]; z++)
-        for (int64_t y = 0; y < box->shape[1]; y++) {
-            int64_t to = dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2]);
-            const double *from = squared + (z * box->shape[1] + y) * box->shape[2];
-            for (int64_t x = 0; x < box->shape[2]; x++)
-                if ((mask[to + x] == 0) == outside) {
-                    double mm = fmin(sqrt(from[x]), clip_mm);
-                    sdf_mm[to + x] = (float)(outside ? mm : -mm);
-                }
+    const side *s = user;
+    const uint8_t *mask = s->mask + index;
+    float *sdf_mm = s->sdf_mm + index;
+    for (int64_t i = 0; i < count; i++)
+        if ((mask[i] == 0) == s->outside) {
+            double mm = fmin(sqrt(squared[i]), s->clip_mm);
+            sdf_mm[i] = (float)(s->outside ? mm : -mm);
         }
-cleanup:
-    dg_free(&squared);
-    return status;
 }
 
 dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads, float *sdf_mm)
@@ -217,14 +238,16 @@ dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double cl
     const int64_t one[3] = {1, 1, 1};
     for (int a = 0; a < 3; a++)
         reach[a] = (int64_t)fmin(ceil(clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < voxels; i++) sdf_mm[i] = (float)(mask[i] != 0 ? -clip_mm : clip_mm);
     dg_box near, inner;
     if (!bounding_box(mask, grid, reach, &near)) return DG_OK;
-    DG_TRY(one_side(mask, true, grid, &near, clip_mm, threads, sdf_mm));
+    side to = {.mask = mask, .sdf_mm = sdf_mm, .clip_mm = clip_mm, .outside = true};
+    DG_TRY(each_row(mask, true, grid, &near, threads, put_side, &to));
     /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
     (void)bounding_box(mask, grid, one, &inner);
-    DG_TRY(one_side(mask, false, grid, &inner, clip_mm, threads, sdf_mm));
-    return DG_OK;
+    to.outside = false;
+    return each_row(mask, false, grid, &inner, threads, put_side, &to);
 }
 
 dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,

@@ -123,33 +123,15 @@ dg_status dg_volume_crop_box_upstream(const uint8_t *centre, const uint8_t *any,
     return DG_OK;
 }
 
-dg_box dg_volume_crop_box(const uint64_t *masks, const int64_t shape_zyx[3], double slice_mm, uint64_t centre,
-                          const dg_crop_rule *rule)
+dg_box dg_volume_crop_box(const int64_t shape_zyx[3], double slice_mm, int64_t first, int64_t last,
+                          const int64_t *centre_yx, const dg_crop_rule *rule)
 {
-    int64_t first = shape_zyx[0], last = -1, count = 0, sum[2] = {0, 0};
     dg_box box;
-    for (int64_t z = 0; z < shape_zyx[0]; z++)
-        for (int64_t y = 0; y < shape_zyx[1]; y++) {
-            const uint64_t *row = masks + (z * shape_zyx[1] + y) * shape_zyx[2];
-            uint64_t any = 0;
-            for (int64_t x = 0; x < shape_zyx[2]; x++) any |= row[x];
-            if (any == 0) continue;
-            if (z < first) first = z;
-            last = z;
-            for (int64_t x = 0; (any & centre) != 0 && x < shape_zyx[2]; x++)
-                if ((row[x] & centre) != 0) {
-                    sum[0] += y;
-                    sum[1] += x;
-                    count++;
-                }
-        }
     for (int a = 1; a < 3; a++)
-        window_about(count > 0 ? sum[a - 1] / count : shape_zyx[a] / 2, rule->inplane, shape_zyx[a], &box.start[a],
-                     &box.shape[a]);
-    if (last < 0) {
-        first = 0;
-        last = shape_zyx[0] - 1;
-    }
-    window_of_slices(first, last, shape_zyx[0], slice_mm, rule, &box.start[0], &box.shape[0]);
+        window_about(centre_yx != NULL ? centre_yx[a - 1] : shape_zyx[a] / 2, rule->inplane, shape_zyx[a],
+                     &box.start[a], &box.shape[a]);
+    const bool any = last >= first;
+    window_of_slices(any ? first : 0, any ? last : shape_zyx[0] - 1, shape_zyx[0], slice_mm, rule, &box.start[0],
+                     &box.shape[0]);
     return box;
 }

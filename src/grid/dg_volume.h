@@ -31,9 +31,9 @@ DG_MUST_USE dg_status dg_volume_crop_box_upstream(const uint8_t *centre, const u
                                                   double slice_mm, double margin_mm, int64_t inplane,
                                                   int64_t min_slices, dg_box *box_yxz, int64_t centroid[3]);
 
-/* The same box for mask words [z,y,x]: `centre` are the bits of the structure to crop about; with 0 it lies about the middle
- * of the volume. All bits count for the slices; without any the volume keeps them all. */
-dg_box dg_volume_crop_box(const uint64_t *masks, const int64_t shape_zyx[3], double slice_mm, uint64_t centre,
-                          const dg_crop_rule *rule);
+/* The same box from what is known of the masks: the slices first .. last that hold anything (last < first: none, all slices
+ * are kept) and the voxel (y, x) to crop about; NULL: the middle of the volume. */
+dg_box dg_volume_crop_box(const int64_t shape_zyx[3], double slice_mm, int64_t first, int64_t last,
+                          const int64_t *centre_yx, const dg_crop_rule *rule);
 
 #endif

@@ -1,5 +1,5 @@
 /* ctest: libs=dg_formats label=unit timeout=60 */
-/* t140_mapping.c - names of regions against presets and mappings of one's own. SPDX-License-Identifier: Apache-2.0 */
+/* t139_mapping.c - names of regions against presets and mappings of one's own. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
 #include "dg_mapping.h"
 #include "dg_mem.h"
