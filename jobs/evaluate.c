@@ -137,6 +137,19 @@ static dg_status open_folder(evaluate_work *w)
     return dg_lease_take(w->folder, "the results file", &w->lease);
 }
 
+/* Levels relative to a prescription stand and fall with it. */
+static void tell_assumed(const evaluate_work *w)
+{
+    const int64_t cases = dg_cohort_count(w->cohort);
+    int64_t assumed = 0;
+    for (int64_t i = 0; i < cases; i++)
+        assumed += strcmp(dg_cohort_case(w->cohort, i)->prescription_source, "assumed") == 0;
+    if (assumed > 0)
+        dg_log_write(w->env->log, DG_LOG_WARNING,
+                     "PRESCRIPTION ASSUMED in %lld of the cohort's %lld cases: no plan says it", (long long)assumed,
+                     (long long)cases);
+}
+
 static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
 {
     DG_TRY(check_settings(w->s));
@@ -144,6 +157,7 @@ static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
     w->config.predictions = w->s->predictions;
     DG_TRY(evaluate_name_run(w));
     DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
+    tell_assumed(w);
     DG_TRY(evaluate_choose_cases(w));
     DG_TRY(evaluate_choose_train(w));
     DG_TRY(evaluate_choose_table(w, note, capacity));
