@@ -27,10 +27,13 @@ __device__ static inline int64_t tap_row(const view &x, const voxel &o, int tap)
 
 /* ---- pooling -------------------------------------------------------------------------------------------------------- */
 
-/* Winners of the 8 taps of V channels: the first maximum in z,y,x order, a NaN before all. */
-template <int V> __device__ static inline void winners(const view &x, const voxel &o, int c, float *best, int *tap_of)
+/* Of an image (z of one) the window is a square of 4 taps. */
+enum { SQUARE = 4, CUBE = 8 };
+
+/* Winners of the taps of V channels: the first maximum in z,y,x order, a NaN before all. */
+template <int V, int TAPS> __device__ static inline void winners(const view &x, const voxel &o, int c, float *best, int *tap_of)
 {
-    for (int tap = 0; tap < 8; tap++) {
+    for (int tap = 0; tap < TAPS; tap++) {
         float value[V];
         load<V>(x, tap_row(x, o, tap), c, value);
         for (int i = 0; i < V; i++) {
@@ -42,20 +45,20 @@ template <int V> __device__ static inline void winners(const view &x, const voxe
 }
 
 /* 56 registers, 50 % (256 threads); bf16: 2 bytes an input element, 2 an output element. */
-template <int V> __global__ void pool_forward(view x, view y, int64_t rows)
+template <int V, int TAPS> __global__ void pool_forward(view x, view y, int64_t rows)
 {
     const int c = channel_here(V);
     if (c >= y.c) return;
     for (int64_t r = first_row(); r < rows; r += row_step()) {
         float best[V];
         int tap_of[V];
-        winners<V>(x, voxel_at(y, r), c, best, tap_of);
+        winners<V, TAPS>(x, voxel_at(y, r), c, best, tap_of);
         store<V>(y, r, c, best);
     }
 }
 
 /* 64 registers, 50 % (256 threads); bf16: 4 bytes an input element (6 where it accumulates), 2 an output element. */
-template <int V> __global__ void pool_backward(view x, view dy, view dx, bool accumulate, int64_t rows)
+template <int V, int TAPS> __global__ void pool_backward(view x, view dy, view dx, bool accumulate, int64_t rows)
 {
     const int c = channel_here(V);
     if (c >= x.c) return;
@@ -63,9 +66,9 @@ template <int V> __global__ void pool_backward(view x, view dy, view dx, bool ac
         const voxel o = voxel_at(dy, r);
         float best[V], d[V], out[V];
         int tap_of[V];
-        winners<V>(x, o, c, best, tap_of);
+        winners<V, TAPS>(x, o, c, best, tap_of);
         load<V>(dy, r, c, d);
-        for (int tap = 0; tap < 8; tap++) {
+        for (int tap = 0; tap < TAPS; tap++) {
             for (int i = 0; i < V; i++) out[i] = tap_of[i] == tap ? d[i] : 0.0f;
             put<V>(dx, tap_row(dx, o, tap), c, out, accumulate);
         }
@@ -172,17 +175,21 @@ template <int V> __global__ void resize_backward(view dy, view dx, bool accumula
 
 /* ---- launches ------------------------------------------------------------------------------------------------------- */
 
-template <int V> static cudaError_t launch_pool_forward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *y)
+template <int V, int TAPS>
+static cudaError_t launch_pool_forward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *y)
 {
     const rows_shape s = shape_rows(rows_of(y), (int)y->c, V, 1, STREAM_BLOCKS);
-    return DG_LAUNCH(pool_forward<V>, s.grid, s.block, 0, stream, view_of(x), view_of(y), rows_of(y));
+    const auto kernel = pool_forward<V, TAPS>;
+    return DG_LAUNCH(kernel, s.grid, s.block, 0, stream, view_of(x), view_of(y), rows_of(y));
 }
 cudaError_t dg_cuda_pool_forward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *y)
 {
-    return is_wide(x) && is_wide(y) ? launch_pool_forward<8>(stream, x, y) : launch_pool_forward<1>(stream, x, y);
+    if (x->z == 1) return launch_pool_forward<1, SQUARE>(stream, x, y);
+    return is_wide(x) && is_wide(y) ? launch_pool_forward<8, CUBE>(stream, x, y)
+                                    : launch_pool_forward<1, CUBE>(stream, x, y);
 }
 
-template <int V>
+template <int V, int TAPS>
 static cudaError_t launch_pool_backward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *dy,
                                         const dg_tensor *dx, bool accumulate)
 {
@@ -193,14 +200,15 @@ static cudaError_t launch_pool_backward(cudaStream_t stream, const dg_tensor *x,
         if (error != cudaSuccess) return error;
     }
     s = shape_rows(rows_of(dy), (int)dy->c, V, 1, STREAM_BLOCKS);
-    return DG_LAUNCH(pool_backward<V>, s.grid, s.block, 0, stream, view_of(x), view_of(dy), view_of(dx), accumulate,
-                     rows_of(dy));
+    const auto kernel = pool_backward<V, TAPS>;
+    return DG_LAUNCH(kernel, s.grid, s.block, 0, stream, view_of(x), view_of(dy), view_of(dx), accumulate, rows_of(dy));
 }
 cudaError_t dg_cuda_pool_backward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *dy, const dg_tensor *dx,
                                   bool accumulate)
 {
-    return is_wide(x) && is_wide(dy) && is_wide(dx) ? launch_pool_backward<8>(stream, x, dy, dx, accumulate)
-                                                    : launch_pool_backward<1>(stream, x, dy, dx, accumulate);
+    if (x->z == 1) return launch_pool_backward<1, SQUARE>(stream, x, dy, dx, accumulate);
+    return is_wide(x) && is_wide(dy) && is_wide(dx) ? launch_pool_backward<8, CUBE>(stream, x, dy, dx, accumulate)
+                                                    : launch_pool_backward<1, CUBE>(stream, x, dy, dx, accumulate);
 }
 
 template <int V> static cudaError_t launch_resize_forward(cudaStream_t stream, const dg_tensor *x, const dg_tensor *y)

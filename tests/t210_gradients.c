@@ -26,6 +26,7 @@ static const test_case CASES[] = {
     {"sigmoid", TEST_ACT, .x = {2, 2, 3, 1, 3}, .act = DG_ACT_SIGMOID},
     {"copy", TEST_COPY, .x = {2, 2, 3, 1, 3}, .pad_x = 1, .pad_y = 4},
     {"gate", TEST_GATE, .x = {2, 2, 3, 2, 4}, .pad_x = 1, .pad_y = 3},
+    {"pool of images", TEST_POOL, .x = {3, 1, 4, 5, 3}, .pad_x = 1},
     {"pool", TEST_POOL, .x = {2, 4, 5, 3, 3}, .pad_x = 2, .pad_y = 1},
     {"up", TEST_RESIZE, .x = {2, 2, 3, 1, 2}, .oz = 4, .oy = 6, .ox = 2, .pad_x = 1, .pad_y = 3},
     {"odd sizes", TEST_RESIZE, .x = {1, 3, 4, 2, 3}, .oz = 6, .oy = 7, .ox = 5},

@@ -58,6 +58,7 @@ static const test_case CASES[] = {
     {"gate 9 pitched", TEST_GATE, .x = {2, 5, 4, 6, 9}, .pad_x = 3, .pad_y = 1},
     {"pool 48", TEST_POOL, .x = {2, 6, 4, 8, 48}},
     {"pool odd", TEST_POOL, .x = {1, 7, 5, 9, 9}, .pad_x = 3, .pad_y = 2},
+    {"pool of images", TEST_POOL, .x = {3, 1, 6, 5, 24}},
     {"pool 1", TEST_POOL, .x = {2, 4, 2, 6, 1}},
     {"up 48", TEST_RESIZE, .x = {2, 3, 2, 4, 48}, .oz = 6, .oy = 4, .ox = 8},
     {"up 96 pitched", TEST_RESIZE, .x = {1, 3, 5, 4, 96}, .oz = 6, .oy = 10, .ox = 8, .pad_y = 48},

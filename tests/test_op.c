@@ -143,7 +143,7 @@ test_op test_op_create(test_scope *scope, const test_case *desc, dg_dtype dtype,
         break;
     case TEST_POOL:
         add_input(&op, 0, dtype, x, desc->pad_x, true, seed);
-        add_output(&op, dtype, (test_shape){x.n, x.z / 2, x.y / 2, x.x / 2, x.c}, seed);
+        add_output(&op, dtype, (test_shape){x.n, x.z == 1 ? 1 : x.z / 2, x.y / 2, x.x / 2, x.c}, seed);
         break;
     case TEST_RESIZE:
         add_input(&op, 0, dtype, x, desc->pad_x, true, seed);

@@ -27,8 +27,8 @@ typedef struct bench {
     dg_backend *backend;
     dg_loss *loss;
     float *y, *target, *scale_gy; /* backend memory */
-    float *noisy;                 /* host */
-    uint8_t *counted;             /* backend memory, as the next */
+    float *noisy;                               /* host */
+    uint8_t *counted;                           /* backend memory, as the next */
     uint32_t *regions;
 } bench;
 
@@ -46,6 +46,7 @@ static void release(bench *b)
     dg_split_release(&b->split);
     dg_cohort_close(&b->cohort);
     dg_free(&b->recipe);
+    if (b->setup != NULL) dg_loss_setup_release(b->setup);
     dg_free(&b->setup);
 }
 
@@ -100,7 +101,11 @@ static dg_loss_batch batch_of(const bench *b)
     const dg_tensor y = {
         b->y, DG_F32, 1, b->size.patch[0], b->size.patch[1], b->size.patch[2] * (b->size.outputs / b->size.voxels),
         1,    1};
-    dg_loss_batch batch = {.y = y, .target = y, .mask = b->counted, .regions = b->regions, .scale_gy = b->scale_gy};
+    dg_loss_batch batch = {.y = y,
+                           .target = y,
+                           .mask = b->counted,
+                           .regions = b->regions,
+                           .scale_gy = b->scale_gy};
     batch.target.data = b->target;
     memcpy(batch.block, b->size.sub, sizeof batch.block);
     return batch;

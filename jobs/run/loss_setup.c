@@ -264,23 +264,23 @@ static void add_label_terms(maker *m)
 static dg_status check_phases(const maker *m)
 {
     const dg_loss_settings *l = &m->config->loss;
-    const double own[DG_LOSS_KINDS] = {[DG_LOSS_MSE] = l->mse,
-                                       [DG_LOSS_MAE] = l->mae,
-                                       [DG_LOSS_HUBER] = l->huber.weight,
-                                       [DG_LOSS_POISSON] = l->poisson.weight,
-                                       [DG_LOSS_NEGATIVE] = l->negative,
-                                       [DG_LOSS_STRUCTURE] = l->structure.weight,
-                                       [DG_LOSS_ASYMMETRIC] = l->asymmetric.weight,
-                                       [DG_LOSS_GRADIENT] = l->gradient,
-                                       [DG_LOSS_DVH] = l->dvh.weight,
-                                       [DG_LOSS_SSIM] = l->ssim,
-                                       [DG_LOSS_DICE] = l->dice.weight,
-                                       [DG_LOSS_FOCAL] = l->focal.weight,
-                                       [DG_LOSS_BOUNDARY] = l->boundary.weight,
-                                       [DG_LOSS_CLDICE] = l->cldice.weight,
-                                       [DG_LOSS_CONNECTIVITY] = l->connectivity.weight,
-                                       [DG_LOSS_VARIANCE] = l->variance.weight,
-                                       [DG_LOSS_ENTROPY] = l->entropy.weight};
+    const double own[DG_LOSS_PERCEPTUAL + 1] = {[DG_LOSS_MSE] = l->mse,
+                                                [DG_LOSS_MAE] = l->mae,
+                                                [DG_LOSS_HUBER] = l->huber.weight,
+                                                [DG_LOSS_POISSON] = l->poisson.weight,
+                                                [DG_LOSS_NEGATIVE] = l->negative,
+                                                [DG_LOSS_STRUCTURE] = l->structure.weight,
+                                                [DG_LOSS_ASYMMETRIC] = l->asymmetric.weight,
+                                                [DG_LOSS_GRADIENT] = l->gradient,
+                                                [DG_LOSS_DVH] = l->dvh.weight,
+                                                [DG_LOSS_SSIM] = l->ssim,
+                                                [DG_LOSS_DICE] = l->dice.weight,
+                                                [DG_LOSS_FOCAL] = l->focal.weight,
+                                                [DG_LOSS_BOUNDARY] = l->boundary.weight,
+                                                [DG_LOSS_CLDICE] = l->cldice.weight,
+                                                [DG_LOSS_CONNECTIVITY] = l->connectivity.weight,
+                                                [DG_LOSS_VARIANCE] = l->variance.weight,
+                                                [DG_LOSS_ENTROPY] = l->entropy.weight};
     for (int kind = 0; kind < DG_LOSS_KINDS; kind++) {
         const char *name = dg_loss_kind_name((dg_loss_kind)kind);
         const bool wanted = own[kind] > 0 || m->phases.named[kind];
@@ -306,6 +306,11 @@ static dg_status add_terms(maker *m)
     add_term(m, c->loss.poisson.weight, (dg_loss_term){.kind = DG_LOSS_POISSON, .eps = (float)c->loss.poisson.eps});
     add_term(m, c->loss.gradient, (dg_loss_term){.kind = DG_LOSS_GRADIENT});
     add_term(m, c->loss.ssim, (dg_loss_term){.kind = DG_LOSS_SSIM});
+    if (c->loss.perceptual.weight > 0) {
+        DG_TRY(dg_loss_setup_perceptual(c, m->out));
+        add_term(m, c->loss.perceptual.weight,
+                 (dg_loss_term){.kind = DG_LOSS_PERCEPTUAL, .layers = m->out->perceptual.layers});
+    }
     DG_TRY(add_region_terms(m));
     add_label_terms(m);
     add_term(m, c->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
@@ -410,6 +415,8 @@ static dg_status learn_weights(maker *m)
     }
     return DG_OK;
 }
+
+void dg_loss_setup_release(dg_loss_setup *setup) { dg_perceptual_net_release(&setup->perceptual); }
 
 dg_status dg_loss_setup_make(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases, int64_t count,
                              dg_recipe *recipe, dg_loss_setup *out)

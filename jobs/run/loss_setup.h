@@ -19,6 +19,7 @@ typedef struct dg_loss_setup {
     dg_loss_weights weights; /* those of the start; learned where the settings say so */
     dg_loss_course course[DG_LOSS_TERMS_MAX];
     bool coupled; /* a term wants dg_loss_batch.coupled_count */
+    dg_perceptual_net perceptual; /* config.perceptual; owned, until dg_loss_setup_release */
 } dg_loss_setup;
 
 /* Terms whose weight is not 0, for training cases cases[count]; their regions are added to `recipe`. DG_ERR_USAGE names a
@@ -26,6 +27,9 @@ typedef struct dg_loss_setup {
  * DG_ERR_FORMAT: the file of loss.calibration. */
 DG_MUST_USE dg_status dg_loss_setup_make(const dg_run_config *config, const dg_cohort *cohort, const int64_t *cases,
                                          int64_t count, dg_recipe *recipe, dg_loss_setup *out);
+void dg_loss_setup_release(dg_loss_setup *setup);
+/* loss_perceptual.c: reads the network of a perceptual term. DG_ERR_USAGE: there is no file, or a layer that it has not. */
+DG_MUST_USE dg_status dg_loss_setup_perceptual(const dg_run_config *config, dg_loss_setup *out);
 double dg_loss_course_factor(const dg_loss_course *course, double epoch);
 
 /* loss_phases.c: weights of terms by phases of a run. */
@@ -33,8 +37,8 @@ enum { DG_LOSS_PHASES_MAX = 8 };
 typedef struct dg_loss_phases {
     int count;
     double begin[DG_LOSS_PHASES_MAX], end[DG_LOSS_PHASES_MAX]; /* epochs, end excluded */
-    double weight[DG_LOSS_PHASES_MAX][DG_LOSS_KINDS];
-    bool named[DG_LOSS_KINDS]; /* the phases set this term's weight */
+    double weight[DG_LOSS_PHASES_MAX][DG_LOSS_PERCEPTUAL + 1];
+    bool named[DG_LOSS_PERCEPTUAL + 1]; /* the phases set this term's weight */
     double blend;              /* epochs */
 } dg_loss_phases;
 /* loss.phases and loss.blend for a run of `epochs` (0: not known). DG_ERR_USAGE: a text that is no phase, gaps, overlaps,

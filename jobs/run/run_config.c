@@ -135,6 +135,12 @@ static const dg_option rows[] = {
     REAL("loss.variance.least_entropy", loss.variance.least_entropy, 0, 0.6931471805599453, "0.5", "nats", "mean entropy below which it grows"),
     REAL("loss.entropy.weight", loss.entropy.weight, 0, BIG, "0", "", "weight of too little entropy (labels)"),
     REAL("loss.entropy.least_entropy", loss.entropy.least_entropy, 0, 0.6931471805599453, "0.3", "nats", "mean entropy below which it grows"),
+    REAL("loss.perceptual.weight", loss.perceptual.weight, 0, BIG, "0", "", "weight of the difference of slices to a network trained on photographs"),
+    TEXT("loss.perceptual.file", loss.perceptual.file, "", "its weights, .safetensors with torchvision's names; none come with the program"),
+    TEXT("loss.perceptual.architecture", loss.perceptual.architecture, "vgg16", "vgg11, vgg13, vgg16 or vgg19"),
+    LIST(DG_OPT_STRING_LIST, "loss.perceptual.layers", loss.perceptual.layers, 0, 0, 1, DG_PERCEPTUAL_LAYERS, NULL, "[relu1_2, relu2_2, relu3_3]", "",
+         "layers whose features are compared: block 1 to 5 and convolution in the block"),
+    WHOLE("loss.perceptual.every", loss.perceptual.every, 1, 1024, "8", "planes", "every so many planes one is looked at"),
     REAL("loss.dvh.weight", loss.dvh.weight, 0, BIG, "0", "", "weight of the sum of dose-volume goals"),
     LIST(DG_OPT_STRING_LIST, "loss.dvh.goals", loss.dvh.goals, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
          "STRUCTURE:METRIC[:WEIGHT[:LIMIT]] with metric D95, V70 (Gy) or mean; auto: D95 (weight 10) of targets and mean of organs"),
@@ -366,7 +372,7 @@ dg_status dg_run_config_check(const dg_run_config *config)
     }
     const dg_loss_settings *loss = &config->loss;
     if (loss->mse + loss->mae + loss->negative + loss->gradient + loss->ssim + loss->huber.weight + loss->poisson.weight +
-            loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight + loss->dice.weight +
+            loss->perceptual.weight + loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight + loss->dice.weight +
             loss->focal.weight + loss->boundary.weight + loss->cldice.weight + loss->connectivity.weight +
             loss->variance.weight + loss->entropy.weight <= 0 &&
         loss->phases.count == 0) {

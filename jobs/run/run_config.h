@@ -7,6 +7,7 @@
 #include "dg_optim.h"
 #include "dg_options.h"
 #include "dg_patch.h"
+#include "dg_perceptual.h"
 #include "dg_reducer.h"
 
 /* The voxels a loss counts. Voxels outside the volume or outside the box of known dose never count. */
@@ -156,6 +157,12 @@ typedef struct dg_loss_settings {
     struct {
         double weight, eps;
     } poisson;
+    struct {
+        double weight;
+        char file[DG_OPT_TEXT], architecture[DG_OPT_TEXT];
+        dg_string_list layers;
+        int64_t every;
+    } perceptual;
     struct {
         double weight, window;
         int64_t min_voxels;

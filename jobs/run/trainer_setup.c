@@ -338,6 +338,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
         }
     }
     dg_free(&t->val_lost);
+    dg_loss_setup_release(&t->setup);
     dg_model_destroy(&t->model);
     dg_compute_comm_close(t->comm, &t->memory_comm);
     dg_backend_destroy(&t->backend);

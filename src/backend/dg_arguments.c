@@ -142,7 +142,7 @@ dg_status dg_arguments_gate(const dg_tensor *x, const dg_tensor *gate, const dg_
 dg_status dg_arguments_pool(const dg_tensor *x, const dg_tensor *y)
 {
     DG_TRY(check_view("pool", "x", x));
-    return check_shape("pool", "y", y, x->n, x->z / 2, x->y / 2, x->x / 2, x->c);
+    return check_shape("pool", "y", y, x->n, x->z == 1 ? 1 : x->z / 2, x->y / 2, x->x / 2, x->c);
 }
 
 dg_status dg_arguments_resize(const dg_tensor *x, const dg_tensor *y)

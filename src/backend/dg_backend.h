@@ -200,7 +200,7 @@ typedef struct dg_backend_ops {
     dg_status (*gate_backward)(dg_backend *backend, const dg_tensor *x, const dg_tensor *gate, const dg_tensor *dy,
                                dg_tensor *dx, bool accumulate_dx, dg_tensor *dgate);
 
-    /* Max pooling 2x2x2 stride 2 (floor). Backward routes dy to the first maximum in z,y,x order, as PyTorch. */
+    /* Max pooling 2x2x2 stride 2 (floor; an axis z of one stays one). Backward routes dy to the first maximum in z,y,x order, as PyTorch. */
     dg_status (*pool_forward)(dg_backend *backend, const dg_tensor *x, dg_tensor *y);
     dg_status (*pool_backward)(dg_backend *backend, const dg_tensor *x, const dg_tensor *dy, dg_tensor *dx,
                                bool accumulate);

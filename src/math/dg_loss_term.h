@@ -27,7 +27,8 @@ typedef enum dg_loss_kind {
     DG_LOSS_CONNECTIVITY, /* mean squared difference of the largest values in windows of kernel^3 */
     DG_LOSS_VARIANCE,     /* (1 - var p)^2 + max(0, least_entropy - mean H(p)) */
     DG_LOSS_ENTROPY,      /* max(0, least_entropy - mean H(p)), H in nats */
-    DG_LOSS_KINDS
+    DG_LOSS_KINDS,        /* ... of a backend's operation; beyond: */
+    DG_LOSS_PERCEPTUAL    /* features of a network on slices: dg_perceptual.h; `layers` of them */
 } dg_loss_kind;
 
 /* A goal compares a dose-volume metric of the prediction with that of the plan (the target) in one region. */
@@ -58,6 +59,7 @@ typedef struct dg_loss_term {
     dg_loss_kind kind;
     float delta;                                   /* huber; > 0 */
     float eps;                                     /* poisson; > 0 */
+    int layers;                                    /* perceptual */
     float ratio;                                   /* asymmetric */
     uint32_t inside, near;                         /* regions: asymmetric, structure */
     float weight_inside, weight_near, weight_else; /* structure; inside wins over near */
@@ -91,9 +93,10 @@ static inline bool dg_loss_joins_samples(const dg_loss_term *term)
     return term->upstream && (term->kind == DG_LOSS_VARIANCE || term->kind == DG_LOSS_ENTROPY);
 }
 
-/* How many values of a sample a term writes: its own, and DG_GOAL_VALUES for each goal. */
+/* How many values of a sample a term writes: its own, and DG_GOAL_VALUES for each goal, or one for each layer. */
 static inline int dg_loss_term_values(const dg_loss_term *term)
 {
+    if (term->kind == DG_LOSS_PERCEPTUAL) return 1 + term->layers;
     return term->kind == DG_LOSS_DVH ? 1 + DG_GOAL_VALUES * term->goals : 1;
 }
 

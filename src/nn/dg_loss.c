@@ -15,6 +15,7 @@ struct dg_loss {
     double *host;                     /* the same on the host */
     float *weight;                    /* backend memory, [count] */
     void *workspace[DG_LOSS_TERMS_MAX];
+    dg_perceptual *perceptual; /* NULL without that term */
 };
 
 const char *dg_loss_kind_name(dg_loss_kind kind)
@@ -36,6 +37,7 @@ const char *dg_loss_kind_name(dg_loss_kind kind)
                                                      [DG_LOSS_CONNECTIVITY] = "connectivity",
                                                      [DG_LOSS_VARIANCE] = "variance",
                                                      [DG_LOSS_ENTROPY] = "entropy"};
+    if (kind == DG_LOSS_PERCEPTUAL) return "perceptual";
     return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
 }
 
@@ -102,6 +104,8 @@ static dg_status check_term(const dg_loss_term *term)
     case DG_LOSS_CLDICE:
         DG_TRY(check_range(term, "iterations", term->iterations, 0, DG_LOSS_ITERATIONS_MAX));
         return check_above_zero(term, "smooth", term->smooth);
+    case DG_LOSS_PERCEPTUAL:
+        return term->layers > 0 ? DG_OK : DG_FAIL(DG_ERR_INTERNAL, "a perceptual term has no layers");
     default: return DG_OK;
     }
 }
@@ -131,6 +135,10 @@ static dg_status take_memory(dg_loss *loss, const dg_loss_batch *shape)
     DG_TRY(allocate(loss, values * (int64_t)sizeof(double), "values of the loss", &loss->value));
     DG_TRY(allocate(loss, count * (int64_t)sizeof(float), "weights of the loss", &loss->weight));
     for (int k = 0; k < count; k++) {
+        if (loss->config.term[k].kind == DG_LOSS_PERCEPTUAL) {
+            DG_TRY(dg_perceptual_create(loss->config.perceptual, loss->backend, shape, &loss->perceptual));
+            continue;
+        }
         const int64_t bytes = loss->backend->ops->loss_workspace(&loss->config.term[k], shape);
         if (bytes > 0) DG_TRY(allocate(loss, bytes, "workspace of the loss", &loss->workspace[k]));
     }
@@ -158,6 +166,7 @@ void dg_loss_destroy(dg_loss **loss)
 {
     if (loss == NULL || *loss == NULL) return;
     dg_backend *backend = (*loss)->backend;
+    dg_perceptual_destroy(&(*loss)->perceptual);
     for (int k = 0; k < DG_LOSS_TERMS_MAX; k++)
         if ((*loss)->workspace[k] != NULL) backend->ops->free(backend, (*loss)->workspace[k]);
     if ((*loss)->value != NULL) backend->ops->free(backend, (*loss)->value);
@@ -171,7 +180,10 @@ const dg_loss_config *dg_loss_get_config(const dg_loss *loss) { return &loss->co
 dg_status dg_loss_set_weights(dg_loss *loss, const double *weight, double scale)
 {
     float scaled[DG_LOSS_TERMS_MAX];
-    for (int k = 0; k < loss->config.count; k++) scaled[k] = (float)(weight[k] * scale);
+    for (int k = 0; k < loss->config.count; k++) {
+        const dg_loss_term *term = &loss->config.term[k]; /* a perceptual one is the mean over its layers */
+        scaled[k] = (float)(weight[k] * scale / (term->kind == DG_LOSS_PERCEPTUAL ? term->layers : 1));
+    }
     return loss->backend->ops->upload(loss->backend, loss->weight, scaled,
                                       loss->config.count * (int64_t)sizeof scaled[0]);
 }
@@ -183,9 +195,14 @@ dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor 
         return DG_FAIL(DG_ERR_INTERNAL, "a loss of %lld samples got %lld", (long long)loss->samples,
                        (long long)batch->y.n);
     for (int k = 0; k < count; k++) {
-        dg_status status =
-            loss->backend->ops->loss(loss->backend, &loss->config.term[k], batch, loss->weight + k, loss->workspace[k],
-                                     loss->value + loss->first[k], loss->width, dy, k > 0);
+        const dg_loss_term *term = &loss->config.term[k];
+        if (term->kind == DG_LOSS_PERCEPTUAL) {
+            DG_TRY(dg_perceptual_evaluate(loss->perceptual, batch, loss->weight + k, loss->value + loss->first[k] + 1,
+                                          loss->width, dy, k > 0));
+            continue;
+        }
+        dg_status status = loss->backend->ops->loss(loss->backend, term, batch, loss->weight + k, loss->workspace[k],
+                                                    loss->value + loss->first[k], loss->width, dy, k > 0);
         if (status != DG_OK)
             return dg_error_context(status, "loss term %s", dg_loss_kind_name(loss->config.term[k].kind));
     }
@@ -198,12 +215,22 @@ static dg_status fetch(dg_loss *loss)
                                         loss->samples * loss->width * (int64_t)sizeof *loss->host);
 }
 
+static double value_of(const dg_loss *loss, int64_t sample, int k)
+{
+    const double *value = loss->host + sample * loss->width + loss->first[k];
+    const int layers = loss->config.term[k].layers;
+    if (loss->config.term[k].kind != DG_LOSS_PERCEPTUAL) return value[0];
+    double sum = 0;
+    for (int l = 1; l <= layers; l++) sum += value[l];
+    return sum / layers;
+}
+
 dg_status dg_loss_read(dg_loss *loss, double *value)
 {
     const int count = loss->config.count;
     DG_TRY(fetch(loss));
     for (int64_t i = 0; i < loss->samples; i++)
-        for (int k = 0; k < count; k++) value[i * count + k] = loss->host[i * loss->width + loss->first[k]];
+        for (int k = 0; k < count; k++) value[i * count + k] = value_of(loss, i, k);
     return DG_OK;
 }
 

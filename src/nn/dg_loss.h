@@ -5,6 +5,7 @@
 #define DG_LOSS_H
 
 #include "dg_backend.h"
+#include "dg_perceptual.h"
 
 enum { DG_LOSS_TERMS_MAX = 16 };
 
@@ -12,6 +13,7 @@ typedef struct dg_loss_config {
     int count;
     dg_loss_term term[DG_LOSS_TERMS_MAX]; /* kinds may repeat, names follow */
     double weight[DG_LOSS_TERMS_MAX];     /* 0: only measured */
+    const dg_perceptual_net *perceptual;  /* of a perceptual term; borrowed by dg_loss_create */
 } dg_loss_config;
 
 /* The name of a kind in settings, metrics and messages ("mse"). */

@@ -10,10 +10,13 @@ typedef struct pool_job {
     bool accumulate;
 } pool_job;
 
+/* From a plane of a window to the next: an image (z of one) is both. */
+static int64_t next_plane(const dg_tensor *x) { return x->z == 1 ? 0 : x->x * x->y; }
+
 /* First voxel of the line pair under pooled line `item` of a tensor of x's shape. */
 static int64_t pair_start(const dg_tensor *x, int64_t item)
 {
-    const int64_t lines = x->y / 2, planes = x->z / 2;
+    const int64_t lines = x->y / 2, planes = x->z == 1 ? 1 : x->z / 2;
     const int64_t line = item % lines, plane = item / lines % planes, sample = item / lines / planes;
     return ((sample * x->z + 2 * plane) * x->y + 2 * line) * x->x;
 }
@@ -22,7 +25,7 @@ static void run_pool(void *context, int64_t item)
 {
     const pool_job *job = context;
     const dg_tensor *x = job->x;
-    job->kernels->pool(dg_rows_at(x, pair_start(x, item)), x->x, x->x * x->y, dg_rows_at(job->y, item * job->y->x),
+    job->kernels->pool(dg_rows_at(x, pair_start(x, item)), x->x, next_plane(x), dg_rows_at(job->y, item * job->y->x),
                        job->y->x, x->c);
 }
 
@@ -39,7 +42,7 @@ static void run_pool_back(void *context, int64_t item)
     const pool_job *job = context;
     const dg_tensor *x = job->x;
     const int64_t start = pair_start(x, item);
-    job->kernels->pool_back(dg_rows_at(x, start), x->x, x->x * x->y, dg_rows_at(job->dy, item * job->dy->x),
+    job->kernels->pool_back(dg_rows_at(x, start), x->x, next_plane(x), dg_rows_at(job->dy, item * job->dy->x),
                             dg_rows_at(job->y, start), job->accumulate, job->dy->x, x->c);
 }
 
@@ -68,6 +71,10 @@ dg_status onednn_pool_backward(dg_backend *backend, const dg_tensor *x, const dg
     DG_TRY(dg_arguments_pool(x, dy));
     DG_TRY(dg_arguments_same("pool backward", x, dx, NULL));
     pool_job job = {.kernels = onednn_of(backend)->kernels, .x = x, .dy = dy, .y = dx, .accumulate = accumulate};
+    if (x->z == 1) { /* a plane that is met twice must be added to: the second time without a winner */
+        if (!accumulate) clear_line(dx, 0, dx->n * dx->y * dx->x);
+        accumulate = job.accumulate = true;
+    }
     onednn_parallel(onednn_of(backend), dy->n * dy->z * dy->y, run_pool_back, &job);
     if (!accumulate && (x->z % 2 != 0 || x->y % 2 != 0 || x->x % 2 != 0)) clear_rest(dx);
     return DG_OK;

@@ -10,7 +10,7 @@ static int64_t winner(const double *in, const dg_tensor *x, const dg_tensor *y, 
     const int64_t c = at % y->c, ox = at / y->c % y->x, oy = at / (y->c * y->x) % y->y;
     const int64_t oz = at / (y->c * y->x * y->y) % y->z, n = at / (y->c * dg_tensor_voxels(y));
     int64_t best = -1;
-    for (int64_t tap = 0; tap < 8; tap++) {
+    for (int64_t tap = 0; tap < (x->z == 1 ? 4 : 8); tap++) {
         const int64_t z = 2 * oz + tap / 4, row = 2 * oy + tap / 2 % 2, column = 2 * ox + tap % 2;
         const int64_t i = (((n * x->z + z) * x->y + row) * x->x + column) * x->c + c;
         if (best < 0 || in[i] > in[best] || (isnan(in[i]) && !isnan(in[best]))) best = i;
