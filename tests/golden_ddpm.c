@@ -1,4 +1,4 @@
-/* ctest: libs=golden_io,test_net,dg_nn label=unit timeout=300 args=--backend ref; --backend onednn; --backend onednn --dtype bf16 */
+/* ctest: libs=golden_io,test_net,dg_nn label=unit timeout=300 args=--backend onednn; --backend onednn --dtype bf16 */
 /* golden_ddpm.c - the reference tool's dose diffusion: noise schedule, forward process, embedding of time, loss and its
  * gradients, DDIM samples from given noise, and their ensemble. All sizes come from the file.
  * SPDX-License-Identifier: Apache-2.0 */

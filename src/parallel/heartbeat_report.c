@@ -158,6 +158,18 @@ static void describe_behind(const dg_heartbeat *h, const dg_pulse *p, char *text
     snprintf(text + used, capacity - used, ": %s", process);
 }
 
+/* Everyone that is seen waits: whoever began fewer operations than this rank is kept waiting itself, and has no more to do
+ * with it than the others. */
+static bool all_wait(const dg_heartbeat *h, const dg_pulse *pulses, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const dg_pulse *p = &pulses[i];
+        if (p->rank == h->rank || p->rank + 1 == atomic_load(&h->table->fault)) continue;
+        if (p->phase == DG_PHASE_END || p->wait_age_s < 0 || p->beat_age_s > STALE_S) return false;
+    }
+    return count > 1;
+}
+
 /* Nobody that is seen is behind. */
 static void blame_nobody(const dg_heartbeat *h, const dg_pulse *pulses, int count, char *text, size_t capacity)
 {
@@ -190,9 +202,11 @@ void dg_heartbeat_blame(dg_heartbeat *h, int peer, char *text, size_t capacity)
         snprintf(text, capacity, "another rank is gone, stuck or far behind");
         return;
     }
+    const bool nobody = all_wait(h, pulses, count);
     double below = 1e300;
     for (const dg_pulse *p;
-         named < NAMED_MAX && used < capacity && (p = next_behind(h, pulses, count, peer, below)) != NULL; named++) {
+         !nobody && named < NAMED_MAX && used < capacity && (p = next_behind(h, pulses, count, peer, below)) != NULL;
+         named++) {
         used += (size_t)snprintf(text + used, capacity - used, "%s", named == 0 ? "behind is " : "; ");
         if (used >= capacity) break;
         describe_behind(h, p, text + used, capacity - used);
