@@ -11,6 +11,8 @@ tiny_cohort cohort
 tiny_config run.yaml
 steps="--set train.steps=400 --set train.checkpoint_every=200"
 dg 0 train run.yaml --set run.name=alone $steps
+# The same steps with rests between them: what happens to the job comes before its end, however fast the machine.
+steps="$steps --set train.cooling.every_steps=5 --set train.cooling.pause_s=0.25"
 whole=$(summary alone weights_sha256)
 
 submit_train taken --nodes 2 -t 5 --signal 60 -- --set run.name=taken $steps

@@ -12,6 +12,8 @@ tiny_cohort cohort
 tiny_config run.yaml
 steps="--set train.steps=300 --set train.checkpoint_every=25"
 dg 0 train run.yaml --set run.name=alone $steps
+# The same steps with rests between them: what happens to the job comes before its end, however fast the machine.
+steps="$steps --set train.cooling.every_steps=5 --set train.cooling.pause_s=0.25"
 dg 0 synth -o many --cases 48 --shape 24,24,24 --spacing 9,12,12
 best=runs/alone/checkpoints/best.h5
 dg 0 predict --checkpoint $best --cohort many -o whole --threads 1 --overlap 0.75

@@ -12,6 +12,8 @@ tiny_cohort cohort
 tiny_config run.yaml
 steps="--set train.steps=300 --set train.checkpoint_every=200"
 dg 0 train run.yaml --set run.name=alone $steps
+# The same steps with rests between them: what happens to the job comes before its end, however fast the machine.
+steps="$steps --set train.cooling.every_steps=5 --set train.cooling.pause_s=0.25"
 
 # A minute for more steps than it holds, on a node of its own beside the rest of this test.
 submit_train limit -t 1 --signal 20 --sbatch=--nodelist=n1 -- --set run.name=limit --set train.steps=1000000 --set train.keep=2

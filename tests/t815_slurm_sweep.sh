@@ -12,7 +12,8 @@ sed -i 's/split: .*/split: {train: 0.5, val: 0.17, test: 0.33}/; s/^run: .*//' b
 cat >sweep.yaml <<'YAML'
 name: pair
 base: base.yaml
-set: {train.steps: 200, train.checkpoint_every: 50}
+# Rests, so that a run is still there to be put back into the queue on a fast machine.
+set: {train.steps: 200, train.checkpoint_every: 50, train.cooling.every_steps: 10, train.cooling.pause_s: 0.25}
 seeds: [1, 2]
 conditions:
   plain: {hypothesis: "one"}
