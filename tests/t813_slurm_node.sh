@@ -8,6 +8,7 @@ source "$here/whole_train.sh"
 export SLURMD_TIMEOUT_S=5
 timing_matters=yes
 source "$here/slurm.sh"
+dosegrid=$DG_TEST_BIN/dosegrid_faults # that can be told to take its time
 tiny_cohort cohort
 tiny_config run.yaml
 steps="--set train.steps=300 --set train.checkpoint_every=25"
@@ -22,7 +23,7 @@ whole=$(value content_sha256)
 
 run 0 on ctl "$dosegrid" submit train run.yaml --nodes 2 -t 5 -n lost --submit -- --set run.name=lost $steps
 train=$(awk '{print $2}' out)
-run 0 on ctl "$dosegrid" submit predict run.yaml --nodes 2 -t 5 -n sweep --submit -- \
+DG_FAULT=task:slow=0.4 run 0 on ctl "$dosegrid" submit predict run.yaml --nodes 2 -t 5 -n sweep --submit -- \
     --checkpoint $best --cohort many -o sweep --cases all --threads 1 --overlap 0.75
 predict=$(awk '{print $2}' out)
 for i in $(seq 300); do
