@@ -35,6 +35,7 @@ typedef struct pulse_row {
 typedef struct pulse_table {
     atomic_int fault; /* 1 + rank of the first that gave up; 0: none */
     _Atomic double fault_s;
+    atomic_bool reported; /* the report on it is out, or there is none */
     shared_text fault_host;
     pulse_row row[];
 } pulse_table;
@@ -89,6 +90,11 @@ void dg_process_describe(int pid, char *text, size_t capacity);
 void dg_pulse_describe(const dg_pulse *pulse, char *text, size_t capacity);
 /* Notes that this rank gives up, for `why`: the others of the run will see it. The first of a host tells all it knows. */
 void dg_heartbeat_fault(dg_heartbeat *heartbeat, const char *why);
+/* Waits, for a few seconds at most, until the rank of this host that gave up first has made its report: a rank that ends
+ * before takes the others along. By the main thread. */
+void dg_heartbeat_await_report(dg_heartbeat *heartbeat);
+/* Whether that is so; also after those few seconds. */
+bool dg_heartbeat_reported(dg_heartbeat *heartbeat);
 /* Whether a rank that is behind has left no mark for the timeout, or no rank is seen that is behind. */
 bool dg_heartbeat_is_late(dg_heartbeat *heartbeat);
 

@@ -23,6 +23,8 @@ enum {
 };
 /* A thread that writes its beat several times a second and has not for so long does not run. */
 static const double STALE_S = 1.5;
+/* That long a report may take: less than what the threads of other ranks leave until they go. */
+static const double REPORT_S = 2.5;
 
 /* ---- a process of this host ---------------------------------------------------------------------------------------- */
 
@@ -306,19 +308,38 @@ static void keep_report(dg_heartbeat *h, const char *report, size_t length)
     close(descriptor);
 }
 
+static void make_report(dg_heartbeat *h, const char *why)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    if (stream == NULL) return;
+    print_report(h, why, stream);
+    if (fclose(stream) == 0) {
+        keep_report(h, text, length);
+        h->options.tell(h->options.context, text);
+    }
+    free(text);
+}
+
 void dg_heartbeat_fault(dg_heartbeat *h, const char *why)
 {
     int nobody = 0;
     if (!atomic_compare_exchange_strong(&h->table->fault, &nobody, 1 + h->rank)) return;
     atomic_store(&h->table->fault_s, dg_time_s());
-    char *report = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&report, &length);
-    if (stream == NULL) return;
-    print_report(h, why, stream);
-    if (fclose(stream) == 0) {
-        keep_report(h, report, length);
-        h->options.tell(h->options.context, report);
-    }
-    free(report);
+    make_report(h, why);
+    atomic_store(&h->table->reported, true);
+}
+
+bool dg_heartbeat_reported(dg_heartbeat *h)
+{
+    const double since = atomic_load(&h->table->fault_s);
+    return atomic_load(&h->table->reported) || (since > 0 && dg_time_s() - since > REPORT_S);
+}
+
+void dg_heartbeat_await_report(dg_heartbeat *h)
+{
+    const double start = dg_time_s();
+    while (!dg_heartbeat_reported(h) && dg_time_s() - start < REPORT_S)
+        nanosleep(&(struct timespec){.tv_nsec = TURN_NANOSECONDS}, NULL);
 }

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TURN_NANOSECONDS = 200000000 };
+enum { TURN_NANOSECONDS = 200000000, REPORT_TURNS = 15 };
 static const double FILE_S = 1.0;      /* between two files */
 static const double FOLDER_S = 2.0;    /* between two looks for a fault of another host */
 static const double SUSPENDED_S = 2.0; /* a turn that took longer: the process was suspended */
@@ -21,12 +21,6 @@ static double age(const dg_heartbeat *h, double now, double since)
 {
     double resumed = atomic_load(&h->resumed_s);
     return now - (since > resumed ? since : resumed);
-}
-
-static void give_up(dg_heartbeat *h, const char *why)
-{
-    dg_heartbeat_fault(h, why);
-    h->options.leave(h->options.context, why);
 }
 
 /* The lowest rank of a host whose thread still runs writes for all. */
@@ -53,6 +47,16 @@ static void give_stack(dg_heartbeat *h)
     if (!dg_stack_take(h->main_thread, h->row->stack_text, sizeof h->row->stack_text))
         snprintf(h->row->stack_text, sizeof h->row->stack_text, "    the main thread does not answer a signal\n");
     atomic_store(&h->row->stack, STACK_READY);
+}
+
+static void give_up(dg_heartbeat *h, const char *why)
+{
+    dg_heartbeat_fault(h, why);
+    for (int turn = 0; turn < REPORT_TURNS && !dg_heartbeat_reported(h); turn++) {
+        give_stack(h); /* which the report may ask for */
+        nanosleep(&(struct timespec){.tv_nsec = TURN_NANOSECONDS}, NULL);
+    }
+    h->options.leave(h->options.context, why);
 }
 
 static void check_launcher(dg_heartbeat *h)

@@ -55,7 +55,10 @@ static dg_status fail_late(dg_wait *wait)
     if (wait->peer >= 0) snprintf(peer, sizeof peer, " rank %d", wait->peer);
     dg_status status = DG_FAIL(DG_ERR_COMM, "rank %d of %d on %s%s: %s%s not complete after %.3g s: %s", comm->rank,
                                comm->size, comm->host, where, wait->what, peer, dg_time_s() - wait->begun_s, who);
-    if (comm->heartbeat != NULL) dg_heartbeat_fault(comm->heartbeat, dg_error_last()->text);
+    if (comm->heartbeat != NULL) {
+        dg_heartbeat_fault(comm->heartbeat, dg_error_last()->text);
+        dg_heartbeat_await_report(comm->heartbeat);
+    }
     return status;
 }
 
