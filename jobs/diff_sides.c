@@ -2,12 +2,11 @@
 #include "diff_impl.h"
 
 #include "dg_mem.h"
+#include "run_folder.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum { JSON_LIMIT = 1 << 24 };
 
 void diff_sides_release(diff_sides *sides)
 {
@@ -41,21 +40,6 @@ static dg_status new_side(diff_sides *sides, const char *name, const char *kind,
     return DG_OK;
 }
 
-/* FOLDER/NAME as a JSON object; NULL where there is no such file. */
-static dg_status read_json(const char *folder, const char *name, json_t **out)
-{
-    char path[DG_PATH_MAX], *text;
-    int64_t length;
-    json_error_t error;
-    DG_TRY(dg_path_join(path, folder, name));
-    if (!dg_file_exists(path)) return DG_OK;
-    DG_TRY(dg_file_read(path, name, JSON_LIMIT, &text, &length));
-    *out = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    dg_free(&text);
-    if (*out == NULL) return DG_FAIL(DG_ERR_FORMAT, "%s: %s, line %d: %s", folder, name, error.line, error.text);
-    return json_is_object(*out) ? DG_OK : DG_FAIL(DG_ERR_FORMAT, "%s: %s is no JSON object", folder, name);
-}
-
 static dg_status add_run(const char *folder, const char *name, diff_sides *sides)
 {
     dg_diff_side *side;
@@ -63,7 +47,7 @@ static dg_status add_run(const char *folder, const char *name, diff_sides *sides
     snprintf(plain, sizeof plain, "%s", folder);
     for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--) plain[n - 1] = '\0';
     DG_TRY(new_side(sides, name != NULL ? name : plain, "run", &side));
-    DG_TRY(read_json(folder, "training_config.json", &side->config));
+    DG_TRY(dg_run_folder_read_json(folder, "training_config.json", &side->config));
     if (side->config == NULL)
         return DG_FAIL(DG_ERR_USAGE,
                        "%s holds neither training_config.json nor sweep.yaml: name run folders, sweeps or "
@@ -76,8 +60,8 @@ static dg_status add_run(const char *folder, const char *name, diff_sides *sides
         if (!json_is_object(item) || json_object_get(item, "value") == NULL)
             return DG_FAIL(DG_ERR_FORMAT, "%s: training_config.json: %.100s has no value", folder, key);
     }
-    DG_TRY(read_json(folder, "environment.json", &side->facts));
-    return read_json(folder, "test_cases.json", &side->split);
+    DG_TRY(dg_run_folder_read_json(folder, "environment.json", &side->facts));
+    return dg_run_folder_read_json(folder, "test_cases.json", &side->split);
 }
 
 /* A configuration (path), or a condition of a sweep. */

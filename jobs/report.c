@@ -3,13 +3,12 @@
 #include "report_job_impl.h"
 
 #include "dg_mem.h"
+#include "run_folder.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum { JSON_LIMIT = 1 << 24 };
 
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_extremes[] = {"extremes", NULL};
@@ -44,33 +43,14 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* FOLDER/NAME as JSON; NULL where there is no such file. */
-static dg_status read_json(const char *folder, const char *name, json_t **out)
-{
-    char path[DG_PATH_MAX], *text;
-    int64_t length;
-    json_error_t error;
-    *out = NULL;
-    DG_TRY(dg_path_join(path, folder, name));
-    if (!dg_file_exists(path)) return DG_OK;
-    DG_TRY(dg_file_read(path, name, JSON_LIMIT, &text, &length));
-    *out = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    dg_free(&text);
-    if (*out == NULL) return DG_FAIL(DG_ERR_FORMAT, "%s: %s, line %d: %s", folder, name, error.line, error.text);
-    if (json_is_object(*out)) return DG_OK;
-    json_decref(*out);
-    *out = NULL;
-    return DG_FAIL(DG_ERR_FORMAT, "%s: %s is no JSON object", folder, name);
-}
-
 static dg_status read_run(const char *folder, report_run *run)
 {
     run->folder = folder;
-    DG_TRY(read_json(folder, "training_config.json", &run->config));
+    DG_TRY(dg_run_folder_read_json(folder, "training_config.json", &run->config));
     if (run->config == NULL)
         return DG_FAIL(DG_ERR_USAGE, "%s holds no training_config.json: name run folders and results files", folder);
-    DG_TRY(read_json(folder, "environment.json", &run->environment));
-    DG_TRY(read_json(folder, "training_summary.json", &run->summary));
+    DG_TRY(dg_run_folder_read_json(folder, "environment.json", &run->environment));
+    DG_TRY(dg_run_folder_read_json(folder, "training_summary.json", &run->summary));
     const char *name = json_string_value(json_object_get(json_object_get(run->config, "run.name"), "value"));
     snprintf(run->name, sizeof run->name, "%s", name == NULL ? "run" : name);
     return DG_OK;

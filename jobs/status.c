@@ -7,6 +7,7 @@
 #include "dg_file.h"
 #include "dg_heartbeat.h"
 #include "dg_mem.h"
+#include "run_folder.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUNS_MAX = 256, COLUMNS_MAX = 64, RATE_ROWS = 200, CSV_LIMIT = 1 << 30, JSON_LIMIT = 1 << 26 };
+enum { RUNS_MAX = 256, COLUMNS_MAX = 64, RATE_ROWS = 200, CSV_LIMIT = 1 << 30 };
 
 typedef struct settings {
     bool json;
@@ -137,22 +138,6 @@ static dg_status read_metrics(const char *folder, const char *monitor, progress 
     return status;
 }
 
-/* FOLDER/NAME as JSON; NULL without error where there is no such file. */
-static dg_status read_json(const char *folder, const char *name, json_t **out)
-{
-    char path[DG_PATH_MAX], *text;
-    int64_t length;
-    json_error_t error;
-    *out = NULL;
-    DG_TRY(dg_path_join(path, folder, name));
-    if (!dg_file_exists(path)) return DG_OK;
-    DG_TRY(dg_file_read(path, name, JSON_LIMIT, &text, &length));
-    *out = json_loadb(text, (size_t)length, 0, &error);
-    dg_free(&text);
-    if (*out == NULL) return DG_FAIL(DG_ERR_FORMAT, "%s: %s, line %d: %s", folder, name, error.line, error.text);
-    return DG_OK;
-}
-
 static const json_t *setting(const json_t *config, const char *key)
 {
     return json_object_get(json_object_get(config, key), "value");
@@ -221,8 +206,8 @@ static dg_status read_run(const char *folder, progress *p)
     dg_status status;
     *p = (progress){.steps_per_s = NAN, .left_s = NAN, .best = NAN, .best_step = -1};
     if (!dg_file_exists(folder)) return DG_FAIL(DG_ERR_IO, "run %s: there is no such folder", folder);
-    DG_TRY_GOTO(status, read_json(folder, "training_config.json", &config), cleanup);
-    DG_TRY_GOTO(status, read_json(folder, "training_summary.json", &summary), cleanup);
+    DG_TRY_GOTO(status, dg_run_folder_read_json(folder, "training_config.json", &config), cleanup);
+    DG_TRY_GOTO(status, dg_run_folder_read_json(folder, "training_summary.json", &summary), cleanup);
     const char *monitor = json_string_value(setting(config, "train.monitor"));
     p->steps = json_integer_value(setting(config, "train.steps"));
     p->minutes = json_number_value(setting(config, "train.minutes"));

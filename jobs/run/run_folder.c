@@ -17,7 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { COPY_BYTES = 1 << 20 };
+enum { COPY_BYTES = 1 << 20, JSON_LIMIT = 1 << 26 };
 
 static const char *reason(char text[128]) { return strerror_r(errno, text, 128); }
 
@@ -231,4 +231,22 @@ json_t *dg_environment_json(const dg_comm *comm)
     json_decref(here);
     json_object_set_new(root, "command", command_json());
     return root;
+}
+
+dg_status dg_run_folder_read_json(const char *folder, const char *name, json_t **out)
+{
+    char path[DG_PATH_MAX], *text;
+    int64_t length;
+    json_error_t error;
+    *out = NULL;
+    DG_TRY(dg_path_join(path, folder, name));
+    if (!dg_file_exists(path)) return DG_OK;
+    DG_TRY(dg_file_read(path, name, JSON_LIMIT, &text, &length));
+    *out = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    dg_free(&text);
+    if (*out == NULL) return DG_FAIL(DG_ERR_FORMAT, "%s: %s, line %d: %s", folder, name, error.line, error.text);
+    if (json_is_object(*out)) return DG_OK;
+    json_decref(*out);
+    *out = NULL;
+    return DG_FAIL(DG_ERR_FORMAT, "%s: %s is no JSON object", folder, name);
 }

@@ -35,6 +35,10 @@ DG_MUST_USE dg_status dg_run_folder_prune(const dg_run_folder *folder, int64_t k
 DG_MUST_USE dg_status dg_run_folder_count_start(const dg_run_folder *folder, int64_t step, int restart_count,
                                                 int64_t most);
 
+/* FOLDER/NAME, such as a run's training_config.json, as a JSON object, the caller's (json_decref); NULL, and no error, where
+ * there is no such file. DG_ERR_FORMAT tells the line. Not collective. */
+DG_MUST_USE dg_status dg_run_folder_read_json(const char *folder, const char *name, json_t **out);
+
 /* What the program was built of, what it runs on and with how many ranks; the caller adds what else it knows. */
 json_t *dg_environment_json(const dg_comm *comm);
 
