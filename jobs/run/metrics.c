@@ -17,6 +17,7 @@ enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
 static const char HEAD[] = "step,seconds,lr,loss";
 static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score,val_dice_error"
+                           ",val_fraction_error"
                            ",gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n";
 enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
@@ -119,18 +120,20 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
         const char *tag;
         double value;
         bool shown;
-    } item[] = {{"train/loss", row->loss, !row->untrained},
-                {"train/lr", row->lr, !row->untrained},
-                {"train/grad_norm", row->grad_norm, !row->untrained},
-                {"train/samples_per_s", row->samples_per_s, !row->untrained},
-                {"gpu/temperature_c", gpu.temperature_c, !isnan(gpu.temperature_c)},
-                {"gpu/power_w", gpu.power_w, !isnan(gpu.power_w)},
-                {"gpu/memory_mb", gpu.memory_mb, !isnan(gpu.memory_mb)},
-                {"gpu/sm_clock_mhz", gpu.sm_clock_mhz, !isnan(gpu.sm_clock_mhz)},
-                {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
-                {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
-                {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)},
-                {"val/dice_error", row->scores.dice_error, row->validated && !isnan(row->scores.dice_error)}};
+    } item[] = {
+        {"train/loss", row->loss, !row->untrained},
+        {"train/lr", row->lr, !row->untrained},
+        {"train/grad_norm", row->grad_norm, !row->untrained},
+        {"train/samples_per_s", row->samples_per_s, !row->untrained},
+        {"gpu/temperature_c", gpu.temperature_c, !isnan(gpu.temperature_c)},
+        {"gpu/power_w", gpu.power_w, !isnan(gpu.power_w)},
+        {"gpu/memory_mb", gpu.memory_mb, !isnan(gpu.memory_mb)},
+        {"gpu/sm_clock_mhz", gpu.sm_clock_mhz, !isnan(gpu.sm_clock_mhz)},
+        {"val/mae_gy", row->scores.mae_gy, row->validated && !isnan(row->scores.mae_gy)},
+        {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
+        {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)},
+        {"val/dice_error", row->scores.dice_error, row->validated && !isnan(row->scores.dice_error)},
+        {"val/fraction_error", row->scores.fraction_error, row->validated && !isnan(row->scores.fraction_error)}};
     for (size_t i = 0; i < sizeof item / sizeof item[0]; i++) {
         if (item[i].shown)
             DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
@@ -177,6 +180,7 @@ dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
     put_score(csv, row->validated, row->scores.mae_ptv_gy);
     put_score(csv, row->validated, row->scores.dose_score);
     put_score(csv, row->validated, row->scores.dice_error);
+    put_score(csv, row->validated, row->scores.fraction_error);
     put_gpu(csv, &gpu);
     fputc('\n', csv);
     if (ferror(csv)) return failed();

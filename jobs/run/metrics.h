@@ -17,6 +17,7 @@ typedef struct dg_scores {
     double mae_ptv_gy; /* the same over the union of targets */
     double dose_score; /* the same over possible_dose: the OpenKBP dose score */
     double dice_error; /* of labels: 1 - Dice at probability 1/2 over the voxels that count */
+    double fraction_error; /* of labels: mean over cases of the predicted minus the labelled fraction of these voxels */
 } dg_scores;
 
 typedef struct dg_metrics_row {

@@ -4,12 +4,13 @@
 
 #include "dg_fault.h"
 #include "dg_mem.h"
+#include "dg_overlap.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES = 4, LOST = 2 * SCORES, ROW, REASON = 240 };
+enum { SCORES = 5, LOST = 2 * SCORES, ROW, REASON = 240 };
 
 const char *trainer_monitor_name(dg_monitor monitor)
 {
@@ -25,30 +26,29 @@ typedef struct mean_error {
 
 static double mean_of(const mean_error *m) { return m->count > 0 ? m->sum / (double)m->count : NAN; }
 
-/* 1 - Dice of probability 1/2 and more against the labels; 0 where neither has a voxel. */
+/* Probability 1/2 and more against the labels, over the voxels that count. */
 static dg_status score_labels(dg_source *source, int64_t index, const float *probability, dg_scores *out)
 {
     const dg_grid *grid = &dg_cohort_case(dg_source_cohort(source), index)->grid;
     const int64_t voxels = dg_grid_voxels(grid);
     const dg_box whole = {.shape = {grid->shape[0], grid->shape[1], grid->shape[2]}};
-    int64_t both = 0, sum = 0;
-    float *label = NULL;
-    uint8_t *counted = NULL;
+    dg_overlap overlap = {.counted = 0};
+    float *target = NULL;
+    uint8_t *counted = NULL, *label = NULL;
     dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&label, voxels, "labels of a case"), done);
+    DG_TRY_GOTO(status, DG_NEW(&target, voxels, "labels of a case"), done);
     DG_TRY_GOTO(status, DG_NEW(&counted, voxels, "labels of a case"), done);
-    const dg_source_buffers wanted = {.dose = label, .counted = counted};
+    DG_TRY_GOTO(status, DG_NEW(&label, voxels, "labels of a case"), done);
+    const dg_source_buffers wanted = {.dose = target, .counted = counted};
     DG_TRY_GOTO(status, dg_source_read(source, index, &whole, &wanted), done);
-    for (int64_t i = 0; i < voxels; i++) {
-        const int said = probability[i] >= 0.5f, is = label[i] > 0.5f;
-        if (counted[i] == 0) continue;
-        both += said && is;
-        sum += said + is;
-    }
-    *out = (dg_scores){NAN, NAN, NAN, .dice_error = sum > 0 ? 1 - 2 * (double)both / (double)sum : 0};
+    for (int64_t i = 0; i < voxels; i++) label[i] = target[i] > 0.5f;
+    dg_overlap_add_probability(&overlap, probability, 0.5, label, counted, voxels);
+    *out = (dg_scores){NAN, NAN, NAN, .dice_error = 1 - dg_overlap_dice(&overlap)};
+    out->fraction_error = dg_overlap_predicted_fraction(&overlap) - dg_overlap_labelled_fraction(&overlap);
 done:
-    dg_free(&label);
+    dg_free(&target);
     dg_free(&counted);
+    dg_free(&label);
     return status;
 }
 
@@ -90,8 +90,7 @@ dg_status trainer_score_case(dg_source *source, int64_t index, const float *pred
             inside.count++;
         }
     }
-    *out = (dg_scores){
-        .mae_gy = mean_of(&all), .mae_ptv_gy = mean_of(&ptv), .dose_score = mean_of(&inside), .dice_error = NAN};
+    *out = (dg_scores){mean_of(&all), mean_of(&ptv), mean_of(&inside), NAN, NAN};
 done:
     dg_free(&dose);
     dg_free(&bits);
@@ -112,11 +111,12 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
     return status == DG_OK ? DG_OK : dg_error_context(status, "validation of case %s", info->id);
 }
 
-/* A case's row: three scores, whether each exists, and whether the case could not be read. One rank fills it, so that the
+/* A case's row: its scores, whether each exists, and whether the case could not be read. One rank fills it, so that the
  * sum over ranks is exact. */
 static void fill_row(double row[ROW], const dg_scores *scores)
 {
-    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score, scores->dice_error};
+    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score, scores->dice_error,
+                                  scores->fraction_error};
     for (int k = 0; k < SCORES; k++) {
         row[k] = isnan(value[k]) ? 0 : value[k];
         row[SCORES + k] = isnan(value[k]) ? 0 : 1;
@@ -134,7 +134,7 @@ static dg_scores average(const double *table, int64_t count)
         }
         mean[k] = present > 0 ? sum / present : NAN;
     }
-    return (dg_scores){.mae_gy = mean[0], .mae_ptv_gy = mean[1], .dose_score = mean[2], .dice_error = mean[3]};
+    return (dg_scores){mean[0], mean[1], mean[2], mean[3], mean[4]};
 }
 
 static double score_of(const dg_scores *scores, dg_monitor monitor)
