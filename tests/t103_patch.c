@@ -95,6 +95,26 @@ static void test_rotation(void)
         }
 }
 
+/* Nine equally spaced beams: each turn as often as the others, the small angle about it, all else as without. */
+static void test_draw_fold(const dg_augment_config *config)
+{
+    dg_augment_config nine = *config;
+    int seen[9] = {0}, left = 0;
+    nine.rotate_fold = 9;
+    for (uint64_t i = 0; i < 900; i++) {
+        dg_rng rng = dg_rng_stream(9, DG_RNG_AUGMENT, i, 2), other = rng;
+        const dg_augmentation a = dg_augment_draw(&nine, &rng), b = dg_augment_draw(config, &other);
+        const double turns = a.angle_rad / (2 * M_PI / 9), small = (turns - rint(turns)) * 40;
+        DG_CHECK(a.flip == b.flip && memcmp(a.shift, b.shift, sizeof a.shift) == 0);
+        DG_CHECK(memcmp(&a.noise, &b.noise, sizeof a.noise) == 0);
+        DG_CHECK(turns > -0.3 && turns < 8.3 && fabs(small) <= config->rotate_deg + 1e-9);
+        seen[(int)rint(turns)]++;
+        left += small < 0;
+    }
+    for (int k = 0; k < 9; k++) DG_CHECK(seen[k] > 60 && seen[k] < 140);
+    DG_CHECK(left > 390 && left < 510);
+}
+
 static void test_draw(void)
 {
     const dg_augment_config all = {.flip = true, .shift_voxels = 2.9, .rotate_deg = 10, .noise_hu = 5};
@@ -112,6 +132,7 @@ static void test_draw(void)
         flips += a.flip;
     }
     DG_CHECK(flips > 200 && flips < 300);
+    test_draw_fold(&all);
     for (int k = 0; k < 5; k++) DG_CHECK(seen[k] > 60);
     float ct[4000] = {0}, again[4000] = {0};
     dg_rng rng = dg_rng_stream(9, DG_RNG_AUGMENT, 1, 2);

@@ -62,6 +62,7 @@ typedef struct dg_data_config {
     struct {
         bool flip;
         double shift_voxels, rotate_deg, noise_hu;
+        int64_t rotate_fold;
     } augment;
     int64_t cache_mb;
     int64_t readers;

@@ -5,6 +5,14 @@
 #include <math.h>
 #include <string.h>
 
+/* One number gives the whole turn and the small angle on top of it, so that the stream is the same with and without. */
+static double draw_angle(const dg_augment_config *config, double uniform)
+{
+    const double fold = config->rotate_fold > 1 ? (double)config->rotate_fold : 1, turn = floor(uniform * fold);
+    const double small = (2 * (uniform * fold - turn) - 1) * config->rotate_deg * (M_PI / 180);
+    return small + turn * (2 * M_PI / fold);
+}
+
 dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng)
 {
     dg_augmentation a = {.noise_hu = config->noise_hu};
@@ -14,7 +22,7 @@ dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng)
         int64_t step = (int64_t)floor(dg_rng_uniform(rng) * (double)(2 * reach + 1)) - reach;
         a.shift[k] = step > reach ? reach : step;
     }
-    a.angle_rad = (2 * dg_rng_uniform(rng) - 1) * config->rotate_deg * (M_PI / 180);
+    a.angle_rad = draw_angle(config, dg_rng_uniform(rng));
     a.noise = *rng;
     return a;
 }
