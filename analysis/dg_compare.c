@@ -555,6 +555,17 @@ static const json_t *weights_of(const dg_compare_file *file)
     return json_object_get(json_object_get(dg_results_root(file->results), "run"), "weights_sha256");
 }
 
+/* Files hold the same cases; one written before sources were kept says nothing of them. */
+static void compare_assumed(const dg_compare *compare, char text[DG_ASSUMED_TEXT])
+{
+    int64_t assumed = 0;
+    for (int64_t i = 0; i < compare->files; i++) {
+        const int64_t here = dg_results_assumed(compare->sorted[i]->results);
+        if (here > assumed) assumed = here;
+    }
+    dg_assumed_text(assumed, compare->cases, text);
+}
+
 static void warn_of_files(const dg_compare *compare, json_t *warnings)
 {
     int64_t failed = dg_results_failed_count(compare->sorted[0]->results);
@@ -568,6 +579,9 @@ static void warn_of_files(const dg_compare *compare, json_t *warnings)
                      compare->sorted[k]->condition, compare->sorted[k]->seed, compare->sorted[i]->condition,
                      compare->sorted[i]->seed);
     }
+    char assumed[DG_ASSUMED_TEXT];
+    compare_assumed(compare, assumed);
+    if (assumed[0] != '\0') warn(warnings, "%s", assumed);
     if (failed > 0) warn(warnings, "%" PRId64 " cases could not be evaluated and are left out everywhere", failed);
 }
 
@@ -674,6 +688,9 @@ dg_status dg_compare_summary(const dg_compare *compare, int64_t index, json_t **
     params.metric = metric;
     params.metrics = kept;
     dg_status status = dg_seed_summary(&compare->condition[index].table, &params, out);
+    char assumed[DG_ASSUMED_TEXT];
+    compare_assumed(compare, assumed);
+    if (status == DG_OK && assumed[0] != '\0') json_object_set_new(*out, "prescription_assumed", json_string(assumed));
     dg_free(&metric);
     return status;
 }

@@ -369,6 +369,29 @@ int64_t dg_results_find_case(const dg_results *results, const char *id)
     return -1;
 }
 
+bool dg_results_case_assumed(const dg_results_case *c)
+{
+    const char *source = json_string_value(json_object_get(c->object, "prescription_source"));
+    return source != NULL && strcmp(source, "assumed") == 0;
+}
+
+int64_t dg_results_assumed(const dg_results *results)
+{
+    int64_t assumed = 0;
+    for (int64_t i = 0; i < results->case_count; i++) assumed += dg_results_case_assumed(&results->cases[i]);
+    return assumed;
+}
+
+void dg_assumed_text(int64_t assumed, int64_t cases, char text[DG_ASSUMED_TEXT])
+{
+    text[0] = '\0';
+    if (assumed > 0)
+        snprintf(text, DG_ASSUMED_TEXT,
+                 "PRESCRIPTION ASSUMED in %lld of %lld cases: it was said by a preset, on the command line or by a "
+                 "default, not by a plan",
+                 (long long)assumed, (long long)cases);
+}
+
 bool dg_results_has_metric(const dg_results *results, const char *metric)
 {
     if (results->metric_count == 0) return false;

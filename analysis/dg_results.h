@@ -19,7 +19,8 @@ enum {
     DG_RESULTS_METRIC = 256,   /* a dotted name: up to 255 bytes */
     DG_RESULTS_DEPTH_MAX = 16, /* objects and arrays inside each other */
     DG_RESULTS_CASES_MAX = 1000000,
-    DG_RESULTS_METRICS_MAX = 65536
+    DG_RESULTS_METRICS_MAX = 65536,
+    DG_ASSUMED_TEXT = 192
 };
 
 typedef struct dg_results dg_results;
@@ -63,6 +64,12 @@ int64_t dg_results_find_case(const dg_results *results, const char *id);        
 /* Cases that could not be evaluated: id and reason, borrowed. */
 int64_t dg_results_failed_count(const dg_results *results);
 void dg_results_get_failed(const dg_results *results, int64_t index, const char **id, const char **reason);
+
+/* Cases whose prescription_source is "assumed": no plan says their prescription. */
+int64_t dg_results_assumed(const dg_results *results);
+bool dg_results_case_assumed(const dg_results_case *c);
+/* What every report says of such cases, "PRESCRIPTION ASSUMED in 2 of 6 cases: ..."; "" where there are none. */
+void dg_assumed_text(int64_t assumed, int64_t cases, char text[DG_ASSUMED_TEXT]);
 
 /* Value of a dotted metric for case `index`. NaN where it is absent, and then *reason (may be NULL) says why: the file's own
  * words where it has some ("error", "reason"), else "not in the results", "null", "not a number", "no such structure".

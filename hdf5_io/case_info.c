@@ -19,6 +19,8 @@ int dg_case_info_structure(const dg_case_info *info, const char *name)
     return -1;
 }
 
+bool dg_case_info_assumed(const dg_case_info *info) { return strcmp(info->prescription_source, "assumed") == 0; }
+
 static dg_status check_structures(const dg_case_info *info)
 {
     if (info->structure_count < 0 || info->structure_count > DG_STRUCTURES_MAX)

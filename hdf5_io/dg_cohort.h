@@ -21,7 +21,7 @@ typedef struct dg_case_info {
     char group[DG_CASE_ID]; /* salted hash of the patient: splits never part it */
     char site[DG_STRUCTURE_NAME];
     char source_format[32];       /* "openkbp", "phantom", ... */
-    char prescription_source[32]; /* "plan", "preset", "structures" */
+    char prescription_source[32]; /* "plan", "structures", "unknown", or "assumed": dg_case_info_assumed */
     dg_grid grid;
     double prescription_gy; /* highest target level; 0 unknown */
     int64_t fractions;      /* 0 unknown */
@@ -66,6 +66,9 @@ const dg_case_info *dg_cohort_case(const dg_cohort *cohort, int64_t index); /* b
 int64_t dg_cohort_find(const dg_cohort *cohort, const char *id);
 /* Row of a structure by name in a case, or -1. */
 int dg_case_info_structure(const dg_case_info *info, const char *name);
+/* Was the prescription said by a preset, a user or a format's default instead of the case's plan? Every report says so
+ * (dg_assumed_text). */
+bool dg_case_info_assumed(const dg_case_info *info);
 
 /* Opens one case for reading; the cohort must outlive it. Not thread-safe; reads of an open case are. */
 DG_MUST_USE dg_status dg_case_open(const dg_cohort *cohort, int64_t index, dg_case **out);

@@ -227,8 +227,9 @@ static void print_value(const json_t *row, const char *key, int width, int digit
 
 static void print_tables(const json_t *root)
 {
-    const json_t *bin, *condition, *row;
+    const json_t *bin, *condition, *row, *assumed = json_object_get(root, "prescription_assumed");
     size_t i, k;
+    if (assumed != NULL) printf("%s\n", json_string_value(assumed));
     printf("Clinical dose in no man's land by distance to the targets, %% of the prescription, over patients\n"
            "    from      to  cases    mean      sd  median     iqr\n");
     json_array_foreach(json_object_get(json_object_get(root, "no_mans_land"), "bins"), i, bin)

@@ -90,10 +90,11 @@ static json_t *case_json(const analysis *a, int64_t i)
         json_array_append_new(dose, dg_json_number(m->dose_percent[b]));
         json_array_append_new(voxels, json_integer((json_int_t)m->voxels[b]));
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "case_id", info->id, "group", info->group,
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s, s:o, s:o, s:o}", "case_id", info->id, "group", info->group,
                      "case_sha256", info->content_sha256, "prescription_gy", dg_json_number(info->prescription_gy),
-                     "body", m->body_is_possible_dose != 0 ? "possible_dose" : "body", "anatomy", anatomy,
-                     "dose_percent", dose, "voxels", voxels);
+                     "prescription_source", info->prescription_source, "body",
+                     m->body_is_possible_dose != 0 ? "possible_dose" : "body", "anatomy", anatomy, "dose_percent", dose,
+                     "voxels", voxels);
 }
 
 /* ---- correlation with errors -------------------------------------------------------------------------------------- */
@@ -228,8 +229,11 @@ dg_status analyze_json(const analysis *a, json_t **out)
 {
     double *value;
     json_t *cases = json_array(), *failed = json_array(), *correlations = json_array();
+    char said[DG_ASSUMED_TEXT];
+    int64_t assumed = 0;
     *out = NULL;
     for (int64_t i = 0; i < a->count; i++) {
+        assumed += measured(a, i) && dg_case_info_assumed(info_of(a, i));
         if (measured(a, i))
             json_array_append_new(cases, case_json(a, i));
         else
@@ -245,6 +249,8 @@ dg_status analyze_json(const analysis *a, json_t **out)
                          json_incref(failed), "no_mans_land", spread_json(a, value), "correlations",
                          json_incref(correlations), "cases", json_incref(cases));
     if (status == DG_OK && *out == NULL) status = DG_FAIL(DG_ERR_MEMORY, "no memory for the analysis");
+    dg_assumed_text(assumed, (int64_t)json_array_size(cases), said);
+    if (status == DG_OK && said[0] != '\0') json_object_set_new(*out, "prescription_assumed", json_string(said));
     dg_free(&value);
     json_decref(cases);
     json_decref(failed);

@@ -137,19 +137,6 @@ static dg_status open_folder(evaluate_work *w)
     return dg_lease_take(w->folder, "the results file", &w->lease);
 }
 
-/* Levels relative to a prescription stand and fall with it. */
-static void tell_assumed(const evaluate_work *w)
-{
-    const int64_t cases = dg_cohort_count(w->cohort);
-    int64_t assumed = 0;
-    for (int64_t i = 0; i < cases; i++)
-        assumed += strcmp(dg_cohort_case(w->cohort, i)->prescription_source, "assumed") == 0;
-    if (assumed > 0)
-        dg_log_write(w->env->log, DG_LOG_WARNING,
-                     "PRESCRIPTION ASSUMED in %lld of the cohort's %lld cases: no plan says it", (long long)assumed,
-                     (long long)cases);
-}
-
 static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
 {
     DG_TRY(check_settings(w->s));
@@ -157,7 +144,6 @@ static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
     w->config.predictions = w->s->predictions;
     DG_TRY(evaluate_name_run(w));
     DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
-    tell_assumed(w);
     DG_TRY(evaluate_choose_cases(w));
     DG_TRY(evaluate_choose_train(w));
     DG_TRY(evaluate_choose_table(w, note, capacity));
@@ -204,6 +190,7 @@ static dg_status write_results(const evaluate_work *w, json_t *root)
 /* Rank 0: scores, file, table. Returns how many cases failed. */
 static dg_status report(evaluate_work *w, int64_t *failed)
 {
+    char assumed[DG_ASSUMED_TEXT];
     dg_status status;
     for (int who = 0; who < DG_CONTENDERS; who++)
         DG_TRY(dg_scoreboard_make(w->result, w->count, who, &w->config, &w->board[who]));
@@ -215,6 +202,8 @@ static dg_status report(evaluate_work *w, int64_t *failed)
     if (w->kept > 0)
         dg_log_write(w->env->log, DG_LOG_INFO, "%lld of %lld cases are kept from an earlier call", (long long)w->kept,
                      (long long)w->count);
+    dg_evaluation_assumed(w->result, w->count, assumed);
+    if (assumed[0] != '\0') dg_log_write(w->env->log, DG_LOG_WARNING, "%s", assumed);
     json_t *root = dg_evaluation_to_json(w->result, w->count, &w->config, w->board);
     status = write_results(w, root);
     if (status == DG_OK && w->s->json)

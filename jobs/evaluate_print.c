@@ -111,7 +111,10 @@ static void print_board(const dg_scoreboard *board, const char *who)
 
 void evaluate_print_summary(const evaluate_work *w, int64_t failed)
 {
+    char assumed[DG_ASSUMED_TEXT];
     printf("%lld cases evaluated, %lld failed\n", (long long)(w->count - failed), (long long)failed);
+    dg_evaluation_assumed(w->result, w->count, assumed);
+    if (assumed[0] != '\0') printf("%s\n", assumed);
     if (w->config.compat == DG_COMPAT_UPSTREAM) {
         printf("compat upstream: the reference tool's numbers, under its own keys, stand in %s\n", w->s->output);
         return;

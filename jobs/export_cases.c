@@ -2,6 +2,7 @@
 #include "dg_file.h"
 #include "dg_mem.h"
 #include "dg_predictions.h"
+#include "dg_results.h"
 #include "export_impl.h"
 
 #include <string.h>
@@ -96,6 +97,8 @@ static dg_status export_one(exporter *x, const export_target *target, int64_t in
 static dg_status export_all(exporter *x, const export_target *target)
 {
     dg_words words;
+    char said[DG_ASSUMED_TEXT];
+    int64_t assumed = 0;
     const int64_t all = dg_cohort_count(x->cohort);
     DG_TRY(dg_words_read(&x->config->cases, "--cases", &words));
     const int64_t count = words.count > 0 ? words.count : all;
@@ -103,12 +106,15 @@ static dg_status export_all(exporter *x, const export_target *target)
     dg_status status = target->begin != NULL ? target->begin(x) : DG_OK;
     for (int64_t i = 0; i < count && status == DG_OK; i++) {
         const int64_t index = words.count > 0 ? dg_cohort_find(x->cohort, words.value[i]) : i;
+        assumed += index >= 0 && dg_case_info_assumed(dg_cohort_case(x->cohort, index));
         status = index < 0
                      ? DG_FAIL(DG_ERR_USAGE, "export: the cohort has no case %s, which --cases names", words.value[i])
                      : export_one(x, target, index);
         if (status == DG_OK) dg_log_progress(x->env->log, "export, cases", i + 1, count, NULL);
     }
     if (target->end != NULL) target->end(x);
+    dg_assumed_text(assumed, count, said);
+    if (said[0] != '\0') dg_log_write(x->env->log, DG_LOG_WARNING, "%s", said);
     if (status == DG_OK)
         dg_log_write(x->env->log, DG_LOG_INFO, "%lld files of %lld cases written", (long long)x->files,
                      (long long)count);

@@ -9,6 +9,7 @@
 #include "dg_mpi.h"
 #include "dg_options.h"
 #include "dg_predictions.h"
+#include "dg_results.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
 #include "import_format.h"
@@ -39,7 +40,8 @@ typedef struct import_config {
     double comm_timeout_s;
 } import_config;
 
-static const char *const format_names[] = {"auto", "openkbp", "npz", "dicom", "tiff", NULL}; /* auto, then import_format_at */
+static const char *const format_names[] = {"auto",  "openkbp", "npz",
+                                           "dicom", "tiff",    NULL}; /* auto, then import_format_at */
 enum { FOR_TRAIN, FOR_PREDICT };
 static const char *const purpose_names[] = {"train", "predict", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
@@ -341,15 +343,14 @@ cleanup:
 static int64_t count_assumed(const dg_cohort *cohort)
 {
     int64_t assumed = 0;
-    for (int64_t i = 0; i < dg_cohort_count(cohort); i++)
-        assumed += strcmp(dg_cohort_case(cohort, i)->prescription_source, "assumed") == 0;
+    for (int64_t i = 0; i < dg_cohort_count(cohort); i++) assumed += dg_case_info_assumed(dg_cohort_case(cohort, i));
     return assumed;
 }
 
 static dg_status tell(importer *m, double seconds, json_t *bad)
 {
     dg_cohort *cohort;
-    char hex[DG_HASH_HEX];
+    char hex[DG_HASH_HEX], said[DG_ASSUMED_TEXT];
     DG_TRY(dg_cohort_open(m->config->output, &cohort));
     const int64_t assumed = count_assumed(cohort);
     long long count = dg_cohort_count(cohort);
@@ -359,10 +360,8 @@ static dg_status tell(importer *m, double seconds, json_t *bad)
     dg_log_write(m->env->log, DG_LOG_INFO,
                  "%lld cases imported, %lld kept, %lld left out, in %.1f s; the cohort has %lld",
                  (long long)m->imported, (long long)m->kept, (long long)m->failed, seconds, count);
-    if (assumed > 0)
-        dg_log_write(m->env->log, DG_LOG_WARNING,
-                     "PRESCRIPTION ASSUMED in %lld of %lld cases: a preset or --prescription says it, no plan",
-                     (long long)assumed, count);
+    dg_assumed_text(assumed, count, said);
+    if (said[0] != '\0') dg_log_write(m->env->log, DG_LOG_WARNING, "%s", said);
     if (!m->config->json) return DG_OK;
     return dg_job_print_json(m->env, json_pack("{s:I, s:I, s:I, s:O, s:s, s:I, s:f}", "cases", (json_int_t)count,
                                                "imported", (json_int_t)m->imported, "kept", (json_int_t)m->kept, "bad",

@@ -7,6 +7,7 @@
 #include "dg_file.h"
 #include "dg_mem.h"
 #include "dg_predictions.h"
+#include "dg_results.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -89,7 +90,8 @@ static void count_names(const dg_cohort *cohort, json_t *structures, json_t *con
 static dg_status describe_cohort(const dg_cohort *cohort, const char *path, bool quick, dg_log *log, finding *f)
 {
     char hex[DG_HASH_HEX];
-    int64_t count = dg_cohort_count(cohort), with_dose = 0;
+    int64_t count = dg_cohort_count(cohort), with_dose = 0, assumed = 0;
+    char said[DG_ASSUMED_TEXT];
     DG_TRY(dg_cohort_content_hash(cohort, hex));
     DG_TRY(start_finding(path, "cohort", f));
     json_t *structures = json_object(), *constraints = json_object();
@@ -97,11 +99,14 @@ static dg_status describe_cohort(const dg_cohort *cohort, const char *path, bool
     for (int64_t i = 0; i < count; i++) {
         const dg_case_info *info = dg_cohort_case(cohort, i);
         with_dose += info->has_dose;
+        assumed += dg_case_info_assumed(info);
         if (!quick && dg_case_verify(cohort, i) != DG_OK) add_bad(f, info->id, dg_error_last()->text);
         if (!quick) dg_log_progress(log, "checked case", i + 1, count, NULL);
     }
     json_object_set_new(f->object, "cases", json_integer(count));
     json_object_set_new(f->object, "cases_with_dose", json_integer(with_dose));
+    dg_assumed_text(assumed, count, said);
+    if (said[0] != '\0') json_object_set_new(f->object, "prescription_assumed", json_string(said));
     json_object_set_new(f->object, "content_sha256", json_string(hex));
     json_object_set_new(f->object, "structures", structures);
     json_object_set_new(f->object, "constraints", constraints);
@@ -194,6 +199,7 @@ static dg_status describe_case(const dg_cohort *cohort, int64_t index, const cha
     json_object_set_new(f->object, "shape_zyx", json_pack("[I, I, I]", shape[0], shape[1], shape[2]));
     json_object_set_new(f->object, "spacing_mm_zyx", json_pack("[f, f, f]", spacing[0], spacing[1], spacing[2]));
     json_object_set_new(f->object, "prescription_gy", json_real(info->prescription_gy));
+    json_object_set_new(f->object, "prescription_source", json_string(info->prescription_source));
     json_object_set_new(f->object, "has_dose", json_boolean(info->has_dose));
     json_t *constraints = json_object();
     for (int k = 0; k < info->constraint_count; k++)

@@ -9,6 +9,7 @@
 #include "dg_mem.h"
 #include "dg_mpi.h"
 #include "dg_predictions.h"
+#include "dg_results.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
 #include "lease.h"
@@ -226,7 +227,8 @@ static dg_status open_data(work *w)
     w->together = w->count < w->env->comm->size;
     if (w->together) w->config.comm = w->env->comm;
     if (w->network[0].recipe.labels)
-        return DG_FAIL(DG_ERR_UNSUPPORTED, "%s learned labels: predictions of segmentations are not part of this version",
+        return DG_FAIL(DG_ERR_UNSUPPORTED,
+                       "%s learned labels: predictions of segmentations are not part of this version",
                        s->checkpoint.value[0]);
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (w->env->comm->rank != 0) return DG_OK;
@@ -618,6 +620,9 @@ static dg_status list_failures(const work *w, json_t *list)
 static void tell(const work *w)
 {
     dg_log *log = w->env->log;
+    char said[DG_ASSUMED_TEXT];
+    int64_t assumed = 0;
+    for (int64_t i = 0; i < w->count; i++) assumed += dg_case_info_assumed(dg_cohort_case(w->cohort, w->chosen[i]));
     dg_log_write(log, DG_LOG_INFO, "%lld cases predicted in %.1f s, %lld kept, %lld failed", (long long)w->done,
                  w->seconds, (long long)w->kept, (long long)w->failed);
     if (w->done > 0)
@@ -625,6 +630,8 @@ static void tell(const work *w)
                      "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
                      (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
                      (long long)w->region[DG_REGION_ALL]);
+    dg_assumed_text(assumed, w->count, said);
+    if (said[0] != '\0') dg_log_write(log, DG_LOG_WARNING, "%s", said);
     if (w->outside > 0)
         dg_log_write(log, DG_LOG_WARNING,
                      "%lld cases are outside what the network was trained on (voxel size, or as named above)",

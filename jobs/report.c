@@ -1,4 +1,4 @@
-/* report.c - `dosegrid report`: runs and results of evaluations as HTML pages that open from disk. Rank 0 works.
+/* report.c - `dosegrid report`: runs and results of evaluations, or a cohort, as HTML pages that open from disk. Rank 0 works.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "report_job_impl.h"
 
@@ -48,7 +48,8 @@ static dg_status read_run(const char *folder, report_run *run)
     run->folder = folder;
     DG_TRY(dg_run_folder_read_json(folder, "training_config.json", &run->config));
     if (run->config == NULL)
-        return DG_FAIL(DG_ERR_USAGE, "%s holds no training_config.json: name run folders and results files", folder);
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s holds no training_config.json: name run folders and results files, or one cohort", folder);
     DG_TRY(dg_run_folder_read_json(folder, "environment.json", &run->environment));
     DG_TRY(dg_run_folder_read_json(folder, "training_summary.json", &run->summary));
     const char *name = json_string_value(json_object_get(json_object_get(run->config, "run.name"), "value"));
@@ -191,8 +192,29 @@ static dg_status write_report(report_work *w)
     return tell(w, path);
 }
 
-static dg_status work(const dg_job_env *env, const report_settings *s, const char *const *named, int count)
+/* A cohort is reported alone: its contact sheet. */
+static dg_status work_cohort(const dg_job_env *env, const report_settings *s, const char *named, int count,
+                             int64_t *damaged)
 {
+    report_work w = {.env = env, .s = s};
+    if (s->output[0] == '\0') return DG_FAIL(DG_ERR_USAGE, "-o is missing: name the folder of the report");
+    if (count > 1 || s->cohort[0] != '\0' || s->predictions.count > 0 || s->cases.count > 0)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s is a cohort: its contact sheet is made alone, of all cases, without --cohort, --predictions "
+                       "and --cases",
+                       named);
+    DG_TRY(dg_cohort_open(named, &w.cohort));
+    dg_status status = dg_make_folder(s->output);
+    if (status == DG_OK) status = report_write_cohort(&w, named, damaged);
+    dg_cohort_close(&w.cohort);
+    return status;
+}
+
+static dg_status work(const dg_job_env *env, const report_settings *s, const char *const *named, int count,
+                      int64_t *damaged)
+{
+    for (int i = 0; i < count; i++)
+        if (report_is_cohort(named[i])) return work_cohort(env, s, named[i], count, damaged);
     report_work w = {.env = env, .s = s};
     dg_status status = DG_OK;
     if (s->output[0] == '\0') status = DG_FAIL(DG_ERR_USAGE, "-o is missing: name the folder of the report");
@@ -212,14 +234,14 @@ static dg_status work(const dg_job_env *env, const report_settings *s, const cha
 
 static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *exit_code)
 {
-    (void)exit_code;
     report_settings *s;
+    int64_t damaged = 0;
     dg_options options;
     const char *named[REPORT_INPUTS_MAX];
     bool helped;
     int count;
     DG_TRY(DG_NEW(&s, 1, "settings"));
-    dg_job_arguments arguments = {.usage = "RUN|RESULTS... -o FOLDER [--cohort COHORT --predictions FOLDER...]",
+    dg_job_arguments arguments = {.usage = "COHORT|RUN|RESULTS... -o FOLDER [--cohort COHORT --predictions FOLDER...]",
                                   .rows = rows,
                                   .row_count = sizeof rows / sizeof rows[0],
                                   .target = s,
@@ -229,12 +251,16 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     dg_status status = dg_job_read_arguments(env, &dg_job_report, &arguments, argc, argv, &options, &count, &helped);
     if (status == DG_OK && !helped) {
         dg_options_release(&options);
-        if (env->comm->rank == 0) status = work(env, s, named, count);
+        if (env->comm->rank == 0) status = work(env, s, named, count, &damaged);
     }
     dg_free(&s);
-    return dg_comm_agree(env->comm, status);
+    status = dg_comm_agree(env->comm, status);
+    if (status == DG_OK) status = dg_comm_any(env->comm, damaged, &damaged);
+    if (status == DG_OK && damaged > 0) *exit_code = DG_EXIT_SOME_CASES;
+    return status;
 }
 
-const dg_job dg_job_report = {.name = "report",
-                              .summary = "HTML pages on runs and results, with slices, DVH and tables; open from disk",
-                              .run = run};
+const dg_job dg_job_report = {
+    .name = "report",
+    .summary = "HTML pages on runs and results, with slices, DVH and tables, or the contact sheet of a cohort",
+    .run = run};

@@ -15,7 +15,7 @@ enum { ROW_BYTES = 220, FAILED_SHOWN = 5000 };
 static json_t *text(const char *value) { return value == NULL ? json_null() : json_string(value); }
 
 /* json_string refuses what is no UTF-8; such text is shown byte by byte. */
-static json_t *any_text(const char *value)
+json_t *report_text_json(const char *value)
 {
     json_t *good = json_string(value);
     if (good != NULL) return good;
@@ -28,7 +28,9 @@ static json_t *any_text(const char *value)
     return good;
 }
 
-static json_t *program_json(void)
+json_t *report_assumed_json(bool assumed) { return assumed ? json_string("PRESCRIPTION ASSUMED") : json_null(); }
+
+json_t *report_program_json(void)
 {
     json_t *info = dg_build_info();
     json_t *out =
@@ -132,10 +134,10 @@ static json_t *case_row(const report_experiment *experiment, int64_t index, cons
     json_t *values = json_array();
     for (int i = 0; i < columns; i++)
         json_array_append_new(values, report_number(dg_results_value(experiment->results, index, column[i].key, NULL)));
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "id", any_text(c->id), "group",
-                     any_text(c->group), "pictured", pictured, "values", values, "verdict",
-                     copy_or_null(json_object_get(constraints, "verdict")), "target_verdict",
-                     copy_or_null(json_object_get(constraints, "target_verdict")), "passed",
+    return json_pack("{s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "id", report_text_json(c->id), "group",
+                     report_text_json(c->group), "assumed", report_assumed_json(dg_results_case_assumed(c)), "pictured",
+                     pictured, "values", values, "verdict", copy_or_null(json_object_get(constraints, "verdict")),
+                     "target_verdict", copy_or_null(json_object_get(constraints, "target_verdict")), "passed",
                      copy_or_null(json_object_get(constraints, "passed")), "evaluated",
                      copy_or_null(json_object_get(constraints, "evaluated")), "total",
                      copy_or_null(json_object_get(constraints, "total")));
@@ -198,7 +200,8 @@ static void add_failed(const report_experiment *experiment, json_t *data, json_t
     for (int64_t i = 0; i < count && i < FAILED_SHOWN; i++) {
         const char *id, *reason;
         dg_results_get_failed(experiment->results, i, &id, &reason);
-        json_array_append_new(failed, json_pack("{s:o, s:o}", "case_id", any_text(id), "reason", any_text(reason)));
+        json_array_append_new(
+            failed, json_pack("{s:o, s:o}", "case_id", report_text_json(id), "reason", report_text_json(reason)));
     }
     if (count > FAILED_SHOWN) {
         char note[128];
@@ -242,7 +245,7 @@ static void add_note(making *m, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(note, sizeof note, format, arguments);
     va_end(arguments);
-    json_array_append_new(m->notes, any_text(note));
+    json_array_append_new(m->notes, report_text_json(note));
     dg_log_write(m->w->env->log, DG_LOG_WARNING, "report of %s: %s", m->experiment->title, note);
 }
 
@@ -313,13 +316,22 @@ static void subtitle(const report_experiment *experiment, char *out, size_t capa
 static json_t *identity_json(const report_experiment *experiment)
 {
     const dg_results_run *run = experiment->results == NULL ? NULL : dg_results_get_run(experiment->results);
-    return json_pack("{s:o, s:o}", "condition", run == NULL ? json_null() : any_text(run->condition), "seed",
+    return json_pack("{s:o, s:o}", "condition", run == NULL ? json_null() : report_text_json(run->condition), "seed",
                      run == NULL || !run->has_seed ? json_null() : json_integer(run->seed));
+}
+
+/* The words of the banner, null where every plan says its prescription. */
+static json_t *assumed_json(const report_experiment *e)
+{
+    char said[DG_ASSUMED_TEXT] = "";
+    if (e->results != NULL) dg_assumed_text(dg_results_assumed(e->results), dg_results_case_count(e->results), said);
+    return said[0] == '\0' ? json_null() : json_string(said);
 }
 
 static dg_status fill_results(making *m, json_t *data)
 {
     const report_experiment *e = m->experiment;
+    json_object_set_new(data, "assumed", assumed_json(e));
     if (e->results == NULL) {
         json_t *none = json_pack("{s:[], s:i, s:[], s:[], s:i, s:[], s:n, s:n}", "cases", "cases_left_out", 0,
                                  "columns", "failed", "n_failed", 0, "constraint_rows", "aggregate", "settings");
@@ -339,8 +351,8 @@ static json_t *sources_json(const making *m)
 {
     if (m->other == NULL) return json_pack("[s, s]", "reference", "prediction");
     json_t *sources = json_pack("[s]", "reference");
-    json_array_append_new(sources, any_text(m->experiment->title));
-    json_array_append_new(sources, any_text(m->other->title));
+    json_array_append_new(sources, report_text_json(m->experiment->title));
+    json_array_append_new(sources, report_text_json(m->other->title));
     return sources;
 }
 
@@ -351,9 +363,9 @@ static dg_status make_page(making *m, json_t *data)
     if (m->w->s->figures) DG_TRY(report_cohort_figures(m->w, m->experiment, m->page, m->max_bytes, m->figures));
     json_array_extend(m->figures, m->case_figures);
     subtitle(m->experiment, line, sizeof line);
-    json_object_set_new(data, "title", any_text(m->experiment->title));
-    json_object_set_new(data, "subtitle", any_text(line));
-    json_object_set_new(data, "program", program_json());
+    json_object_set_new(data, "title", report_text_json(m->experiment->title));
+    json_object_set_new(data, "subtitle", report_text_json(line));
+    json_object_set_new(data, "program", report_program_json());
     json_object_set_new(data, "experiment", identity_json(m->experiment));
     json_object_set_new(data, "target_percent", json_integer(REPORT_TARGET_PERCENT));
     json_object_set_new(data, "tiles", tiles_json(m->experiment));
@@ -403,9 +415,10 @@ static json_t *index_row(const report_experiment *e, const report_column *column
         json_array_append_new(values, e->results == NULL
                                           ? json_null()
                                           : report_number(report_aggregate_value(e->results, column[i].key)));
-    json_object_set_new(row, "title", any_text(e->title));
+    json_object_set_new(row, "title", report_text_json(e->title));
     json_object_set_new(row, "page", text(page));
     json_object_set_new(row, "values", values);
+    json_object_set_new(row, "assumed", assumed_json(e));
     json_object_set_new(row, "n_cases",
                         e->results == NULL ? json_null() : json_integer(dg_results_case_count(e->results)));
     json_object_set_new(row, "n_failed",
@@ -431,7 +444,7 @@ dg_status report_write_index(const report_work *w, char path[DG_PATH_MAX])
     snprintf(line, sizeof line, "%d %s", w->experiments, w->experiments == 1 ? "experiment" : "experiments");
     json_t *data =
         json_pack("{s:s, s:s, s:o, s:o, s:o, s:s}", "title", "dosegrid experiments", "subtitle", line, "program",
-                  program_json(), "columns", report_columns_json(column, columns), "experiments", rows, "note",
+                  report_program_json(), "columns", report_columns_json(column, columns), "experiments", rows, "note",
                   "Numbers of different experiments can be set side by side only where cases and settings of the "
                   "evaluation agree; "
                   "dosegrid compare checks that. Mark on the bars: project target.");

@@ -89,6 +89,8 @@ DG_MUST_USE dg_status report_pick_cases(const report_work *w, const report_exper
 DG_MUST_USE dg_status report_load(const report_work *w, const report_experiment *experiment,
                                   const report_experiment *other, const report_pick *pick, report_loaded *out);
 void report_loaded_release(report_loaded *loaded);
+/* Sets the dose outside the box where it is known. */
+void report_fill_outside(const dg_case_info *info, float value, float *dose_gy);
 
 /* ---- report_figures.c: figures in OUTPUT/figures/STEM, attached to the page as long as it stays within max_bytes */
 DG_MUST_USE dg_status report_cohort_figures(const report_work *w, const report_experiment *experiment,
@@ -97,7 +99,16 @@ DG_MUST_USE dg_status report_case_figures(const report_work *w, const report_exp
                                           const report_pick *pick, const report_loaded *loaded, dg_report_page *page,
                                           int64_t max_bytes, json_t *figures);
 
+/* ---- report_cohort.c: the contact sheet of a cohort */
+bool report_is_cohort(const char *path); /* by what lies there, or by the ending .h5 */
+/* Writes OUTPUT/index.html of w->cohort, which lies at `named`, and OUTPUT/figures/. Damaged cases are counted, named and left
+ * without picture; DG_ERR_DATA where all are. */
+DG_MUST_USE dg_status report_write_cohort(const report_work *w, const char *named, int64_t *damaged);
+
 /* ---- report_experiment.c: pages */
+json_t *report_text_json(const char *value); /* any text: what is no UTF-8 is shown byte by byte */
+json_t *report_assumed_json(bool assumed);   /* the mark of a case whose prescription no plan says, or null */
+json_t *report_program_json(void);
 DG_MUST_USE dg_status report_write_experiment(const report_work *w, report_experiment *experiment,
                                               const report_experiment *other);
 DG_MUST_USE dg_status report_write_index(const report_work *w, char path[DG_PATH_MAX]);

@@ -63,7 +63,7 @@ cleanup:
 }
 
 /* Calls nothing known outside the box where the reference dose is: 0 for gamma, then NaN for the eye. */
-static void fill_outside(const dg_case_info *info, float value, float *dose_gy)
+void report_fill_outside(const dg_case_info *info, float value, float *dose_gy)
 {
     const int64_t *n = info->grid.shape, *start = info->dose_box.start, *shape = info->dose_box.shape;
     int64_t i = 0;
@@ -177,9 +177,9 @@ static dg_status load(const report_work *w, const report_experiment *experiment,
     DG_TRY(read_case(w, index, out));
     DG_TRY(read_prediction(experiment->predictions, &out->info, &out->dose_gy[1]));
     if (other != NULL) DG_TRY(read_other(other, out));
-    fill_outside(&out->info, 0, out->dose_gy[0]);
+    report_fill_outside(&out->info, 0, out->dose_gy[0]);
     DG_TRY(add_gamma(experiment, pick->index, out));
-    fill_outside(&out->info, NAN, out->dose_gy[0]);
+    report_fill_outside(&out->info, NAN, out->dose_gy[0]);
     return DG_OK;
 }
 
@@ -196,6 +196,12 @@ dg_status report_load(const report_work *w, const report_experiment *experiment,
     dg_report_case *view = &out->view;
     view->id = out->info.id;
     view->why = pick->why;
+    if (dg_case_info_assumed(&out->info)) {
+        const size_t used = strlen(out->note);
+        snprintf(out->note + used, sizeof out->note - used,
+                 "%sPRESCRIPTION ASSUMED: no plan says the %g Gy that isodoses and per cent refer to.",
+                 used > 0 ? " " : "", out->info.prescription_gy);
+    }
     view->note = out->note;
     view->grid = &out->info.grid;
     view->ct_hu = out->ct_hu;

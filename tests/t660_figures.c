@@ -1,4 +1,4 @@
-/* ctest: libs=dg_analysis label=unit timeout=120 */
+/* ctest: libs=dg_analysis label=unit timeout=300 */
 /* Figures: text of a case is drawn and never obeyed, files are what they claim to be, nothing is drawn from nothing, and
  * a gnuplot that is missing, fails or hangs is answered in time. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
@@ -40,18 +40,26 @@ static bool holds(const char *text, int64_t length, const char *words)
     return memmem(text, (size_t)length, words, strlen(words)) != NULL;
 }
 
-/* A PNG of the width of a page at 300 dpi that says so, and a PDF; `vector`: without pictures in it. */
-static void check_files(const char *name, uint32_t width, bool vector)
+/* A PNG of a page's width that says its resolution. */
+static void check_png(const char *name, uint32_t width, uint32_t per_metre)
 {
     char file[DG_FIGURE_NAME + 8];
     int64_t length;
     snprintf(file, sizeof file, "%s.png", name);
     char *png = slurp(file, &length);
     DG_CHECK(length > 2000 && memcmp(png, "\x89PNG\r\n\x1a\n", 8) == 0);
-    DG_CHECK(u32(png + 16) == width && u32(png + 20) > 300 && u32(png + 20) < 4000);
+    DG_CHECK(u32(png + 16) == width && u32(png + 20) > width / 8 && u32(png + 20) < 4000);
     DG_CHECK(u32(png + 33) == 9 && memcmp(png + 37, "pHYs", 4) == 0);
-    DG_CHECK(u32(png + 41) == 11811 && u32(png + 45) == 11811 && png[49] == 1);
+    DG_CHECK(u32(png + 41) == per_metre && u32(png + 45) == per_metre && png[49] == 1);
     dg_free(&png);
+}
+
+/* A PNG of the width of a page at 300 dpi that says so, and a PDF; `vector`: without pictures in it. */
+static void check_files(const char *name, uint32_t width, bool vector)
+{
+    char file[DG_FIGURE_NAME + 8];
+    int64_t length;
+    check_png(name, width, 11811);
     snprintf(file, sizeof file, "%s.pdf", name);
     char *pdf = slurp(file, &length);
     DG_CHECK(memcmp(pdf, "%PDF-", 5) == 0);
@@ -106,7 +114,7 @@ static void make_example(example *e)
     }
     e->data =
         (dg_figure_case){HOSTILE,       DG_PICK_MEDIAN, HOSTILE, 2.5,      "Gy",         &e->grid, e->ct, e->reference,
-                         e->prediction, e->gamma,       HOSTILE, e->masks, e->structure, 4,        70};
+                         e->prediction, e->gamma,       HOSTILE, e->masks, e->structure, 4,        70,    {0, 0}};
 }
 
 typedef dg_status (*case_figure)(const dg_figure_output *, const dg_figure_case *, dg_figure_result *);
@@ -151,6 +159,34 @@ static void test_case_figures(void)
     DG_CHECK(count_entries(folder, "fig11_gamma_map_worst") == 0);
     e.data.reference_gy = NULL;
     DG_CHECK_FAILS(dg_figure_dvh_comparison(&both, &e.data, &result), DG_ERR_DATA, "reference dose");
+}
+
+/* What came in: with dose, without one, without CT; bodies are outlined; a scan of its own range; the resolution asked for. */
+static void test_contact(void)
+{
+    static example e;
+    dg_figure_result result;
+    const dg_figure_output small = {folder, true, false, 60, 50};
+    make_example(&e);
+    e.data.prediction_gy = e.data.gamma = NULL;
+    e.structure[3].role = DG_ROLE_BODY;
+    DG_CHECK_OK(dg_figure_contact(&small, &e.data, "sheet_1", &result));
+    DG_CHECK(result.drawn && strstr(result.caption, "centroid of the targets") != NULL);
+    check_png("sheet_1", 360, 1969);
+    DG_CHECK(count_entries(folder, "sheet_1") == 1);
+    e.data.reference_gy = NULL;
+    e.structure[0].role = e.structure[2].role = DG_ROLE_SUPPORT;
+    DG_CHECK_OK(dg_figure_contact(&small, &e.data, "sheet_2", &result));
+    DG_CHECK(result.drawn && strstr(result.caption, "without dose") != NULL);
+    e.data.ct_window[1] = 100;
+    e.data.masks = NULL;
+    e.data.structure_count = 0;
+    DG_CHECK_OK(dg_figure_contact(&small, &e.data, "sheet_3", &result));
+    e.data.ct_hu = NULL;
+    DG_CHECK_OK(dg_figure_contact(&small, &e.data, "sheet_4", &result));
+    DG_CHECK(result.drawn && count_entries(folder, "sheet_4") == 1);
+    e.data.structure_count = 1;
+    DG_CHECK_FAILS(dg_figure_contact(&small, &e.data, "sheet_5", &result), DG_ERR_DATA, "with masks");
 }
 
 static void write_csv(const char *text, char path[DG_PATH_MAX])
@@ -392,7 +428,7 @@ int main(void)
     char inner[300], command[400];
     snprintf(folder, sizeof folder, "%.200s/dosegrid-t660-XXXXXX", temporary != NULL ? temporary : "/tmp");
     DG_CHECK(mkdtemp(folder) != NULL);
-    both = (dg_figure_output){folder, true, true, 60};
+    both = (dg_figure_output){folder, true, true, 60, 0};
     if (dg_figures_available() != DG_OK) {
         puts("gnuplot is not installed (Debian package gnuplot-nox): skipped");
         rmdir(folder);
@@ -402,6 +438,7 @@ int main(void)
     DG_CHECK_OK(dg_make_folder(inner));
     setenv("TMPDIR", inner, 1);
     test_case_figures();
+    test_contact();
     test_training();
     test_picks();
     test_cohort_figures();

@@ -36,11 +36,18 @@ dg 0 pack one -o packed.h5
 dg 0 inspect packed.h5 --json
 same "content packed" "$whole" "$(value content_sha256)"
 
+# The contact sheet: every case, every refusal with its rule, and the assumption where it was made.
+dg 0 report one -o sheet --json
+same "cases on the sheet" 6 "$(value pictured)"
+for text in '"rule":"ct-tilt"' '"rule":"rtdose-elsewhere"' '"rule":"prescription-assumed"' "PRESCRIPTION ASSUMED in 1 of 6 cases" "said by the plan"; do
+    grep -qF "$text" sheet/index.html || fail "the contact sheet does not hold: $text"
+done
+
 # Privacy: names, numbers, dates, UIDs, machine, beam and plan names and paths of the files in no byte of output; the private map
 # alone knows the folders.
 for word in Phantom case_000 var_hfp bad_gantry 20250115 1.2.826.0.1.3680043 LINAC1 ARC1 VMAT_SIB dosegrid-test "synthetic pelvis" \
     "planning CT" "$work/tree"; do
-    ! grep -raqF -- "$word" one two packed.h5 first.out first.err out err || fail "'$word' of the files is in an output"
+    ! grep -raqF -- "$word" one two packed.h5 sheet first.out first.err out err || fail "'$word' of the files is in an output"
 done
 grep -q "tree/case_0001" one.private_map.csv || fail "the private map does not name the folder"
 [ "$(stat -c %a one.private_map.csv)" = 600 ] || fail "others may read the private map"

@@ -66,7 +66,7 @@ dg 2 report r1.json r2.json --cohort cohort --predictions p1 -o no
 said "1 folders of predictions for 2 results files"
 dg 2 report r1.json --cohort cohort --predictions p1 --cases '[somebody]' --no-figures -o no
 said "case 'somebody' is not among the evaluated cases"
-dg 2 report cohort --no-figures -o no
+dg 2 report p1 --no-figures -o no
 said "training_config.json"
 dg 1 report nothing.json --no-figures -o no
 said "nothing.json"

@@ -20,6 +20,7 @@ typedef struct dg_figure_output {
     const char *folder; /* exists already; files are <folder>/<name>.png and .pdf, replaced when they exist */
     bool png, pdf;      /* at least one */
     double deadline_s;  /* > 0: gnuplot is killed after that many seconds for one figure; 60 is ample */
+    int dpi;            /* of the PNG; 0: DG_FIGURE_DPI */
 } dg_figure_output;
 
 /* What came of it. A figure whose data do not exist is not an error and leaves no file. */
@@ -104,6 +105,7 @@ typedef struct dg_figure_case {
     const dg_structure *structure;
     int structure_count;
     double prescription_gy; /* 0: not known; colours then go by the reference maximum */
+    double ct_window[2];    /* what grey spans, low and high; both 0: soft tissue, -200 to 300 HU */
 } dg_figure_case;
 
 /* fig2_dose_colorwash: reference and prediction on CT, axial, coronal and sagittal plane through the centroid of the targets (of the
@@ -119,6 +121,13 @@ DG_MUST_USE dg_status dg_figure_dvh_comparison(const dg_figure_output *output, c
 /* fig11_gamma_map: gamma in the same planes, and in those through its worst voxel. Nothing to draw: no map, or no voxel evaluated. */
 DG_MUST_USE dg_status dg_figure_gamma_map(const dg_figure_output *output, const dg_figure_case *data,
                                           dg_figure_result *result);
+
+/* FOLDER/NAME.png (.pdf): what came in of a case, for a contact sheet. CT, outlines of its structures and, where it has one, its
+ * dose with isodose lines in three planes through the centroid of the targets (without targets: of the high dose, of all
+ * structures, of the grid); the whole patient is in the frame. prediction_gy is not looked at; ct_hu, and reference_gy of a case
+ * without dose, may be NULL. `name` is the files', below DG_FIGURE_NAME. */
+DG_MUST_USE dg_status dg_figure_contact(const dg_figure_output *output, const dg_figure_case *data, const char *name,
+                                        dg_figure_result *result);
 
 /* ---- a cohort ---- */
 

@@ -130,6 +130,11 @@ dg_status dg_case_check(const dg_figure_case *data)
     if (data->case_id == NULL || data->grid == NULL || data->reference_gy == NULL || data->prediction_gy == NULL)
         return DG_FAIL(DG_ERR_DATA, "case %.60s: a figure needs a grid, a reference dose and a prediction",
                        data->case_id != NULL ? data->case_id : "without id");
+    return dg_case_check_structures(data);
+}
+
+dg_status dg_case_check_structures(const dg_figure_case *data)
+{
     if (data->structure_count < 0 || data->structure_count > DG_STRUCTURES_MAX ||
         (data->structure_count > 0 && data->masks == NULL))
         return DG_FAIL(DG_ERR_DATA, "case %.60s: %d structures, at most %d with masks are possible", data->case_id,

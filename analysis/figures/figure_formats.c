@@ -21,9 +21,9 @@ static uint32_t get_u32(const char *at)
     return (uint32_t)byte[0] << 24 | (uint32_t)byte[1] << 16 | (uint32_t)byte[2] << 8 | byte[3];
 }
 
-static void make_phys(unsigned char chunk[PNG_PHYS])
+static void make_phys(unsigned char chunk[PNG_PHYS], int dpi)
 {
-    uint32_t per_metre = (uint32_t)lround(DG_FIGURE_DPI / 0.0254);
+    uint32_t per_metre = (uint32_t)lround(dpi / 0.0254);
     put_u32(chunk, 9);
     memcpy(chunk + 4, "pHYs", 4);
     put_u32(chunk + 8, per_metre);
@@ -32,7 +32,7 @@ static void make_phys(unsigned char chunk[PNG_PHYS])
     put_u32(chunk + 17, (uint32_t)crc32(0, chunk + 4, 13));
 }
 
-dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width, int64_t height, const char *figure)
+dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width, int64_t height, int dpi, const char *figure)
 {
     static const char signature[] = "\x89PNG\r\n\x1a\n";
     const char *in = *bytes;
@@ -46,7 +46,7 @@ dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width, int64_t he
     char *out;
     DG_TRY(DG_NEW(&out, *length + PNG_PHYS, "PNG file"));
     memcpy(out, in, PNG_HEAD);
-    make_phys((unsigned char *)out + PNG_HEAD);
+    make_phys((unsigned char *)out + PNG_HEAD, dpi);
     memcpy(out + PNG_HEAD + PNG_PHYS, in + PNG_HEAD, (size_t)*length - PNG_HEAD);
     dg_free(bytes);
     *bytes = out;

@@ -90,8 +90,10 @@ void dg_figure_caption(dg_figure_result *result, const char *format, ...) DG_PRI
 /* Runs `gnuplot -d SCRIPT` in `folder`. On failure the message ends with gnuplot's own. */
 DG_MUST_USE dg_status dg_gnuplot_run(const char *folder, const char *script, const char *figure, double deadline_s);
 
+int dg_figure_dpi(const dg_figure_output *output);
 /* Checks a PNG of the expected size and adds its resolution (pHYs); grows *bytes (dg_alloc). */
-DG_MUST_USE dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width, int64_t height, const char *figure);
+DG_MUST_USE dg_status dg_png_finish(char **bytes, int64_t *length, int64_t width, int64_t height, int dpi,
+                                    const char *figure);
 /* Checks a PDF and sets its creation time, the only thing in it that changes from run to run, to a constant. */
 DG_MUST_USE dg_status dg_pdf_finish(char *bytes, int64_t length, const char *figure);
 
@@ -100,6 +102,7 @@ const char *dg_structure_colour(const dg_structure *structure, int count, int in
 /* Name of a case and why it is pictured, for titles and captions: "case pt_7 (median of val_dose_score, 2.41 Gy)". */
 void dg_case_words(const dg_figure_case *data, char *text, size_t size);
 DG_MUST_USE dg_status dg_case_check(const dg_figure_case *data);
+DG_MUST_USE dg_status dg_case_check_structures(const dg_figure_case *data); /* and the grid; no dose is needed */
 /* Base name with the suffix of the pick. */
 void dg_case_figure_name(char *name, const char *base, dg_figure_pick pick);
 

@@ -19,8 +19,8 @@ typedef struct sheet {
     plane_view view[ROWS_MAX][VIEWS];
     const char *label[ROWS_MAX];
     const char *bar_label;
-    bool isodoses;
-    const int64_t *mark; /* [ROWS_MAX][3] voxel ringed in the last row; NULL: none */
+    bool isodoses, all_roles; /* all_roles: body and supports are outlined too, in grey */
+    const int64_t *mark;      /* [ROWS_MAX][3] voxel ringed in the last row; NULL: none */
     double isodose_percent[2];
     bool seen[DG_STRUCTURES_MAX]; /* structures some view cuts */
     int seen_count;
@@ -47,9 +47,17 @@ static void find_seen(sheet *s)
         dg_role role = s->data->structure[k].role;
         for (int v = 0; v < s->rows * VIEWS && !s->seen[k]; v++)
             s->seen[k] =
-                (role == DG_ROLE_TARGET || role == DG_ROLE_OAR) && cuts(s->data, &s->view[v / VIEWS][v % VIEWS], k);
+                (role == DG_ROLE_TARGET || role == DG_ROLE_OAR || (s->all_roles && role != DG_ROLE_POSSIBLE_DOSE)) &&
+                cuts(s->data, &s->view[v / VIEWS][v % VIEWS], k);
         s->seen_count += s->seen[k];
     }
+}
+
+static const char *colour_of(const sheet *s, int structure)
+{
+    const dg_role role = s->data->structure[structure].role;
+    if (role != DG_ROLE_TARGET && role != DG_ROLE_OAR) return PLOT_GREY;
+    return dg_structure_colour(s->data->structure, s->data->structure_count, structure);
 }
 
 static double foot_in(const sheet *s) { return 0.12 + 0.17 * ((s->seen_count + LEGEND_COLUMNS - 1) / LEGEND_COLUMNS); }
@@ -87,7 +95,7 @@ static void put_lines(dg_plot *plot, const sheet *s, int row, int v)
         if (lines > 0)
             dg_plot_add(
                 plot, ", '%s' using 1:2 with lines lw 2.0 lc rgb '#FFFFFF', '' using 1:2 with lines lw 1.2 lc rgb '%s'",
-                name, dg_structure_colour(s->data->structure, s->data->structure_count, k));
+                name, colour_of(s, k));
     }
     for (int k = 0; k < 2 && s->isodoses; k++) {
         const float *dose = s->kind[row] == PLANE_REFERENCE ? s->data->reference_gy : s->data->prediction_gy;
@@ -204,8 +212,7 @@ static void draw_legend(dg_plot *plot, const sheet *s)
     for (int k = 0; k < s->data->structure_count; k++) {
         if (!s->seen[k]) continue;
         double x = LEFT + (PAGE - LEFT - 0.1) / LEGEND_COLUMNS * (place % LEGEND_COLUMNS);
-        dg_plot_legend(plot, x, foot_in(s) - 0.14 - 0.17 * (place / LEGEND_COLUMNS),
-                       dg_structure_colour(s->data->structure, s->data->structure_count, k), "1",
+        dg_plot_legend(plot, x, foot_in(s) - 0.14 - 0.17 * (place / LEGEND_COLUMNS), colour_of(s, k), "1",
                        s->data->structure[k].name, 16);
         place++;
     }
@@ -223,7 +230,7 @@ static dg_status draw_sheet(sheet *s, const char *title, const dg_figure_output 
     for (int row = 0; row < s->rows; row++) {
         for (int v = 0; v < VIEWS; v++) draw_view(&plot, s, row, v);
     }
-    draw_bar(&plot, s);
+    if (s->bar_label != NULL) draw_bar(&plot, s);
     dg_case_words(s->data, words, sizeof words);
     char heading[512];
     snprintf(heading, sizeof heading, "%s. %s", title, words);
@@ -350,4 +357,33 @@ dg_status dg_figure_gamma_map(const dg_figure_output *output, const dg_figure_ca
                       "Blue passes (at most 1), orange fails; uncoloured was not evaluated.",
                       words, title, s.frame.by_targets ? "targets" : "high dose", (double)data->gamma[worst]);
     return draw_sheet(&s, title, output, result);
+}
+
+dg_status dg_figure_contact(const dg_figure_output *output, const dg_figure_case *data, const char *name,
+                            dg_figure_result *result)
+{
+    sheet s = {.data = data, .rows = 1, .isodose_percent = {95, 50}, .all_roles = true};
+    int64_t centroid[3];
+    DG_TRY(dg_figure_start(output, result, name));
+    DG_TRY(dg_case_check_structures(data));
+    dg_plane_frame_patient(data, &s.frame, centroid);
+    dg_plane_views(data->grid, centroid, s.view[0]);
+    const bool dosed = data->reference_gy != NULL && s.frame.scale_gy > 0;
+    s.kind[0] = dosed ? PLANE_REFERENCE : PLANE_CT;
+    s.label[0] = dosed ? "CT and dose" : data->ct_hu != NULL ? "CT" : "Structures";
+    s.scale = (plane_scale){&DG_MAP_DOSE, 0, dosed ? 1.1 * s.frame.scale_gy : 1};
+    s.isodoses = dosed;
+    s.bar_label = dosed ? "Dose (Gy)" : NULL;
+    if (dosed)
+        dg_figure_caption(
+            result,
+            "Case %.60s: CT, outlines and dose in the planes through the centroid of the %s. Colours from 10 to "
+            "110 %% of %.1f Gy (%s); black lines: isodoses of 95 %% (thick) and 50 %% (thin).",
+            data->case_id, s.frame.by_targets ? "targets" : "high dose", s.frame.scale_gy,
+            data->prescription_gy > 0 ? "the prescription" : "the largest dose");
+    else
+        dg_figure_caption(result,
+                          "Case %.60s: CT and outlines, without dose, in the planes through the centroid of the %s.",
+                          data->case_id, s.frame.by_targets ? "targets" : "structures, or of the scan");
+    return draw_sheet(&s, dosed ? "As imported" : "As imported, no dose", output, result);
 }

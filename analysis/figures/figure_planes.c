@@ -6,7 +6,7 @@
 
 /* Soft tissue: the window of most planning systems. */
 static const double CT_LOW = -200, CT_HIGH = 300;
-static const double FRAME_MARGIN_MM = 12, FRAME_LEAST_MM = 60, SHOWN_SHARE = 0.1;
+static const double FRAME_MARGIN_MM = 12, FRAME_LEAST_MM = 60, SHOWN_SHARE = 0.1, DENSE_HU = -300;
 
 /* Viridis (van der Walt and Smith, 2015, CC0) at twelve places. */
 const plane_map DG_MAP_DOSE = {12,
@@ -145,6 +145,61 @@ bool dg_plane_frame(const dg_figure_case *data, plane_frame *frame, int64_t cent
     return true;
 }
 
+typedef struct patient {
+    int64_t low[3], high[3], count[3]; /* count and sum: of targets, of high dose, of structures */
+    double sum[3][3];
+} patient;
+
+static void add_voxel(patient *p, const int64_t at[3], bool shown, const bool is[3])
+{
+    for (int a = 0; a < 3; a++) {
+        if (shown && at[a] < p->low[a]) p->low[a] = at[a];
+        if (shown && at[a] > p->high[a]) p->high[a] = at[a];
+        for (int k = 0; k < 3; k++) p->sum[k][a] += is[k] ? (double)at[a] : 0;
+    }
+    for (int k = 0; k < 3; k++) p->count[k] += is[k];
+}
+
+static patient find_patient(const dg_figure_case *data, double scale_gy)
+{
+    const int64_t *shape = data->grid->shape;
+    const uint64_t targets = target_bits(data);
+    const bool is_hu = data->ct_hu != NULL && data->ct_window[0] == 0 && data->ct_window[1] == 0;
+    patient p = {.low = {INT64_MAX, INT64_MAX, INT64_MAX}, .high = {-1, -1, -1}};
+    int64_t i = 0;
+    for (int64_t z = 0; z < shape[0]; z++)
+        for (int64_t y = 0; y < shape[1]; y++)
+            for (int64_t x = 0; x < shape[2]; x++, i++) {
+                const uint64_t bits = data->masks != NULL ? data->masks[i] : 0;
+                const double gy = data->reference_gy != NULL ? data->reference_gy[i] : NAN;
+                const bool dosed = scale_gy > 0 && gy >= SHOWN_SHARE * scale_gy;
+                const bool is[3] = {(bits & targets) != 0, dosed && gy >= 0.5 * scale_gy, bits != 0};
+                add_voxel(&p, (int64_t[3]){z, y, x}, bits != 0 || dosed || (is_hu && data->ct_hu[i] > DENSE_HU), is);
+            }
+    return p;
+}
+
+void dg_plane_frame_patient(const dg_figure_case *data, plane_frame *frame, int64_t centroid[3])
+{
+    const dg_grid *grid = data->grid;
+    const double largest = data->reference_gy != NULL ? reference_maximum(data) : 0;
+    *frame = (plane_frame){.scale_gy = data->prescription_gy > 0 ? data->prescription_gy : largest};
+    const patient p = find_patient(data, frame->scale_gy);
+    const bool whole = p.high[0] < 0 || data->ct_window[0] != 0 || data->ct_window[1] != 0;
+    double side_mm = whole ? 0 : FRAME_LEAST_MM;
+    int by = 0;
+    while (by < 3 && p.count[by] == 0) by++;
+    frame->by_targets = by == 0;
+    for (int a = 0; a < 3; a++) {
+        const int64_t low = whole ? 0 : p.low[a], high = whole ? grid->shape[a] - 1 : p.high[a];
+        const double mm = (double)(high - low + 1) * grid->spacing_mm[a];
+        frame->centre[a] = 0.5 * (double)(low + high);
+        side_mm = fmax(side_mm, whole ? mm : mm + 2 * FRAME_MARGIN_MM);
+        centroid[a] = llround(by < 3 ? p.sum[by][a] / (double)p.count[by] : frame->centre[a]);
+    }
+    frame->side_mm = side_mm;
+}
+
 /* Value of a volume in the plane of a view at continuous indices; NaN outside and beside unknown voxels. */
 static double sample(const float *volume, const dg_grid *grid, const plane_view *view, double right, double up)
 {
@@ -179,6 +234,7 @@ static plane_rgb overlay(const dg_figure_case *data, const plane_frame *frame, c
 {
     double value = NAN;
     *opacity = 0;
+    if (kind == PLANE_CT) return (plane_rgb){{0, 0, 0}};
     if (kind == PLANE_GAMMA) {
         value = nearest(data->gamma, data->grid, view, right, up);
         *opacity = 0.9;
@@ -199,7 +255,9 @@ static plane_rgb overlay(const dg_figure_case *data, const plane_frame *frame, c
 static double grey_at(const dg_figure_case *data, const plane_view *view, double right, double up)
 {
     if (data->ct_hu == NULL) return 225;
-    double value = (sample(data->ct_hu, data->grid, view, right, up) - CT_LOW) / (CT_HIGH - CT_LOW);
+    const bool own = data->ct_window[0] != 0 || data->ct_window[1] != 0;
+    const double low = own ? data->ct_window[0] : CT_LOW, high = own ? data->ct_window[1] : CT_HIGH;
+    double value = (sample(data->ct_hu, data->grid, view, right, up) - low) / (high - low);
     return isfinite(value) ? 255 * fmin(fmax(value, 0), 1) : 0;
 }
 

@@ -18,7 +18,7 @@ typedef struct plane_map {
 extern const plane_map DG_MAP_DOSE, DG_MAP_DIFFERENCE, DG_MAP_GAMMA;
 plane_rgb dg_map_colour(const plane_map *map, double share); /* share is clipped to 0..1 */
 
-typedef enum plane_kind { PLANE_REFERENCE, PLANE_PREDICTION, PLANE_DIFFERENCE, PLANE_GAMMA } plane_kind;
+typedef enum plane_kind { PLANE_REFERENCE, PLANE_PREDICTION, PLANE_DIFFERENCE, PLANE_GAMMA, PLANE_CT } plane_kind;
 /* What the colours span, and the map. */
 typedef struct plane_scale {
     const plane_map *map;
@@ -45,6 +45,9 @@ typedef struct plane_frame {
 void dg_plane_views(const dg_grid *grid, const int64_t voxel[3], plane_view view[3]);
 /* The frame about dose and targets, and the centroid of the targets (of the high dose without). False without a finite dose. */
 bool dg_plane_frame(const dg_figure_case *data, plane_frame *frame, int64_t centroid[3]);
+/* The frame about the whole patient: structures, dose, dense tissue; the whole grid where ct_window says that CT is no HU. The
+ * centroid is that of the targets, else of the high dose, of all structures, of the frame. ct_hu and reference_gy may be NULL. */
+void dg_plane_frame_patient(const dg_figure_case *data, plane_frame *frame, int64_t centroid[3]);
 /* Pixels [PLANE_PIXELS, PLANE_PIXELS, 3] of a view from the bottom row up. */
 void dg_plane_raster(const dg_figure_case *data, const plane_frame *frame, const plane_view *view, plane_kind kind,
                      const plane_scale *scale, unsigned char *pixels);

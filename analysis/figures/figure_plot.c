@@ -214,6 +214,10 @@ void dg_plot_gap(dg_plot *plot)
     if (plot->open != NULL) fputc('\n', plot->open);
 }
 
+int dg_figure_dpi(const dg_figure_output *output) { return output->dpi > 0 ? output->dpi : DG_FIGURE_DPI; }
+
+static int pixels(double inches, const dg_figure_output *output) { return (int)lround(inches * dg_figure_dpi(output)); }
+
 /* Page and format, and the figure once for each format: the PDF is in points, the PNG in pixels of 1/300 inch. */
 static void write_formats(FILE *script, const dg_plot *plot, const dg_figure_output *output)
 {
@@ -221,11 +225,12 @@ static void write_formats(FILE *script, const dg_plot *plot, const dg_figure_out
     if (output->png)
         fprintf(
             script,
-            "set terminal pngcairo noenhanced size %d,%d font '" PLOT_FONT ",7.5' fontscale %.4f linewidth 3.2 "
-            "dashlength 1.1 pointscale 3.2 rounded background rgb 'white'\nset output 'figure.png'\nload 'figure.gp'\n"
+            "set terminal pngcairo noenhanced size %d,%d font '" PLOT_FONT ",7.5' fontscale %.4f linewidth %.4g "
+            "dashlength 1.1 pointscale %.4g rounded background rgb 'white'\nset output 'figure.png'\nload 'figure.gp'\n"
             "unset output\nreset\n",
-            (int)lround(plot->width_in * DG_FIGURE_DPI), (int)lround(plot->height_in * DG_FIGURE_DPI),
-            0.8 * DG_FIGURE_DPI / 72.0); /* gnuplot takes a point for 1/58 inch here */
+            pixels(plot->width_in, output), pixels(plot->height_in, output),
+            0.8 * dg_figure_dpi(output) / 72.0, /* gnuplot takes a point for 1/58 inch here */
+            3.2 * dg_figure_dpi(output) / DG_FIGURE_DPI, 3.2 * dg_figure_dpi(output) / DG_FIGURE_DPI);
     if (output->pdf)
         fprintf(script,
                 "set terminal pdfcairo noenhanced size %.4fin,%.4fin font '" PLOT_FONT
@@ -266,8 +271,8 @@ static dg_status take(const dg_plot *plot, const char *from, const dg_figure_out
     if (!dg_file_exists(path)) return DG_FAIL(DG_ERR_IO, "gnuplot ended without writing %s.%s", name, extension);
     DG_TRY(dg_file_read(path, name, (int64_t)1 << 28, &bytes, &length));
     dg_status status = strcmp(extension, "png") == 0
-                           ? dg_png_finish(&bytes, &length, lround(plot->width_in * DG_FIGURE_DPI),
-                                           lround(plot->height_in * DG_FIGURE_DPI), name)
+                           ? dg_png_finish(&bytes, &length, pixels(plot->width_in, output),
+                                           pixels(plot->height_in, output), dg_figure_dpi(output), name)
                            : dg_pdf_finish(bytes, length, name);
     snprintf(file, sizeof file, "%s.%s", name, extension);
     if (status == DG_OK) status = dg_path_join(path, output->folder, file);

@@ -11,8 +11,8 @@
 
 #include <jansson.h>
 
-/* One experiment, or the table over several. */
-typedef enum dg_report_kind { DG_REPORT_EXPERIMENT, DG_REPORT_INDEX } dg_report_kind;
+/* One experiment, the table over several, or the contact sheet of a cohort. */
+typedef enum dg_report_kind { DG_REPORT_EXPERIMENT, DG_REPORT_INDEX, DG_REPORT_COHORT } dg_report_kind;
 
 typedef struct dg_report_page dg_report_page;
 

@@ -10,8 +10,10 @@
 #include <string.h>
 #include <zlib.h>
 
-static const char *const scripts[2][6] = {{"base.js", "volume.js", "viewer.js", "dvh.js", "experiment.js", NULL},
-                                          {"base.js", "index.js", NULL}};
+static const char *const scripts[3][6] = {{"base.js", "volume.js", "viewer.js", "dvh.js", "experiment.js", NULL},
+                                          {"base.js", "index.js", NULL},
+                                          {"base.js", "cohort.js", NULL}};
+static const char *const kind_name[3] = {"experiment", "index", "cohort"};
 
 static const report_asset *asset(const char *name)
 {
@@ -130,10 +132,10 @@ static dg_status fill_gap(report_text *out, const gaps *g, const char *name, siz
 {
     static const char contents[] = "<nav aria-label=\"contents\"><ul id=\"contents\"></ul></nav>";
     static const char back[] = "<nav aria-label=\"experiments\"><a href=\"index.html\">all experiments</a></nav>";
-    bool is_index = g->page->kind == DG_REPORT_INDEX;
+    const dg_report_kind kind = g->page->kind;
 #define IS(text) (length == sizeof(text) - 1 && memcmp(name, text, length) == 0)
     if (IS("TITLE")) return report_text_add_html(out, g->page->title);
-    if (IS("KIND")) return report_text_add_string(out, is_index ? "index" : "experiment");
+    if (IS("KIND")) return report_text_add_string(out, kind_name[kind]);
     if (IS("STYLE")) return report_text_add(out, g->style.bytes, g->style.used);
     if (IS("SCRIPT")) return report_text_add(out, g->script.bytes, g->script.used);
     if (IS("STYLE_HASH")) return add_policy_hash(out, &g->style);
@@ -141,8 +143,8 @@ static dg_status fill_gap(report_text *out, const gaps *g, const char *name, siz
     if (IS("DATA")) return report_text_add_json(out, g->data);
     if (IS("ATTACHMENTS")) return add_attachments(out, g->page);
     if (IS("NAVIGATION")) {
-        if (is_index) return DG_OK;
-        DG_TRY(report_text_add_string(out, back));
+        if (kind == DG_REPORT_INDEX) return DG_OK;
+        if (kind == DG_REPORT_EXPERIMENT) DG_TRY(report_text_add_string(out, back));
         return report_text_add_string(out, contents);
     }
 #undef IS

@@ -414,6 +414,7 @@ static void describe(const dg_loaded *l, const dg_evaluation_config *config, dg_
     snprintf(head->model_sha256, sizeof head->model_sha256, "%s", l->prediction.model_sha256);
     memcpy(head->spacing_mm, l->info->grid.spacing_mm, sizeof head->spacing_mm);
     head->prescription_gy = l->info->prescription_gy;
+    memcpy(head->prescription_source, l->info->prescription_source, sizeof head->prescription_source);
     head->fractions = l->info->fractions;
     head->has_openkbp = l->possible_bits != 0 && config->compat == DG_COMPAT_CORRECTED;
 }

@@ -16,6 +16,7 @@
 #include "dg_openkbp_score.h"
 #include "dg_predictions.h"
 #include "dg_regions.h"
+#include "dg_results.h"
 #include "run_config.h"
 
 #include <jansson.h>
@@ -103,6 +104,7 @@ typedef struct dg_case_result {
     char case_sha256[DG_HASH_HEX + 7], prediction_sha256[DG_HASH_HEX + 7], model_sha256[DG_HASH_HEX + 7];
     char reason[DG_EVALUATION_REASON];
     double spacing_mm[3], prescription_gy, norm_gy;
+    char prescription_source[32]; /* as in dg_case_info */
     int64_t fractions;
     dg_dose_errors errors[DG_CONTENDERS];
     dg_overall_errors overall;
@@ -217,6 +219,9 @@ dg_spread dg_evaluation_pass_rate(const dg_case_result *const *results, int64_t 
 /* Names of the regions in the order of their first appearance; returns how many (at most `room`). */
 int64_t dg_evaluation_region_names(const dg_case_result *const *results, int64_t count, const char **names,
                                    int64_t room);
+
+/* dg_assumed_text of the evaluated cases. */
+void dg_evaluation_assumed(const dg_case_result *const *results, int64_t count, char text[DG_ASSUMED_TEXT]);
 
 /* The whole answer (doc/results.md); the caller's. NULL: no memory. */
 json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config,

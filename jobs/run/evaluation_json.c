@@ -138,6 +138,14 @@ static json_t *baseline_json(const dg_case_result *r, dg_contender who)
     return object;
 }
 
+static void put_prescription(json_t *object, const dg_case_result *r)
+{
+    const char *source = r->prescription_source;
+    json_object_set_new(object, "prescription_gy", number(r->prescription_gy));
+    json_object_set_new(object, "prescription_source", source[0] != '\0' ? json_string(source) : json_null());
+    json_object_set_new(object, "fractions", r->fractions > 0 ? json_integer(r->fractions) : json_null());
+}
+
 static json_t *case_json(const dg_case_result *r, const dg_evaluation_config *config)
 {
     json_t *object = json_object(), *dvh = json_object(), *baselines;
@@ -146,8 +154,7 @@ static json_t *case_json(const dg_case_result *r, const dg_evaluation_config *co
     json_object_set_new(object, "group", r->group[0] != '\0' ? json_string(r->group) : json_null());
     json_object_set_new(object, "spacing_mm_zyx",
                         json_pack("[f, f, f]", r->spacing_mm[0], r->spacing_mm[1], r->spacing_mm[2]));
-    json_object_set_new(object, "prescription_gy", number(r->prescription_gy));
-    json_object_set_new(object, "fractions", r->fractions > 0 ? json_integer(r->fractions) : json_null());
+    put_prescription(object, r);
     json_object_set_new(object, "case_sha256", json_string(r->case_sha256));
     json_object_set_new(object, "dose_metrics", dose_json(r));
     json_object_set_new(object, "gamma", gamma_json(r, config));
@@ -236,8 +243,7 @@ static json_t *upstream_case_json(const dg_case_result *r)
     json_t *object = json_loads(dg_case_text(r), 0, NULL);
     if (object == NULL) return NULL;
     json_object_set_new(object, "group", r->group[0] != '\0' ? json_string(r->group) : json_null());
-    json_object_set_new(object, "prescription_gy", number(r->prescription_gy));
-    json_object_set_new(object, "fractions", r->fractions > 0 ? json_integer(r->fractions) : json_null());
+    put_prescription(object, r);
     json_object_set_new(object, "case_sha256", json_string(r->case_sha256));
     return object;
 }
@@ -332,6 +338,24 @@ static json_t *run_json(const dg_case_result *const *results, int64_t count, con
                      weights_json(results, count));
 }
 
+void dg_evaluation_assumed(const dg_case_result *const *results, int64_t count, char text[DG_ASSUMED_TEXT])
+{
+    int64_t assumed = 0, cases = 0;
+    for (int64_t i = 0; i < count; i++) {
+        cases += !results[i]->failed;
+        assumed += !results[i]->failed && strcmp(results[i]->prescription_source, "assumed") == 0;
+    }
+    dg_assumed_text(assumed, cases, text);
+}
+
+/* Only where there is something to say. */
+static void put_assumed(json_t *root, const dg_case_result *const *results, int64_t count)
+{
+    char text[DG_ASSUMED_TEXT];
+    dg_evaluation_assumed(results, count, text);
+    if (text[0] != '\0') json_object_set_new(root, "prescription_assumed", json_string(text));
+}
+
 json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t count, const dg_evaluation_config *config,
                               const dg_scoreboard board[DG_CONTENDERS])
 {
@@ -345,8 +369,13 @@ json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t coun
             json_array_append_new(cases, upstream ? upstream_case_json(results[i]) : case_json(results[i], config));
     }
     json_t *aggregate = upstream ? dg_upstream_aggregate(cases) : aggregate_json(results, count, config, board);
-    return json_pack("{s:s, s:i, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "format", "dosegrid-evaluation", "version", 2,
-                     "settings", dg_evaluation_settings_json(config), "run", run_json(results, count, config),
-                     "n_cases", (json_int_t)json_array_size(cases), "n_failed", (json_int_t)json_array_size(failed),
-                     "aggregate", aggregate, "failed", failed, "per_case_results", cases);
+    json_t *root =
+        json_pack("{s:s, s:i, s:o, s:o, s:I, s:I}", "format", "dosegrid-evaluation", "version", 2, "settings",
+                  dg_evaluation_settings_json(config), "run", run_json(results, count, config), "n_cases",
+                  (json_int_t)json_array_size(cases), "n_failed", (json_int_t)json_array_size(failed));
+    put_assumed(root, results, count);
+    json_object_set_new(root, "aggregate", aggregate);
+    json_object_set_new(root, "failed", failed);
+    json_object_set_new(root, "per_case_results", cases);
+    return root;
 }

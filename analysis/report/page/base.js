@@ -167,6 +167,14 @@ function passBar(percent, target) {
     make("span", { class: "value" }, fixed(percent, 1)), make("span", { class: "bar", "aria-hidden": "true" }, fill, mark));
 }
 
+/* Doses that are judged against a prescription nobody planned: said at the top, and beside the case. */
+function tellAssumed(text) {
+  if (text) document.querySelector("header").after(make("p", { class: "banner assumed", role: "alert" }, text));
+}
+function assumedBadge(words) {
+  return make("span", { class: "badge", title: "said by a preset, on the command line or by a default, not by a plan" }, words);
+}
+
 const VERDICTS = { PASS: ["pass", "\u2713 met"], FAIL: ["fail", "\u2717 not met"], INCOMPLETE: ["open", "\u25cb incomplete"],
   NOT_EVALUATED: ["open", "\u25cb not evaluated"] };
 /* Sign and word beside the colour. */
@@ -190,4 +198,17 @@ function configTable(config, id) {
 function commandText(words) {
   if (!Array.isArray(words) || words.length === 0) return "not recorded";
   return words.map((w) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(w) ? w : `'${String(w).replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+/* A section with a heading; nothing is added for a section without content. */
+function section(id, title, ...content) {
+  const kept = content.flat().filter((item) => item !== null && item !== undefined);
+  if (kept.length === 0) return;
+  byId("main").append(make("section", { id, "aria-labelledby": `${id}-title` }, make("h2", { id: `${id}-title` }, title), kept));
+  byId("contents").append(make("li", {}, make("a", { href: `#${id}` }, title)));
+}
+
+function tile(label, value, unit, note) {
+  return make("div", { class: "tile" }, make("div", { class: "label" }, label),
+    make("div", { class: "number" }, value, unit ? make("span", { class: "unit" }, ` ${unit}`) : null), note ? make("div", { class: "note" }, note) : null);
 }

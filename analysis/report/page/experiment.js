@@ -1,19 +1,6 @@
 /* experiment.js - the page of one experiment. SPDX-License-Identifier: Apache-2.0 */
 "use strict";
 
-/* A section with a heading; nothing is added for a section without content. */
-function section(id, title, ...content) {
-  const kept = content.flat().filter((item) => item !== null && item !== undefined);
-  if (kept.length === 0) return;
-  byId("main").append(make("section", { id, "aria-labelledby": `${id}-title` }, make("h2", { id: `${id}-title` }, title), kept));
-  byId("contents").append(make("li", {}, make("a", { href: `#${id}` }, title)));
-}
-
-function tile(label, value, unit, note) {
-  return make("div", { class: "tile" }, make("div", { class: "label" }, label),
-    make("div", { class: "number" }, value, unit ? make("span", { class: "unit" }, ` ${unit}`) : null), note ? make("div", { class: "note" }, note) : null);
-}
-
 function summaryTiles(data) {
   const tiles = data.tiles.map((t) => {
     const spread = isNumber(t.low) ? `95 % interval ${short(t.low)} to ${short(t.high)}` : isNumber(t.std) ? `\u00b1 ${short(t.std)} (std over cases)` : null;
@@ -25,7 +12,7 @@ function summaryTiles(data) {
 /* ---- cases ---- */
 
 function caseColumns(data, openCase) {
-  const columns = [{ label: "case", value: (row) => row.id, cell: (row) => row.id },
+  const columns = [{ label: "case", value: (row) => row.id, cell: (row) => (row.assumed ? [row.id, " ", assumedBadge(row.assumed)] : row.id) },
     { label: "picture", title: "opens the case in the viewer", value: (row) => (row.pictured >= 0 ? row.pictured : null),
       cell: (row) => (row.pictured < 0 ? DASH : make("button", { type: "button", class: "link open-case", "data-pictured": row.pictured, title: data.pictured[row.pictured].why, onclick: () => openCase(row.pictured) }, data.pictured[row.pictured].why.split(":")[0])) }];
   data.columns.forEach((column, i) => columns.push({ label: column.label, unit: column.unit, title: column.key, number: true, value: (row) => row.values[i],
@@ -158,6 +145,7 @@ function start() {
   byId("title").textContent = data.title;
   byId("subtitle").textContent = data.subtitle;
   byId("footer").textContent = `Made by dosegrid ${data.program.version} (${data.program.commit}).`;
+  tellAssumed(data.assumed);
   section("summary", "Summary", summaryTiles(data), data.notes.map((text) => make("p", { class: "note" }, text)));
 
   let viewer = null, dvh = null;

@@ -40,6 +40,7 @@ function start() {
   byId("title").textContent = data.title;
   byId("subtitle").textContent = data.subtitle;
   byId("footer").textContent = `Made by dosegrid ${data.program.version} (${data.program.commit}).`;
+  tellAssumed([...new Set(data.experiments.filter((row) => row.assumed).map((row) => `${row.title}: ${row.assumed}`))].join("; "));
   main.append(make("section", { id: "table" }, make("h2", {}, "Experiments"), experimentTable(data), make("p", { class: "note" }, data.note)));
   const differ = differences(data);
   if (differ) main.append(make("section", { id: "differences" }, make("h2", {}, "What differs"), differ));
