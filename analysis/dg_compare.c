@@ -31,6 +31,12 @@ static const char *const exploratory[] = {"dose_metrics.mae_gy",
                                           "dvh_metrics.*.mae_gy",
                                           "dvh_metrics.PTV*.D95_error*"};
 
+const char *const *dg_compare_usual(int64_t *count)
+{
+    *count = (int64_t)(sizeof exploratory / sizeof exploratory[0]);
+    return exploratory;
+}
+
 /* ---- files into conditions ---------------------------------------------------------------------------------------- */
 
 /* The reference's condition first, then by name; within one by seed. The context of a sort is passed in the elements. */
@@ -175,9 +181,8 @@ static int64_t match(const dg_compare *compare, const char *pattern, const char 
 static dg_status choose_metrics(dg_compare *compare, const dg_compare_params *params)
 {
     const bool usual = params->patterns == 0;
-    const char *const *pattern = usual ? exploratory : params->pattern;
-    const int64_t patterns = usual ? (int64_t)(sizeof exploratory / sizeof exploratory[0]) : params->patterns;
-    int64_t room = 0, used = 0;
+    int64_t patterns = params->patterns, room = 0, used = 0;
+    const char *const *pattern = usual ? dg_compare_usual(&patterns) : params->pattern;
     for (int64_t p = 0; p < patterns; p++)
         if (match(compare, pattern[p], NULL, &room) == 0 && !usual)
             return DG_FAIL(DG_ERR_USAGE, "metrics: no metric matches '%s'; names look like dose_metrics.mae_gy",

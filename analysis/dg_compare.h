@@ -38,6 +38,8 @@ void dg_compare_destroy(dg_compare **compare);
 int64_t dg_compare_conditions(const dg_compare *compare);
 const char *dg_compare_condition(const dg_compare *compare, int64_t index); /* borrowed; 0: the reference */
 
+/* Patterns of the metrics that are told besides the primary one where the user names none; borrowed, `*count` of them. */
+const char *const *dg_compare_usual(int64_t *count);
 const char *dg_compare_primary(const dg_compare *compare); /* the primary metric; borrowed */
 /* Mean over the seeds of a condition of a metric for a case; NaN where there is none. */
 double dg_compare_value(const dg_compare *compare, int64_t condition, const char *case_id, const char *metric);

@@ -5,6 +5,7 @@
 #include "compute.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
+#include "trained.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -42,6 +43,12 @@ static const dg_option own_rows[] = {
     {.key = "evaluate.train_cases", .flag = "train-cases", .type = DG_OPT_STRING_LIST, AT(train_cases), .list_min = 1,
      .list_max = DG_OPT_STRINGS_MAX, .names = word_none, .fallback = "none", .unit = "", .from_file = true,
      .help = "ids of cases that the look-up baselines learn from, in place of --run's"},
+    {.key = "evaluate.perturb", .flag = "perturb", .type = DG_OPT_STRING_LIST, AT(perturb), .list_min = 1, .list_max = 16,
+     .names = word_none, .fallback = "none", .unit = "",
+     .help = "predicts the cases again from perturbed scans and tells what changes: hu=HU adds to CT numbers, noise=HU adds normal noise of that deviation, spacing=FACTOR makes voxels so much larger; each is judged by itself"},
+    {.key = "evaluate.checkpoint", .flag = "checkpoint", .letter = 'c', .type = DG_OPT_STRING_LIST, AT(checkpoint),
+     .list_min = 1, .list_max = DG_TRAINED_MAX, .names = word_run, .fallback = "run", .unit = "",
+     .help = "network of --perturb, the one that made the predictions (several: their mean); run: checkpoints/best.h5 of --run"},
     {.key = "evaluate.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
      .help = "keeps what an earlier call with the same settings and data finished"},
     {.key = "evaluate.keep_going", .flag = "keep-going", .type = DG_OPT_BOOL, AT(keep_going), .fallback = "true",
@@ -123,7 +130,7 @@ static dg_status check_settings(const evaluate_settings *s)
         return DG_FAIL(DG_ERR_USAGE, "--run and --train-cases both name the baselines' training cases; leave one out");
     if (!dg_file_exists(s->predictions))
         return DG_FAIL(DG_ERR_IO, "there is no folder %s; name the folder that predict wrote", s->predictions);
-    return DG_OK;
+    return evaluate_check_perturb(s);
 }
 
 static dg_status open_folder(evaluate_work *w)
@@ -139,7 +146,6 @@ static dg_status open_folder(evaluate_work *w)
 
 static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
 {
-    DG_TRY(check_settings(w->s));
     DG_TRY(dg_evaluation_configure(&w->s->measure, &w->config));
     w->config.predictions = w->s->predictions;
     DG_TRY(evaluate_name_run(w));
@@ -178,11 +184,11 @@ static void warn_seen(const evaluate_work *w)
 
 /* ---- telling ------------------------------------------------------------------------------------------------------ */
 
-static dg_status write_results(const evaluate_work *w, json_t *root)
+dg_status evaluate_write_results(const evaluate_settings *s, const json_t *root)
 {
     char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
-    if (text == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the results of %lld cases", (long long)w->count);
-    dg_status status = dg_file_write(w->s->output, text, (int64_t)strlen(text));
+    if (text == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for the results");
+    dg_status status = dg_file_write(s->output, text, (int64_t)strlen(text));
     free(text);
     return status;
 }
@@ -205,11 +211,13 @@ static dg_status report(evaluate_work *w, int64_t *failed)
     dg_evaluation_assumed(w->result, w->count, assumed);
     if (assumed[0] != '\0') dg_log_write(w->env->log, DG_LOG_WARNING, "%s", assumed);
     json_t *root = dg_evaluation_to_json(w->result, w->count, &w->config, w->board);
-    status = write_results(w, root);
-    if (status == DG_OK && w->s->json)
-        status = dg_job_print_json(w->env, json_incref(root));
-    else if (status == DG_OK)
-        evaluate_print_summary(w, *failed);
+    status = evaluate_write_results(w->s, root);
+    if (status == DG_OK && !w->s->silent) {
+        if (w->s->json)
+            status = dg_job_print_json(w->env, json_incref(root));
+        else
+            evaluate_print_summary(w, *failed);
+    }
     json_decref(root);
     if (status == DG_OK && *failed == w->count)
         status = DG_FAIL(DG_ERR_DATA, "none of the %lld cases could be evaluated; the first, %s: %.300s",
@@ -231,7 +239,7 @@ static void release(evaluate_work *w)
     dg_lease_release(&w->lease);
 }
 
-static dg_status evaluate(const dg_job_env *env, const evaluate_settings *s, int *exit_code)
+dg_status evaluate_once(const dg_job_env *env, const evaluate_settings *s, int *exit_code)
 {
     evaluate_work *w = NULL;
     int64_t failed = 0;
@@ -278,9 +286,11 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     if (status != DG_OK || helped) goto cleanup;
     if (s->run[0] != '\0') status = evaluate_read_run_settings(s->run, &options);
     dg_options_release(&options);
+    if (status == DG_OK) status = check_settings(s);
     status = dg_comm_agree(env->comm, status);
     if (status == DG_OK) status = evaluate_adopt_foreign(env, s);
-    if (status == DG_OK) status = evaluate(env, s, exit_code);
+    if (status == DG_OK)
+        status = s->perturb.count > 0 ? evaluate_perturbed(env, s, exit_code) : evaluate_once(env, s, exit_code);
 cleanup:
     dg_free(&table);
     dg_free(&s);

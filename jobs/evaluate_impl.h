@@ -14,10 +14,12 @@ typedef struct evaluate_settings {
     char cohort[DG_OPT_TEXT], predictions[DG_OPT_TEXT], output[DG_OPT_TEXT], run[DG_OPT_TEXT], condition[DG_OPT_TEXT];
     char backend[DG_OPT_TEXT];
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
+    dg_string_list perturb, checkpoint;                  /* count 0: none; best.h5 of the run */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
     int prediction_unit; /* foreign_unit */
     bool resume, keep_going, json;
     double comm_timeout_s;
+    bool silent; /* a part of a longer evaluation: nothing on standard output */
 } evaluate_settings;
 
 typedef struct evaluate_choice {
@@ -50,6 +52,14 @@ typedef struct evaluate_work {
     int64_t kept;                  /* cases taken from an earlier run */
     dg_scoreboard board[DG_CONTENDERS];
 } evaluate_work;
+
+/* evaluate.c: one evaluation from its settings to its file. Cases that failed make *exit_code 3. @collective */
+DG_MUST_USE dg_status evaluate_once(const dg_job_env *env, const evaluate_settings *s, int *exit_code);
+DG_MUST_USE dg_status evaluate_write_results(const evaluate_settings *s, const json_t *root);
+
+/* evaluate_perturb.c: settings of --perturb; the evaluation with it. @collective the second */
+DG_MUST_USE dg_status evaluate_check_perturb(const evaluate_settings *s);
+DG_MUST_USE dg_status evaluate_perturbed(const dg_job_env *env, const evaluate_settings *s, int *exit_code);
 
 /* evaluate_cases.c: what is evaluated, and against what. */
 DG_MUST_USE dg_status evaluate_choose_cases(evaluate_work *w);

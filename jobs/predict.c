@@ -1,7 +1,7 @@
 /* predict.c - `dosegrid predict`: a trained network over the cases of a cohort, shared out over ranks case by case,
  * or window by window where there are fewer cases than ranks. Reading the next case and writing the last one go on meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "job.h"
+#include "predict.h"
 
 #include "compute.h"
 #include "dg_file.h"
@@ -33,6 +33,7 @@ typedef struct settings {
     int flips, dtype, average;
     dg_int_list threads, window_batch; /* count 0: auto */
     double comm_timeout_s;
+    const dg_predict_request *perturbed; /* for another job, which asks for these cases; NULL: as the rows say */
 } settings;
 
 enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1 };
@@ -185,14 +186,21 @@ static dg_status choose_named(work *w, bool *taken)
     return status;
 }
 
+static dg_status choose_requested(work *w, bool *taken)
+{
+    const dg_predict_request *r = w->s->perturbed;
+    for (int64_t i = 0; i < r->count; i++) DG_TRY(choose(w, taken, r->ids[i]));
+    return DG_OK;
+}
+
 static dg_status choose_cases(work *w)
 {
     int64_t all = dg_cohort_count(w->cohort);
     bool *taken = NULL;
     DG_TRY(DG_NEW(&w->chosen, all, "list of cases"));
-    if (w->s->cases.count > 0) {
+    if (w->s->cases.count > 0 || w->s->perturbed != NULL) {
         DG_TRY(DG_NEW(&taken, all, "cases by name"));
-        dg_status status = choose_named(w, taken);
+        dg_status status = w->s->perturbed != NULL ? choose_requested(w, taken) : choose_named(w, taken);
         dg_free(&taken);
         if (status != DG_OK) return status;
     } else {
@@ -201,16 +209,50 @@ static dg_status choose_cases(work *w)
     return w->count > 0 ? DG_OK : DG_FAIL(DG_ERR_USAGE, "there is no case to predict");
 }
 
+/* Perturbed predictions must differ from the others by the perturbation alone. */
+static dg_status check_unperturbed(const work *w)
+{
+    dg_prediction_info info;
+    const char *folder = w->s->perturbed->unperturbed;
+    for (int64_t i = 0; i < w->count; i++) {
+        const char *id = dg_cohort_case(w->cohort, w->chosen[i])->id;
+        if (dg_prediction_peek(folder, id, &info) != DG_OK)
+            dg_error_clear();
+        else if (strcmp(info.model_sha256, w->made_by) != 0)
+            return DG_FAIL(DG_ERR_MISMATCH,
+                           "case %s: the prediction in %s was not made by %s%s as trained; name its checkpoint, and "
+                           "predict without --overlap, --flips and --dtype",
+                           id, folder, w->s->checkpoint.value[0], w->networks > 1 ? " and the others" : "");
+    }
+    return DG_OK;
+}
+
+static dg_status check_perturbation(const work *w)
+{
+    const dg_recipe *recipe = &w->network[0].recipe;
+    bool sees_ct = false;
+    for (int k = 0; k < recipe->count; k++) sees_ct = sees_ct || recipe->channel[k].kind == DG_CHANNEL_CT;
+    if (sees_ct || w->s->perturbed->perturbation->kind == DG_PERTURB_SPACING) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE, "--perturb %s: %s has no channel ct, its predictions would stay as they are",
+                   w->s->perturbed->perturbation->name, w->s->checkpoint.value[0]);
+}
+
 /* Weights alone do not make a prediction: windows, mirroring and type take part. How many windows pass at once does not: it may
  * change roundings on a GPU, and a probe finds it. */
 static dg_status name_maker(work *w)
 {
-    char text[DG_TRAINED_MAX * DG_HASH_HEX + 128] = "";
+    char text[DG_TRAINED_MAX * DG_HASH_HEX + 256] = "";
     int length = 0;
     for (int k = 0; k < w->networks; k++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s ", w->network[k].weights_sha256);
     length += snprintf(text + length, sizeof text - (size_t)length, "overlap %.17g flips %d dtype %d",
                        w->config.overlap, w->config.flips, (int)w->config.dtype);
+    DG_TRY(dg_hash_bytes(text, (size_t)length, w->made_by));
+    if (w->s->perturbed == NULL) return DG_OK;
+    DG_TRY(check_unperturbed(w));
+    const dg_perturbation *p = w->s->perturbed->perturbation;
+    length += snprintf(text + length, sizeof text - (size_t)length, " %s seed %llu", p->name,
+                       p->kind == DG_PERTURB_NOISE ? (unsigned long long)p->seed : 0);
     return dg_hash_bytes(text, (size_t)length, w->made_by);
 }
 
@@ -231,6 +273,10 @@ static dg_status open_data(work *w)
                        "%s learned labels: predictions of segmentations are not part of this version",
                        s->checkpoint.value[0]);
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
+    if (s->perturbed != NULL) {
+        DG_TRY(check_perturbation(w));
+        dg_source_perturb(w->source, s->perturbed->perturbation);
+    }
     if (w->env->comm->rank != 0) return DG_OK;
     DG_TRY(dg_make_folder(s->output));
     return dg_lease_take(s->output, "the folder of predictions", &w->lease);
@@ -384,7 +430,7 @@ static dg_status check_domain(work *w, int64_t index, const float *dose_gy, bool
     char text[512] = "";
     dg_domain_case *found = NULL;
     size_t length = 0;
-    if (recipe->domain.count == 0) return DG_OK;
+    if (recipe->domain.count == 0 || w->s->perturbed != NULL) return DG_OK; /* told of them as they are */
     DG_TRY(DG_NEW(&found, 1, "numbers of a case"));
     dg_status status = dg_domain_measure(recipe, dg_source_case(w->source, index), dose_gy, found);
     for (int k = 0; status == DG_OK && k < found->count; k++) {
@@ -674,7 +720,7 @@ static void release(work *w)
     dg_lease_release(&w->lease);
 }
 
-static dg_status predict(const dg_job_env *env, const settings *s, int *exit_code)
+static dg_status predict(const dg_job_env *env, const settings *s, int64_t *failed)
 {
     work *w = NULL;
     dg_status status = DG_NEW(&w, 1, "prediction");
@@ -684,13 +730,31 @@ static dg_status predict(const dg_job_env *env, const settings *s, int *exit_cod
     status = set_up(w);
     if (status == DG_OK) status = predict_all(w);
     if (status == DG_OK) status = dg_comm_agree(env->comm, env->comm->rank == 0 ? report(w) : DG_OK);
-    if (status == DG_OK && w->failed > 0) *exit_code = DG_EXIT_SOME_CASES;
+    *failed = w->failed;
     if (status == DG_OK && w->stopped != 0) {
         status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s) after %lld cases: go on with --resume",
                          dg_stop_name((int)w->stopped), (long long)(w->done + w->kept));
     }
     release(w);
     dg_free(&w);
+    return status;
+}
+
+dg_status dg_predict_perturbed(const dg_job_env *env, const dg_predict_request *request, int64_t *failed)
+{
+    settings *s = NULL;
+    DG_TRY(DG_NEW(&s, 1, "settings"));
+    s->perturbed = request;
+    s->checkpoint = *request->checkpoint;
+    snprintf(s->cohort, sizeof s->cohort, "%s", request->cohort);
+    snprintf(s->output, sizeof s->output, "%s", request->output);
+    snprintf(s->backend, sizeof s->backend, "%s", request->backend);
+    s->resume = request->resume;
+    s->threads.count = request->threads > 0;
+    s->threads.value[0] = request->threads;
+    s->comm_timeout_s = request->comm_timeout_s;
+    dg_status status = predict(env, s, failed);
+    dg_free(&s);
     return status;
 }
 
@@ -708,7 +772,9 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
     dg_status status = dg_job_read_arguments(env, &dg_job_predict, &arguments, argc, argv, &options, &count, &helped);
     if (status == DG_OK && !helped) {
         dg_options_release(&options);
-        status = predict(env, s, exit_code);
+        int64_t failed = 0;
+        status = predict(env, s, &failed);
+        if (status == DG_OK && failed > 0) *exit_code = DG_EXIT_SOME_CASES;
     }
     dg_free(&s);
     return status;

@@ -344,6 +344,8 @@ static dg_status fill_results(making *m, json_t *data)
     json_object_set_new(data, "constraint_rows", constraint_rows(e));
     json_object_set_new(data, "aggregate", copy_or_null(json_object_get(dg_results_root(e->results), "aggregate")));
     json_object_set_new(data, "settings", copy_or_null(dg_results_settings(e->results)));
+    json_object_set_new(data, "perturbations",
+                        copy_or_null(json_object_get(dg_results_root(e->results), "perturbations")));
     return DG_OK;
 }
 

@@ -1,4 +1,4 @@
-/* slab_reader.c - see slab_reader.h. A case that must be resampled is read as a whole, once, and its planes are handed out.
+/* slab_reader.c - see slab_reader.h. A case of which any box costs the whole is read at once and its planes are handed out.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slab_reader.h"
 
@@ -24,7 +24,7 @@ static dg_status read_planes(dg_slab_reader *r)
 {
     const dg_recipe *recipe = dg_source_recipe(r->source);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(r->source), r->slab.index);
-    const bool all = dg_recipe_resamples(recipe);
+    const bool all = dg_source_reads_whole(r->source);
     dg_grid net;
     int64_t sub[3];
     dg_recipe_geometry(recipe, &info->grid, &net, sub);

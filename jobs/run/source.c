@@ -28,6 +28,7 @@ typedef struct entry {
 struct dg_source {
     const dg_cohort *cohort;
     const dg_recipe *recipe;
+    const dg_perturbation *perturbation; /* NULL: none */
     entry *item; /* [cases of the cohort] */
     int64_t count, clock, open_count;
     int64_t cache_limit, cache_bytes;
@@ -75,6 +76,14 @@ void dg_source_destroy(dg_source **source)
     pthread_mutex_destroy(&(*source)->lock);
     dg_free(&(*source)->item);
     dg_free(source);
+}
+
+void dg_source_perturb(dg_source *source, const dg_perturbation *perturbation) { source->perturbation = perturbation; }
+
+bool dg_source_reads_whole(const dg_source *source)
+{
+    const dg_perturbation *p = source->perturbation;
+    return dg_recipe_resamples(source->recipe) || (p != NULL && p->kind == DG_PERTURB_SPACING);
 }
 
 const dg_recipe *dg_source_recipe(const dg_source *source) { return source->recipe; }
@@ -139,9 +148,9 @@ static dg_status prepare(const dg_source *source, int64_t index, prepared **out)
     }
     dg_case *c = source->item[index].open;
     if (dg_recipe_resamples(recipe)) {
-        DG_TRY_GOTO(status, source_read_resampled(recipe, c, &p->data), fail);
+        DG_TRY_GOTO(status, source_read_resampled(recipe, c, source->perturbation, &p->data), fail);
     } else {
-        DG_TRY_GOTO(status, source_read_box(recipe, c, &whole, &p->data), fail);
+        DG_TRY_GOTO(status, source_read_box(recipe, c, source->perturbation, &whole, &p->data), fail);
     }
     *out = p;
     return DG_OK;
@@ -182,9 +191,9 @@ dg_status dg_source_read(dg_source *source, int64_t index, const dg_box *box, co
 {
     const dg_recipe *recipe = source->recipe;
     DG_TRY(check_dose(source, index, out));
-    bool changes_grid = dg_recipe_resamples(recipe) || recipe->coarsen[0] * recipe->coarsen[1] * recipe->coarsen[2] > 1;
-    bool cached = dg_recipe_resamples(recipe) || (changes_grid && source->cache_limit > 0);
-    if (!cached) return source_read_box(recipe, source->item[index].open, box, out);
+    bool averages = recipe->coarsen[0] * recipe->coarsen[1] * recipe->coarsen[2] > 1;
+    bool cached = dg_source_reads_whole(source) || (averages && source->cache_limit > 0);
+    if (!cached) return source_read_box(recipe, source->item[index].open, source->perturbation, box, out);
     const prepared *whole;
     prepared *mine;
     DG_TRY(look_up(source, index, &whole, &mine));

@@ -6,6 +6,7 @@
 #ifndef DG_SOURCE_H
 #define DG_SOURCE_H
 
+#include "perturbation.h"
 #include "recipe.h"
 
 typedef struct dg_source dg_source;
@@ -23,6 +24,11 @@ typedef struct dg_source_buffers {
 DG_MUST_USE dg_status dg_source_create(const dg_cohort *cohort, const dg_recipe *recipe, int64_t cache_bytes,
                                        dg_source **out);
 void dg_source_destroy(dg_source **source);
+/* From now on scans are read as this makes them (borrowed; before the first read); doses and the masks of losses and regions
+ * stay as they are. */
+void dg_source_perturb(dg_source *source, const dg_perturbation *perturbation);
+/* Whether any box costs a pass over the whole case: readers of planes then take all at once. */
+bool dg_source_reads_whole(const dg_source *source);
 const dg_recipe *dg_source_recipe(const dg_source *source);
 const dg_cohort *dg_source_cohort(const dg_source *source);
 

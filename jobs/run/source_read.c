@@ -63,9 +63,9 @@ static void prescriptions(const dg_case_info *info, double scale_gy, const uint6
 /* To -1 .. 1; what is not a number stays so, to be found and named later. */
 static inline float clip(float value) { return value < -1 ? -1 : value > 1 ? 1 : value; }
 
-/* One channel of a box of the native grid. `bits` may be NULL for CT and distances. */
-static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, const dg_box *box, const uint64_t *bits,
-                              float *out)
+/* One channel of a box of the native grid, of voxels as they are. `bits` may be NULL for CT and distances. */
+static dg_status read_native(const dg_recipe *recipe, int index, dg_case *c, const dg_perturbation *perturbation,
+                             const dg_box *box, const uint64_t *bits, float *out)
 {
     const dg_channel *channel = &recipe->channel[index];
     const dg_case_info *info = dg_case_get_info(c);
@@ -75,6 +75,7 @@ static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, co
     switch (channel->kind) {
     case DG_CHANNEL_CT: {
         DG_TRY(dg_case_read(c, DG_FIELD_CT_HU, 0, box, out));
+        if (perturbation != NULL) dg_perturb_hu(perturbation, info->id, &info->grid, box, out);
         float low = (float)recipe->ct_low_hu, factor = (float)(2 / (recipe->ct_high_hu - recipe->ct_low_hu));
         for (int64_t i = 0; i < count; i++) out[i] = clip((out[i] - low) * factor - 1);
         return DG_OK;
@@ -96,6 +97,21 @@ static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, co
     case DG_CHANNEL_BODY: mark(bits, bits_of_role(info, DG_ROLE_BODY), count, out); return DG_OK;
     }
     return DG_OK;
+}
+
+static dg_status read_channel(const dg_recipe *recipe, int index, dg_case *c, const dg_perturbation *perturbation,
+                              const dg_box *box, const uint64_t *bits, float *out)
+{
+    const dg_channel_kind kind = recipe->channel[index].kind;
+    DG_TRY(read_native(recipe, index, c, perturbation, box, bits, out));
+    if (perturbation == NULL || perturbation->kind != DG_PERTURB_SPACING) return DG_OK;
+    const dg_grid grid = dg_grid_boxed(&dg_case_get_info(c)->grid, box);
+    const bool smooth = kind == DG_CHANNEL_CT || kind == DG_CHANNEL_SDF;
+    return dg_perturb_spacing(perturbation, &grid,
+                              smooth                    ? DG_PERTURB_SMOOTH
+                              : kind == DG_CHANNEL_RX ? DG_PERTURB_NEAREST
+                                                      : DG_PERTURB_SHARE,
+                              out);
 }
 
 /* Counted: inside the volume, the box of known dose, and the mask of the loss. */
@@ -229,7 +245,8 @@ static dg_status read_dose(const dg_recipe *recipe, dg_case *c, const dg_box *na
     return DG_OK;
 }
 
-dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const dg_box *box, const dg_source_buffers *out)
+dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const dg_perturbation *perturbation, const dg_box *box,
+                          const dg_source_buffers *out)
 {
     dg_box native = source_output_box(box, recipe->coarsen);
     int64_t coarse = dg_box_voxels(box), fine = dg_box_voxels(&native);
@@ -243,7 +260,8 @@ dg_status source_read_box(const dg_recipe *recipe, dg_case *c, const dg_box *box
     if (out->channels != NULL && fine != coarse) DG_TRY_GOTO(status, DG_NEW(&plane, fine, "native patch"), done);
     for (int k = 0; out->channels != NULL && k < recipe->count; k++) {
         float *channel = out->channels + k * coarse;
-        DG_TRY_GOTO(status, read_channel(recipe, k, c, &native, bits, plane != NULL ? plane : channel), done);
+        DG_TRY_GOTO(status, read_channel(recipe, k, c, perturbation, &native, bits, plane != NULL ? plane : channel),
+                    done);
         if (plane != NULL) average_blocks(plane, box->shape, recipe->coarsen, channel);
     }
     if (out->counted != NULL) count_voxels(recipe, dg_case_get_info(c), &native, bits, out->counted);
@@ -296,7 +314,8 @@ done:
     return status;
 }
 
-dg_status source_read_resampled(const dg_recipe *recipe, dg_case *c, const dg_source_buffers *out)
+dg_status source_read_resampled(const dg_recipe *recipe, dg_case *c, const dg_perturbation *perturbation,
+                                const dg_source_buffers *out)
 {
     const dg_case_info *info = dg_case_get_info(c);
     dg_grid net;
@@ -314,7 +333,7 @@ dg_status source_read_resampled(const dg_recipe *recipe, dg_case *c, const dg_so
         DG_TRY_GOTO(status, dg_case_read_mask_bits(c, &native, bits), done);
     }
     for (int k = 0; out->channels != NULL && k < recipe->count; k++) {
-        DG_TRY_GOTO(status, read_channel(recipe, k, c, &native, bits, plane), done);
+        DG_TRY_GOTO(status, read_channel(recipe, k, c, perturbation, &native, bits, plane), done);
         DG_TRY_GOTO(
             status,
             dg_resample_linear(plane, &info->grid, &net, dg_channel_outside(recipe, k), 1, out->channels + k * coarse),

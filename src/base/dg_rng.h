@@ -17,7 +17,8 @@ typedef enum dg_rng_purpose {
     DG_RNG_SPLIT = 4,
     DG_RNG_PHANTOM = 5, /* a = case */
     DG_RNG_BOOTSTRAP = 6,
-    DG_RNG_TEST = 7
+    DG_RNG_TEST = 7,
+    DG_RNG_NOISE = 8 /* a = voxel, b = case: of CT numbers (jobs/run/perturbation.h) */
 } dg_rng_purpose;
 
 typedef struct dg_rng {

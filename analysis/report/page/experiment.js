@@ -107,6 +107,24 @@ function scoreTable(aggregate) {
   return rows.length ? plainTable("OpenKBP scores in Gy with 95 % bootstrap interval over patients (lower is better)", ["dose from", "dose score", "DVH score"], rows) : null;
 }
 
+/* ---- perturbed input ---- */
+
+function robustnessSection(data) {
+  const all = data.perturbations || [];
+  if (all.length === 0) return;
+  const metrics = [...new Set(all.flatMap((p) => Object.keys(p.metrics || {})))];
+  const first = (metric) => all.map((p) => p.metrics[metric]).find(Boolean);
+  const signed = (value) => (isNumber(value) && value > 0 ? `+${short(value)}` : short(value));
+  const cell = (m) => {
+    if (!m) return DASH;
+    const range = m.change_interval_95;
+    return Array.isArray(range) ? `${signed(m.change)} [${signed(range[0])}, ${signed(range[1])}]` : signed(m.change);
+  };
+  const rows = metrics.map((metric) => [metric, short(first(metric).n), short(first(metric).unperturbed), ...all.map((p) => cell(p.metrics[metric]))]);
+  section("robustness", "Robustness", plainTable("Change of the means over cases when the network sees a perturbed scan (CT numbers off, noise, larger voxels), with 95 % bootstrap interval over patients",
+    ["metric", "cases", "as it is", ...all.map((p) => `${p.perturbation} ${p.unit}`)], rows));
+}
+
 /* ---- figures and run ---- */
 
 function figureNodes(data) {
@@ -168,6 +186,7 @@ function start() {
   }
   casesSection(data, openCase);
   if (data.aggregate) section("aggregate", "Over all cases", [make("div", { class: "columns" }, scoreTable(data.aggregate), errorTable(data.aggregate)), gammaTable(data), dvhTable(data.aggregate), constraintAggregate(data.aggregate)].flat());
+  robustnessSection(data);
   failedSection(data);
   section("figures", "Figures", figureNodes(data));
   runSection(data);
