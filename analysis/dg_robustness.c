@@ -83,7 +83,8 @@ dg_status dg_robustness_json(const dg_results *unperturbed, const dg_results *pe
 static bool is_shown(const char *metric)
 {
     static const char *const pattern[] = {"dose_metrics.mae_gy", "dose_metrics.mae_possible_gy",
-                                          "openkbp.*", "gamma.global_*", "gamma.ptv_region_*", "dvh_metrics.PTV*.D95_error*"};
+                                          "openkbp.*",           "gamma.global_*",
+                                          "gamma.ptv_region_*",  "dvh_metrics.PTV*.D95_error*"};
     for (size_t i = 0; i < sizeof pattern / sizeof *pattern; i++)
         if (fnmatch(pattern[i], metric, 0) == 0) return true;
     return false;
@@ -105,8 +106,8 @@ static dg_status add_row(dg_text_table *table, const char *name, const char *met
 
 static dg_status fill_table(const json_t *entries, dg_text_table *table)
 {
-    static const char *const head[] = {"perturbation", "metric",    "cases", "unperturbed",
-                                       "perturbed",    "change",    "95 % interval"};
+    static const char *const head[] = {"perturbation", "metric", "cases",        "unperturbed",
+                                       "perturbed",    "change", "95 % interval"};
     const json_t *entry, *row;
     const char *metric;
     size_t i;

@@ -22,7 +22,7 @@ typedef struct bench_settings {
 
 enum { BENCH_F32, BENCH_BF16 };
 enum { BENCH_INFER, BENCH_TRAIN };
-enum { BENCH_LOSS_PLAIN, BENCH_LOSS_FIVE };
+enum { BENCH_LOSS_PLAIN, BENCH_LOSS_FIVE, BENCH_LOSS_FIVE_UPSTREAM };
 
 /* Each fills *answer (caller owns) with its figures on rank 0. The reference to a figure's meaning is its key. */
 DG_MUST_USE dg_status bench_conv(const dg_job_env *env, const bench_settings *s, json_t **answer);

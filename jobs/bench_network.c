@@ -96,7 +96,14 @@ static dg_loss_config loss_of(const bench_settings *s)
         .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1.0, 0.1}};
     if (s->loss == BENCH_LOSS_PLAIN) return config;
     const uint32_t targets = (1u << TARGETS) - 1, organs = ((1u << ORGANS) - 1) << TARGETS;
-    dg_loss_term dvh = {.kind = DG_LOSS_DVH, .window = 0.0125, .vx_temperature = 0.0005f, .min_voxels = 1};
+    const bool upstream = s->loss == BENCH_LOSS_FIVE_UPSTREAM;
+    dg_loss_term dvh = {.kind = DG_LOSS_DVH,
+                        .upstream = upstream,
+                        .window = 0.0125,
+                        .bins = 100,
+                        .d95_temperature = 0.1,
+                        .vx_temperature = upstream ? 1.0f : 0.0005f,
+                        .min_voxels = 1};
     for (int g = 0; g < TARGETS + ORGANS; g++)
         dvh.goal[dvh.goals++] = (dg_loss_goal){.kind = g < TARGETS  ? DG_GOAL_DOSE
                                                        : g % 2 == 0 ? DG_GOAL_MEAN
@@ -107,12 +114,13 @@ static dg_loss_config loss_of(const bench_settings *s)
     config.term[2] = (dg_loss_term){.kind = DG_LOSS_GRADIENT};
     config.term[3] = dvh;
     config.term[4] = (dg_loss_term){.kind = DG_LOSS_STRUCTURE,
+                                    .upstream = upstream,
                                     .inside = targets,
                                     .near = organs << (NEAR_BIT - TARGETS),
                                     .weight_inside = 2,
                                     .weight_near = 1.5f,
                                     .weight_else = 0.5f};
-    config.term[5] = (dg_loss_term){.kind = DG_LOSS_ASYMMETRIC, .inside = targets, .ratio = 3};
+    config.term[5] = (dg_loss_term){.kind = DG_LOSS_ASYMMETRIC, .upstream = upstream, .inside = targets, .ratio = 3};
     config.count = 6;
     for (int k = 2; k < config.count; k++) config.weight[k] = 1;
     return config;

@@ -31,8 +31,9 @@ dg_status evaluate_check_perturb(const evaluate_settings *s)
         return DG_FAIL(DG_ERR_USAGE, "--checkpoint is the network of --perturb, which is missing");
     }
     if (s->checkpoint.count == 0 && s->run[0] == '\0')
-        return DG_FAIL(DG_ERR_USAGE, "--perturb predicts anew: name the network (--checkpoint), or the run (--run) whose "
-                                     "checkpoints/best.h5 it is");
+        return DG_FAIL(DG_ERR_USAGE,
+                       "--perturb predicts anew: name the network (--checkpoint), or the run (--run) whose "
+                       "checkpoints/best.h5 it is");
     if (s->measure.compat == DG_COMPAT_UPSTREAM)
         return DG_FAIL(DG_ERR_USAGE, "--perturb: compat upstream knows no perturbations");
     return DG_OK;
@@ -139,8 +140,8 @@ static json_t *entry_json(const dg_perturbation *p, json_t *metrics)
 {
     static const char *const kind[] = {"hu", "noise", "spacing"}, *const unit[] = {"HU", "HU", "times"};
     json_t *seed = p->kind == DG_PERTURB_NOISE ? json_integer((json_int_t)p->seed) : json_null();
-    return json_pack("{s:s, s:s, s:f, s:s, s:o, s:o}", "perturbation", p->name, "kind", kind[p->kind], "amount", p->amount,
-                     "unit", unit[p->kind], "seed", seed, "metrics", metrics);
+    return json_pack("{s:s, s:s, s:f, s:s, s:o, s:o}", "perturbation", p->name, "kind", kind[p->kind], "amount",
+                     p->amount, "unit", unit[p->kind], "seed", seed, "metrics", metrics);
 }
 
 /* Rank 0: the change under each perturbation. */

@@ -99,16 +99,17 @@ static dg_status freeze(const char *from, const char *folder, const char *name)
 static dg_status freeze_settings(const sweep_work *w, const char *folder)
 {
     char path[DG_PATH_MAX];
-    json_t *words = json_array(), *there = sweep_read_json(folder, "settings.json");
+    json_t *words = json_array(), *now = json_pack("{s:o}", "set", words), *there;
     for (int i = 0; i < w->sets; i++) json_array_append_new(words, json_string(w->set[i]));
-    const bool same = there == NULL || !has_begun(folder) || json_equal(there, words);
+    dg_status status = dg_run_folder_read_json(folder, "settings.json", &there);
+    const bool same = there == NULL || !has_begun(folder) || json_equal(there, now);
     json_decref(there);
-    dg_status status = dg_path_join(path, folder, "settings.json");
+    if (status == DG_OK) status = dg_path_join(path, folder, "settings.json");
     if (status == DG_OK && !same)
         status = DG_FAIL(DG_ERR_MISMATCH, "the sweep began with other --set (%s): repeat those, or give another folder",
                          path);
-    if (status == DG_OK) return sweep_write_json(folder, "settings.json", words);
-    json_decref(words);
+    if (status == DG_OK) return sweep_write_json(folder, "settings.json", now);
+    json_decref(now);
     return status;
 }
 
@@ -157,7 +158,11 @@ static dg_status answer(const sweep_work *w, int *exit_code)
     dg_log_write(w->env->log, DG_LOG_INFO, "%d of %d runs done, %d failed; report: %s/report.md", done, w->jobs, failed,
                  w->plan.folder);
     *exit_code = failed > 0 ? DG_EXIT_SOME_CASES : DG_EXIT_DONE;
-    if (w->s->json) return dg_job_print_json(w->env, sweep_read_json(w->plan.folder, "experiments.json"));
+    if (w->s->json) {
+        json_t *experiments;
+        DG_TRY(dg_run_folder_read_json(w->plan.folder, "experiments.json", &experiments));
+        return dg_job_print_json(w->env, experiments);
+    }
     printf("%s/report.md\n", w->plan.folder);
     return DG_OK;
 }

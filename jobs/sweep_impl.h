@@ -5,6 +5,7 @@
 #include "dg_file.h"
 #include "job.h"
 #include "lease.h"
+#include "run_folder.h"
 #include "submit_impl.h"
 #include "sweep_plan.h"
 
@@ -122,7 +123,5 @@ DG_MUST_USE dg_status sweep_submit(const sweep_work *w);
 
 /* Writes JSON, indented; takes it. */
 DG_MUST_USE dg_status sweep_write_json(const char *folder, const char *name, json_t *root);
-/* FOLDER/NAME as JSON, NULL where there is none or it cannot be read. */
-json_t *sweep_read_json(const char *folder, const char *name);
 
 #endif

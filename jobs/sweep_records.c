@@ -6,7 +6,6 @@
 #include "dg_command.h"
 #include "dg_mem.h"
 #include "dg_results.h"
-#include "run_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -230,21 +229,25 @@ static const char *judge(const sweep_work *w, int condition, int *finished, char
     return "preliminary";
 }
 
-static json_t *run_json(const sweep_job *job)
+static dg_status add_run(const sweep_job *job, json_t *runs)
 {
     static const char *const states[] = {"planned", "running", "complete", "invalid"};
-    json_t *environment = sweep_read_json(job->folder, "environment.json");
-    json_t *summary = sweep_read_json(job->folder, "training_summary.json");
-    json_t *run = json_pack(
+    json_t *environment = NULL, *summary = NULL, *run = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, dg_run_folder_read_json(job->folder, "environment.json", &environment), cleanup);
+    DG_TRY_GOTO(status, dg_run_folder_read_json(job->folder, "training_summary.json", &summary), cleanup);
+    run = json_pack(
         "{s:s, s:s, s:s, s:s?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", job->run.name, "folder",
         job->folder, "status", states[job->state], "reason", job->reason[0] != '\0' ? job->reason : NULL, "commit",
         json_object_get(environment, "commit"), "command", json_object_get(environment, "command"), "monitor",
         json_object_get(summary, "monitor"), "best", json_object_get(summary, "best"), "best_step",
         json_object_get(summary, "best_step"), "steps", json_object_get(summary, "step"), "seconds",
         json_object_get(summary, "seconds"), "weights_sha256", json_object_get(summary, "weights_sha256"));
+    json_array_append_new(runs, run);
+cleanup:
     json_decref(environment);
     json_decref(summary);
-    return run;
+    return status;
 }
 
 static dg_status targets_json(const sweep_work *w, int condition, json_t **out)
@@ -292,7 +295,7 @@ static dg_status experiment_json(const sweep_work *w, int condition, const json_
         snprintf(reason, sizeof reason, "%.*s", SWEEP_REASON - 1, user.reason);
     }
     if (status == DG_OK) status = targets_json(w, condition, &targets);
-    for (int i = 0; i < each; i++) json_array_append_new(runs, run_json(&w->job[condition * each + i]));
+    for (int i = 0; i < each && status == DG_OK; i++) status = add_run(&w->job[condition * each + i], runs);
     for (int i = 0; i < w->plan.seeds; i++) json_array_append_new(seeds, json_integer((json_int_t)w->plan.seed[i]));
     *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:s, s:o}", "name", c->name, "hypothesis",
                      c->hypothesis, "reference", w->plan.condition[w->plan.reference].name, "status", state,

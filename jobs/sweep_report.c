@@ -312,13 +312,14 @@ static void put_changes(FILE *to, const json_t *list)
     }
 }
 
-static void put_splits(FILE *to, const sweep_work *w)
+static dg_status put_splits(FILE *to, const sweep_work *w)
 {
     static const char *const words[] = {"Locked: one split for all runs.", "Drawn anew for each seed.",
                                         "Folds by patient: each case is tested once per seed."};
-    json_t *sets = sweep_read_json(w->plan.folder, "test_cases.json");
+    json_t *sets;
     const json_t *item;
     size_t i;
+    DG_TRY(dg_run_folder_read_json(w->plan.folder, "test_cases.json", &sets));
     fprintf(to, "\n## Test sets\n\n%s\n\n", words[w->plan.split]);
     json_array_foreach(json_object_get(sets, "variants"), i, item)
         fprintf(to, "- %s: %zu train, %zu validation, %zu test cases\n", text_of(item, "name"),
@@ -329,11 +330,13 @@ static void put_splits(FILE *to, const sweep_work *w)
                 (long long)json_integer_value(json_object_get(item, "shared")),
                 (long long)json_integer_value(json_object_get(item, "of")));
     json_decref(sets);
+    return DG_OK;
 }
 
-static void put_environment(FILE *to, const sweep_work *w)
+static dg_status put_environment(FILE *to, const sweep_work *w)
 {
-    json_t *environment = sweep_read_json(w->plan.folder, "environment.json");
+    json_t *environment;
+    DG_TRY(dg_run_folder_read_json(w->plan.folder, "environment.json", &environment));
     const json_t *source = json_object_get(environment, "source");
     fputs("\n## Environment\n\n- program: version ", to);
     put(to, text_of(environment, "version"));
@@ -349,6 +352,7 @@ static void put_environment(FILE *to, const sweep_work *w)
     put(to, text_of(json_object_get(environment, "cpu"), "name"));
     fputs("\n- everything else: [environment.json](environment.json)\n", to);
     json_decref(environment);
+    return DG_OK;
 }
 
 static dg_status put_file(FILE *to, const sweep_work *w, const char *name)
@@ -377,11 +381,12 @@ static void comparison_suffix(const sweep_work *w, int index, char text[32])
 }
 
 /* A claim needs both: significant over patients, and more than what another seed would have made of it. */
-static void put_claims(FILE *to, const sweep_work *w, const char *suffix)
+static dg_status put_claims(FILE *to, const sweep_work *w, const char *suffix)
 {
     char name[64];
     snprintf(name, sizeof name, "comparison%s.json", suffix);
-    json_t *root = sweep_read_json(w->plan.folder, name), *item;
+    json_t *root, *item;
+    DG_TRY(dg_run_folder_read_json(w->plan.folder, name, &root));
     const json_t *list = json_object_get(json_object_get(root, "primary"), "comparisons");
     size_t i;
     json_array_foreach(list, i, item)
@@ -400,6 +405,7 @@ static void put_claims(FILE *to, const sweep_work *w, const char *suffix)
     }
     json_decref(root);
     fputc('\n', to);
+    return DG_OK;
 }
 
 static dg_status put_results(FILE *to, const sweep_work *w, const parts *p)
@@ -416,7 +422,7 @@ static dg_status put_results(FILE *to, const sweep_work *w, const parts *p)
             fputs("Nothing to compare yet, or the comparison failed (log/compare.log).\n", to);
             continue;
         }
-        put_claims(to, w, suffix);
+        DG_TRY(put_claims(to, w, suffix));
         DG_TRY(put_file(to, w, name));
     }
     fputs("\n## Figures\n\n", to);
@@ -453,9 +459,9 @@ static dg_status write_report(const sweep_work *w, const parts *p, const json_t 
     put_experiments(to, experiments);
     dg_status status = put_results(to, w, p);
     put_changes(to, experiments);
-    put_splits(to, w);
+    if (status == DG_OK) status = put_splits(to, w);
     put_runs(to, experiments);
-    put_environment(to, w);
+    if (status == DG_OK) status = put_environment(to, w);
     const bool good = fclose(to) == 0 && text != NULL;
     if (status == DG_OK && !good) status = DG_FAIL(DG_ERR_MEMORY, "no memory for the report");
     if (status == DG_OK) status = dg_path_join(path, w->plan.folder, "report.md");

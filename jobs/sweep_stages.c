@@ -2,6 +2,7 @@
 #include "sweep_impl.h"
 
 #include "dg_mem.h"
+#include "dg_results.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +56,6 @@ submit_stage sweep_stage_reached(const sweep_job *job)
                : STAGE_TRAIN;
 }
 
-json_t *sweep_read_json(const char *folder, const char *name)
-{
-    char path[DG_PATH_MAX];
-    return dg_path_join(path, folder, name) == DG_OK ? json_load_file(path, JSON_REJECT_DUPLICATES, NULL) : NULL;
-}
-
 dg_status sweep_write_json(const char *folder, const char *name, json_t *root)
 {
     char path[DG_PATH_MAX];
@@ -93,15 +88,23 @@ static dg_status join_folds(const sweep_work *w, int condition, int seed, json_t
     dg_status status = DG_OK;
     for (int fold = 0; fold < w->plan.folds && status == DG_OK; fold++) {
         const sweep_job *job = job_of(w, condition, seed, fold);
-        json_t *one = sweep_read_json(job->folder, "evaluation_results.json");
-        if (!json_is_array(json_object_get(one, "per_case_results")))
-            status = DG_FAIL(DG_ERR_FORMAT, "evaluation_results.json of %s cannot be read; remove it and resume",
-                             job->run.name);
-        append_all(cases, json_object_get(one, "per_case_results"));
-        append_all(failed, json_object_get(one, "failed"));
-        append_all(hashes, json_object_get(json_object_get(one, "run"), "weights_sha256"));
-        if (whole == NULL && status == DG_OK) whole = json_incref(one);
-        json_decref(one);
+        char name[256];
+        dg_results *one = NULL;
+        snprintf(name, sizeof name, "evaluation_results.json of %.190s", job->run.name);
+        status = dg_results_read(job->results, name, &one);
+        if (status != DG_OK) {
+            status = dg_error_context(status, "remove it and resume");
+            break;
+        }
+        const json_t *root = dg_results_root(one);
+        append_all(cases, json_object_get(root, "per_case_results"));
+        append_all(failed, json_object_get(root, "failed"));
+        append_all(hashes, json_object_get(json_object_get(root, "run"), "weights_sha256"));
+        if (whole == NULL) {
+            whole = json_copy((json_t *)root);
+            json_object_set_new(whole, "run", json_deep_copy(json_object_get(root, "run")));
+        }
+        dg_results_destroy(&one);
     }
     if (status == DG_OK) {
         char name[DG_SWEEP_NAME + 32];

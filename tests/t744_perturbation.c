@@ -12,7 +12,8 @@
 enum { N = 12, VOXELS = N * N * N, CHANNELS = 4 };
 static const int64_t shape[3] = {N, N, N};
 static const int64_t cases[2] = {0, 1};
-static const char channels[] = "{data: {channels: [ct, mask.PTV70, rx, possible_dose], ct_range: [-1000, 1000]}, loss: {mask: none}}";
+static const char channels[] =
+    "{data: {channels: [ct, mask.PTV70, rx, possible_dose], ct_range: [-1000, 1000]}, loss: {mask: none}}";
 
 static void refuse(const char *text, const char *word)
 {
@@ -24,8 +25,11 @@ static void refuse(const char *text, const char *word)
 
 static void test_words(void)
 {
-    static const char *const same[][2] = {{"hu=20", "hu=+20"},       {"hu=+2e1", "hu=+20"},        {"hu=-7.5", "hu=-7.5"},
-                                          {"noise=15.0", "noise=15"}, {"spacing=1.50", "spacing=1.5"}};
+    static const char *const same[][2] = {{"hu=20", "hu=+20"},
+                                          {"hu=+2e1", "hu=+20"},
+                                          {"hu=-7.5", "hu=-7.5"},
+                                          {"noise=15.0", "noise=15"},
+                                          {"spacing=1.50", "spacing=1.5"}};
     dg_perturbation p;
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         DG_CHECK_OK(dg_perturbation_parse(same[i][0], 9, &p));

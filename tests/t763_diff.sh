@@ -63,9 +63,9 @@ dg 0 diff example/sweep.yaml --json
 same "conditions of the example" 2 "$(grep -c '"kind": "condition"' out)"
 grep -q '"key": "loss.asymmetric.weight"' out || fail "the example's conditions are the same"
 
-# The ablation of the study resolves: 14 conditions, each against the baseline.
+# The ablation of the study resolves: 15 conditions, each against the baseline.
 dg 0 diff "$DG_TEST_SOURCE/jobs/configs/ablation.yaml" --json
-same "conditions of the ablation" 14 "$(grep -c '"kind": "condition"' out)"
+same "conditions of the ablation" 15 "$(grep -c '"kind": "condition"' out)"
 same "the reference" baseline "$(value name)"
 
 # Wrong usage.

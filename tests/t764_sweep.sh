@@ -99,13 +99,16 @@ split: {kfold: 2}
 conditions:
   plain: {set: {}}
   broken: {set: {data.channels: [ct, sdf.Nothing]}}
+  perceptual: {set: {loss.perceptual: 0.1}}
 YAML
 run 3 tree/dosegrid sweep folds.yaml -o folds --jobs 2 --no-figures
-said "test sets of fold 0 and fold 1 share 0 of 4 cases" "2 of 4 runs done, 2 failed"
+said "test sets of fold 0 and fold 1 share 0 of 4 cases" "2 of 6 runs done, 4 failed"
 same "status of one seed" preliminary "$(status folds plain)"
 same "status of the failed one" invalid "$(status folds broken)"
 grep -q 'reason: "run broken-s4-f.: train ended with exit code 2: .*sdf.Nothing' folds/experiments/broken/experiment.yaml ||
     fail "the reason is not told: $(cat folds/experiments/broken/experiment.yaml)"
+grep -q 'name a .safetensors file of torchvision.s vgg16 in loss.perceptual.file' folds/experiments/perceptual/experiment.yaml ||
+    fail "a condition without its file does not say what to set: $(cat folds/experiments/perceptual/experiment.yaml)"
 grep -q 'one seed alone is preliminary' folds/report.md || fail "the report does not say why it is preliminary"
 same "cases of all folds" 8 "$(value n_cases folds/experiments/plain/all-folds-s4.json)"
 grep -q '^+two' folds/source.patch || fail "the patch of the tree is not kept"
@@ -115,8 +118,18 @@ dg 0 sweep folds.yaml -o folds --finish --resume --no-figures
 same "status that the user set" invalid "$(status folds plain)"
 grep -q 'invalid (wrong cohort)' folds/report.md || fail "the report does not say that it is invalid"
 
+# A record that is damaged is not taken for one that is not there.
+for file in environment.json settings.json experiments/plain/plain-s4-f0/training_summary.json; do
+    cp folds/$file kept
+    printf '{"half": [1,' >folds/$file
+    dg 1 sweep folds.yaml -o folds --finish --resume --no-figures
+    said "$(basename $file), line 1"
+    cp kept folds/$file
+done
+dg 0 sweep folds.yaml -o folds --finish --resume --no-figures
+
 # Seeds with splits of their own, each run on two ranks.
-sed 's/kfold: 2/per/; s/split: .*/split: per_seed/; s/seeds: .*/seeds: [4, 5]/; /broken/d' folds.yaml >seeds.yaml
+sed 's/kfold: 2/per/; s/split: .*/split: per_seed/; s/seeds: .*/seeds: [4, 5]/; /broken/d; /perceptual/d' folds.yaml >seeds.yaml
 echo "  wide: {set: {model.base: 6}}" >>seeds.yaml
 ASAN_OPTIONS=detect_leaks=0 dg 0 sweep seeds.yaml -o seeds --ranks 2 --no-figures
 said "test sets of seed 4 and seed 5 share"

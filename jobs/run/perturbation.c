@@ -32,7 +32,8 @@ dg_status dg_perturbation_parse(const char *text, uint64_t seed, dg_perturbation
     char *end;
     const double amount = strtod(equals + 1, &end);
     const struct kind_row *row = &kinds[kind];
-    const bool inside = isfinite(amount) && amount >= row->low && amount <= row->high && !(row->above && amount == row->low);
+    const bool inside =
+        isfinite(amount) && amount >= row->low && amount <= row->high && !(row->above && amount == row->low);
     if (end == equals + 1 || *end != '\0' || !inside || amount == 0)
         return DG_FAIL(DG_ERR_USAGE, "--perturb %.80s: %s takes a number of %s", text, row->name, row->wanted);
     *out = (dg_perturbation){.kind = (dg_perturbation_kind)kind, .amount = amount, .seed = seed};

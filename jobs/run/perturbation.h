@@ -16,8 +16,9 @@ enum { DG_PERTURBATION_NAME = 40 };
 typedef struct dg_perturbation {
     dg_perturbation_kind kind;
     double amount;
-    uint64_t seed;                   /* of the noise */
-    char name[DG_PERTURBATION_NAME]; /* the same for equal changes, and the name of a folder: "hu=+20", "noise=15", "spacing=1.5" */
+    uint64_t seed; /* of the noise */
+    char name
+        [DG_PERTURBATION_NAME]; /* the same for equal changes, and the name of a folder: "hu=+20", "noise=15", "spacing=1.5" */
 } dg_perturbation;
 
 /* KIND=AMOUNT: hu in -1000 to 1000 HU but not 0, noise in HU above 0 to 1000, spacing above 1 to 16 times. DG_ERR_USAGE
