@@ -1,4 +1,5 @@
-/* dg_predictions.h - predicted volumes: a folder like a cohort, <id>.h5 with dataset `dose` (Gy), an index and a ledger.
+/* dg_predictions.h - predicted volumes: a folder like a cohort, <id>.h5 with dataset `dose` (Gy), `probability` (of the foreground)
+ * or `label` (0 and 1), and a ledger.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_PREDICTIONS_H
 #define DG_PREDICTIONS_H
@@ -18,6 +19,14 @@ typedef struct dg_ledger_entry {
     char content_sha256[DG_HASH_HEX]; /* of the written data */
 } dg_ledger_entry;
 
+/* What a file holds; a file holds one of them. */
+typedef enum dg_prediction_kind {
+    DG_PREDICTION_DOSE,        /* f32, Gy */
+    DG_PREDICTION_PROBABILITY, /* f32, 0 to 1 */
+    DG_PREDICTION_LABEL        /* uint8, 1: foreground */
+} dg_prediction_kind;
+const char *dg_prediction_kind_name(dg_prediction_kind kind); /* "dose", "probability", "label" */
+
 /* Writes FOLDER/<id>.h5 durably with the case's grid; `model_sha256` says which weights. Fills entry->content_sha256.
  * Not collective. */
 DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid,
@@ -26,13 +35,24 @@ DG_MUST_USE dg_status dg_prediction_write(const char *folder, const char *id, co
 DG_MUST_USE dg_status dg_prediction_write_spread(const char *folder, const char *id, const dg_grid *grid,
                                                  const char *model_sha256, const float *dose_gy, const float *std_gy,
                                                  dg_ledger_entry *entry);
-/* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged. */
+/* The same for any kind: values[z,y,x], of probabilities with their standard deviation over networks or NULL. DG_ERR_NUMERIC: a
+ * value is not finite; DG_ERR_DATA: a probability or a label outside of 0 to 1. */
+DG_MUST_USE dg_status dg_prediction_write_kind(const char *folder, const char *id, const dg_grid *grid,
+                                               dg_prediction_kind kind, const char *model_sha256, const float *values,
+                                               const float *std, dg_ledger_entry *entry);
+/* Labels [z,y,x], 0 or not, with `made_by`: JSON that says how they came from what. */
+DG_MUST_USE dg_status dg_prediction_write_label(const char *folder, const char *id, const dg_grid *grid,
+                                                const char *model_sha256, const uint8_t *label, const char *made_by,
+                                                dg_ledger_entry *entry);
+/* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged,
+ * DG_ERR_MISMATCH: no dose. */
 DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);
 /* What a file says of itself. */
 typedef struct dg_prediction_info {
     dg_grid grid;
     char model_sha256[DG_HASH_HEX];   /* who made it: weights, and how they were applied */
     char content_sha256[DG_HASH_HEX]; /* of the file's content */
+    dg_prediction_kind kind;
 } dg_prediction_info;
 /* dg_prediction_read with what the file says of itself. dose_gy NULL: verifies without keeping the dose. */
 DG_MUST_USE dg_status dg_prediction_load(const char *folder, const char *id, dg_prediction_info *info, float **dose_gy);
@@ -40,6 +60,9 @@ DG_MUST_USE dg_status dg_prediction_load(const char *folder, const char *id, dg_
  * the content hash, which needs the whole file, is not: it is what the file claims. */
 DG_MUST_USE dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t start, int64_t count,
                                                 dg_prediction_info *info, float *dose_gy);
+/* Planes of probabilities, or of labels as 0 and 1, like dg_prediction_read_planes; DG_ERR_MISMATCH: the file holds a dose. */
+DG_MUST_USE dg_status dg_prediction_read_probability(const char *folder, const char *id, int64_t start, int64_t count,
+                                                     dg_prediction_info *info, float *probability);
 /* The file's words about itself without reading its dose; nothing is verified but the grid. */
 DG_MUST_USE dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info);
 /* True when FOLDER/<id>.h5 is there, intact, and made by these weights. */

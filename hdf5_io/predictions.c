@@ -14,6 +14,9 @@
 
 enum { PREDICTION_VERSION = 1, ROLE_TEXT = 96, ID_CAPACITY = 64 };
 static const char format_name[] = "dosegrid-prediction";
+static const char *const kind_names[] = {"dose", "probability", "label"};
+
+const char *dg_prediction_kind_name(dg_prediction_kind kind) { return kind_names[kind]; }
 
 static dg_status place(const char *folder, const char *id, char path[DG_PATH_MAX], char role[ROLE_TEXT])
 {
@@ -35,45 +38,42 @@ static dg_status put_grid(hid_t file, const dg_grid *grid, const char *role)
     return dg_h5_put_attr(file, "direction", DG_F64, 2, three, grid->direction, role);
 }
 
-static dg_status fill_file(hid_t file, const char *id, const dg_grid *grid, const char *model_sha256,
-                           const float *dose_gy, const float *std_gy, char hex[DG_HASH_HEX], const char *role)
+/* What a file is made of; std and made_by may be NULL. */
+typedef struct content {
+    const dg_grid *grid;
+    dg_prediction_kind kind;
+    const char *model_sha256, *made_by;
+    const void *values;
+    const float *std;
+} content;
+
+static dg_status fill_file(hid_t file, const char *id, const content *c, char hex[DG_HASH_HEX], const char *role)
 {
-    const int64_t version = PREDICTION_VERSION;
+    const int64_t version = PREDICTION_VERSION, *shape = c->grid->shape;
     int64_t chunk[3];
-    for (int i = 0; i < 3; i++) chunk[i] = grid->shape[i] < DG_H5_CHUNK ? grid->shape[i] : DG_H5_CHUNK;
+    for (int i = 0; i < 3; i++) chunk[i] = shape[i] < DG_H5_CHUNK ? shape[i] : DG_H5_CHUNK;
     DG_TRY(dg_h5_put_attr_text(file, "format", format_name, role));
     DG_TRY(dg_h5_put_attr(file, "version", DG_I64, 0, NULL, &version, role));
     DG_TRY(dg_h5_put_attr_text(file, "id", id, role));
-    DG_TRY(dg_h5_put_attr_text(file, "model_sha256", model_sha256, role));
-    DG_TRY(put_grid(file, grid, role));
-    DG_TRY(dg_h5_put(file, "dose", DG_F32, 3, grid->shape, chunk, dose_gy, role));
-    if (std_gy != NULL) DG_TRY(dg_h5_put(file, "std", DG_F32, 3, grid->shape, chunk, std_gy, role));
+    DG_TRY(dg_h5_put_attr_text(file, "model_sha256", c->model_sha256, role));
+    if (c->made_by != NULL) DG_TRY(dg_h5_put_attr_text(file, "made_by", c->made_by, role));
+    DG_TRY(put_grid(file, c->grid, role));
+    const dg_dtype type = c->kind == DG_PREDICTION_LABEL ? DG_U8 : DG_F32;
+    DG_TRY(dg_h5_put(file, kind_names[c->kind], type, 3, shape, chunk, c->values, role));
+    if (c->std != NULL) DG_TRY(dg_h5_put(file, "std", DG_F32, 3, shape, chunk, c->std, role));
     return dg_h5_seal(file, role, hex);
 }
 
-dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
-                              const float *dose_gy, dg_ledger_entry *entry)
-{
-    return dg_prediction_write_spread(folder, id, grid, model_sha256, dose_gy, NULL, entry);
-}
-
-dg_status dg_prediction_write_spread(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
-                                     const float *dose_gy, const float *std_gy, dg_ledger_entry *entry)
+static dg_status write_file(const char *folder, const char *id, const content *c, dg_ledger_entry *entry)
 {
     char path[DG_PATH_MAX], role[ROLE_TEXT];
-    DG_TRY(place(folder, id, path, role));
-    DG_TRY(dg_grid_check(grid));
-    int64_t voxels = dg_grid_voxels(grid);
-    for (int64_t i = 0; i < voxels; i++)
-        if (!isfinite(dose_gy[i]))
-            return DG_FAIL(DG_ERR_NUMERIC, "%s: dose is not finite at voxel %lld of %lld; it is not written", role,
-                           (long long)i, (long long)voxels);
-    DG_TRY(dg_make_folder(folder));
     dg_h5_image image;
+    DG_TRY(place(folder, id, path, role));
+    DG_TRY(dg_make_folder(folder));
     dg_h5_lock();
     dg_status status = dg_h5_image_create(role, &image);
     if (status == DG_OK) {
-        status = fill_file(image.file, id, grid, model_sha256, dose_gy, std_gy, entry->content_sha256, role);
+        status = fill_file(image.file, id, c, entry->content_sha256, role);
         if (status == DG_OK)
             status = dg_h5_image_finish(&image, role, path);
         else
@@ -81,6 +81,54 @@ dg_status dg_prediction_write_spread(const char *folder, const char *id, const d
     }
     dg_h5_unlock();
     return status;
+}
+
+dg_status dg_prediction_write(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
+                              const float *dose_gy, dg_ledger_entry *entry)
+{
+    return dg_prediction_write_kind(folder, id, grid, DG_PREDICTION_DOSE, model_sha256, dose_gy, NULL, entry);
+}
+
+dg_status dg_prediction_write_spread(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
+                                     const float *dose_gy, const float *std_gy, dg_ledger_entry *entry)
+{
+    return dg_prediction_write_kind(folder, id, grid, DG_PREDICTION_DOSE, model_sha256, dose_gy, std_gy, entry);
+}
+
+dg_status dg_prediction_write_kind(const char *folder, const char *id, const dg_grid *grid, dg_prediction_kind kind,
+                                   const char *model_sha256, const float *values, const float *std,
+                                   dg_ledger_entry *entry)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    DG_TRY(place(folder, id, path, role));
+    DG_TRY(dg_grid_check(grid));
+    if (kind == DG_PREDICTION_LABEL)
+        return DG_FAIL(DG_ERR_USAGE, "%s: labels are written by dg_prediction_write_label", role);
+    const int64_t voxels = dg_grid_voxels(grid);
+    for (int64_t i = 0; i < voxels; i++) {
+        if (!isfinite(values[i]))
+            return DG_FAIL(DG_ERR_NUMERIC, "%s: %s is not finite at voxel %lld of %lld; it is not written", role,
+                           kind_names[kind], (long long)i, (long long)voxels);
+        if (kind == DG_PREDICTION_PROBABILITY && !(values[i] >= 0 && values[i] <= 1))
+            return DG_FAIL(DG_ERR_DATA, "%s: probability %g at voxel %lld of %lld; it is not written", role,
+                           (double)values[i], (long long)i, (long long)voxels);
+    }
+    const content c = {.grid = grid, .kind = kind, .model_sha256 = model_sha256, .values = values, .std = std};
+    return write_file(folder, id, &c, entry);
+}
+
+dg_status dg_prediction_write_label(const char *folder, const char *id, const dg_grid *grid, const char *model_sha256,
+                                    const uint8_t *label, const char *made_by, dg_ledger_entry *entry)
+{
+    DG_TRY(dg_grid_check(grid));
+    const int64_t voxels = dg_grid_voxels(grid);
+    for (int64_t i = 0; i < voxels; i++)
+        if (label[i] > 1)
+            return DG_FAIL(DG_ERR_DATA, "prediction of case %.63s: label %d at voxel %lld; 0 and 1 are possible", id,
+                           label[i], (long long)i);
+    const content c = {
+        .grid = grid, .kind = DG_PREDICTION_LABEL, .model_sha256 = model_sha256, .made_by = made_by, .values = label};
+    return write_file(folder, id, &c, entry);
 }
 
 /* ---- reading ---- */
@@ -101,6 +149,7 @@ typedef struct wanted {
     float *planes;   /* planes start .. start + count - 1 */
     int64_t start, count;
     bool unverified;
+    bool probability; /* not a dose, but a probability or labels */
 } wanted;
 
 static dg_status get_info(hid_t file, const char *id, bool verify, dg_prediction_info *info, const char *role)
@@ -116,19 +165,27 @@ static dg_status get_info(hid_t file, const char *id, bool verify, dg_prediction
     else
         DG_TRY(dg_h5_get_attr_text(file, "content_sha256", info->content_sha256, DG_HASH_HEX, role));
     DG_TRY(dg_h5_get_attr_text(file, "model_sha256", info->model_sha256, DG_HASH_HEX, role));
+    info->kind = DG_PREDICTION_DOSE;
+    for (int kind = DG_PREDICTION_PROBABILITY; kind <= DG_PREDICTION_LABEL; kind++)
+        if (H5Lexists(file, kind_names[kind], H5P_DEFAULT) > 0) info->kind = (dg_prediction_kind)kind;
     return get_grid(file, &info->grid, role);
 }
 
 /* Planes into `out`, or all of them into a new *whole. What the file claims is compared before memory is taken for it. */
-static dg_status get_dose(hid_t file, const wanted *want, const dg_grid *grid, const char *role)
+static dg_status get_values(hid_t file, const wanted *want, const dg_grid *grid, const char *role)
 {
     dg_h5_shape shape;
     hid_t dataset;
-    DG_TRY(dg_h5_open_dataset(file, "dose", role, &shape, &dataset));
+    const dg_prediction_kind kind = want->info->kind;
+    const char *name = kind_names[kind];
+    if ((kind != DG_PREDICTION_DOSE) != want->probability)
+        return DG_FAIL(DG_ERR_MISMATCH, "%s: the file holds a %s, and a %s is wanted", role, name,
+                       want->probability ? "probability or label" : "dose");
+    DG_TRY(dg_h5_open_dataset(file, name, role, &shape, &dataset));
     dg_status status = DG_OK;
-    if (shape.rank != 3 || shape.raw || shape.type != DG_F32 ||
+    if (shape.rank != 3 || shape.raw || shape.type != (kind == DG_PREDICTION_LABEL ? DG_U8 : DG_F32) ||
         memcmp(shape.shape, grid->shape, sizeof grid->shape) != 0)
-        status = DG_FAIL(DG_ERR_FORMAT, "%s: its dose has not the shape of its grid; predict the case again", role);
+        status = DG_FAIL(DG_ERR_FORMAT, "%s: its %s has not the shape of its grid; predict the case again", role, name);
     if (status == DG_OK && want->dose_gy != NULL)
         status = DG_NEW(want->dose_gy, dg_grid_voxels(grid), "predicted dose");
     if (status == DG_OK) {
@@ -139,7 +196,7 @@ static dg_status get_dose(hid_t file, const wanted *want, const dg_grid *grid, c
         hid_t from = H5Dget_space(dataset), to = H5Screate_simple(3, count, NULL);
         H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL);
         if (H5Dread(dataset, dg_h5_memory_type(DG_F32), to, from, H5P_DEFAULT, out) < 0)
-            status = DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset dose is damaged; predict the case again", role);
+            status = DG_H5_FAIL(DG_ERR_FORMAT, "%s: dataset %s is damaged; predict the case again", role, name);
         dg_h5_close(to);
         dg_h5_close(from);
     }
@@ -155,7 +212,7 @@ static dg_status read_file(hid_t file, const char *id, const wanted *want, const
     if (want->planes != NULL && (want->start < 0 || want->count < 1 || want->start + want->count > grid->shape[0]))
         return DG_FAIL(DG_ERR_USAGE, "%s: planes %lld to %lld of %lld are wanted", role, (long long)want->start,
                        (long long)(want->start + want->count - 1), (long long)grid->shape[0]);
-    dg_status status = get_dose(file, want, grid, role);
+    dg_status status = get_values(file, want, grid, role);
     if (status != DG_OK && want->dose_gy != NULL) dg_free(want->dose_gy);
     return status;
 }
@@ -186,6 +243,18 @@ dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t 
 {
     return read_prediction(
         folder, id, &(wanted){.info = info, .planes = dose_gy, .start = start, .count = count, .unverified = true});
+}
+
+dg_status dg_prediction_read_probability(const char *folder, const char *id, int64_t start, int64_t count,
+                                         dg_prediction_info *info, float *probability)
+{
+    return read_prediction(folder, id,
+                           &(wanted){.info = info,
+                                     .planes = probability,
+                                     .start = start,
+                                     .count = count,
+                                     .unverified = true,
+                                     .probability = true});
 }
 
 dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info)

@@ -62,6 +62,7 @@ static const dg_option own_rows[] = {
     {.key = "evaluate.threads", .flag = "threads", .type = DG_OPT_INT_LIST, AT(threads), .min = 1, .max = 4096,
      .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
+    LABEL_OPTION_ROWS(evaluate_settings, labels, word_none),
     DG_JOB_COMM_TIMEOUT("evaluate", evaluate_settings),
     {.key = "evaluate.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
      .help = "where gamma is searched for: auto, cuda, cpu; the numbers are the same"},

@@ -3,6 +3,7 @@
 #include "evaluate_impl.h"
 
 #include "dg_mem.h"
+#include "label_options.h"
 #include "split.h"
 
 #include <stdio.h>
@@ -237,7 +238,8 @@ dg_status evaluate_name_run(evaluate_work *w)
     return DG_OK;
 }
 
-dg_status evaluate_read_run_settings(const char *run, dg_options *options)
+/* Of a run's settings those below `prefix`. */
+static dg_status read_settings(const char *run, const char *prefix, dg_options *options)
 {
     json_t *config = NULL, *value;
     const char *key;
@@ -245,10 +247,21 @@ dg_status evaluate_read_run_settings(const char *run, dg_options *options)
     json_t *own = json_object();
     json_object_foreach(config, key, value)
     {
-        if (strncmp(key, "evaluate.", 9) == 0) json_object_set(own, key, value);
+        if (strncmp(key, prefix, strlen(prefix)) == 0) json_object_set(own, key, value);
     }
     dg_status status = dg_options_from_json(options, own, "training_config.json");
     json_decref(own);
     json_decref(config);
     return status;
+}
+
+dg_status evaluate_read_run_settings(const char *run, dg_options *options)
+{
+    DG_TRY(read_settings(run, "evaluate.", options));
+    return label_options_read_run(run, options);
+}
+
+dg_status label_options_read_run(const char *run, dg_options *options)
+{
+    return read_settings(run, "data.labels.", options);
 }

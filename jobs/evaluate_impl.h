@@ -4,6 +4,7 @@
 
 #include "evaluation.h"
 #include "job.h"
+#include "label_options.h"
 #include "lease.h"
 #include "stop.h"
 
@@ -16,6 +17,7 @@ typedef struct evaluate_settings {
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
     dg_string_list perturb, checkpoint;                  /* count 0: none; best.h5 of the run */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
+    label_options labels; /* of segmentations */
     int prediction_unit; /* foreign_unit */
     bool resume, keep_going, json;
     double comm_timeout_s;

@@ -66,6 +66,7 @@ extern const dg_job dg_job_calibrate;
 extern const dg_job dg_job_train;
 extern const dg_job dg_job_status;
 extern const dg_job dg_job_predict;
+extern const dg_job dg_job_segment;
 extern const dg_job dg_job_evaluate;
 extern const dg_job dg_job_gamma;
 extern const dg_job dg_job_compare;

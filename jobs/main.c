@@ -24,6 +24,7 @@ static const dg_job *const jobs[] = {
     &dg_job_train,     //
     &dg_job_status,    //
     &dg_job_predict,   //
+    &dg_job_segment,   //
     &dg_job_evaluate,  //
     &dg_job_gamma,     //
     &dg_job_compare,   //

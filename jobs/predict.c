@@ -1,4 +1,4 @@
-/* predict.c - `dosegrid predict`: a trained network over the cases of a cohort, shared out over ranks case by case,
+/* predict.c - `dosegrid predict`: a trained network, of doses or of labels, over the cases of a cohort, shared out over ranks case by case,
  * or window by window where there are fewer cases than ranks. Reading the next case and writing the last one go on meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "predict.h"
@@ -52,7 +52,7 @@ static const dg_option rows[] = {
      .help = "checkpoint of the network, best.h5 of a run; several are averaged (--average)"},
     {.key = "predict.average", .flag = "average", .type = DG_OPT_ENUM, AT(average), .names = average_names,
      .fallback = "doses", .unit = "",
-     .help = "of several checkpoints: doses, with their standard deviation (seeds); weights, as one network (checkpoints of one run)"},
+     .help = "of several checkpoints: doses or probabilities, with their standard deviation (seeds, folds); weights, as one network (checkpoints of one run)"},
     {.key = "predict.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
      .help = "cohort to predict"},
     {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
@@ -268,10 +268,6 @@ static dg_status open_data(work *w)
     DG_TRY(choose_cases(w));
     w->together = w->count < w->env->comm->size;
     if (w->together) w->config.comm = w->env->comm;
-    if (w->network[0].recipe.labels)
-        return DG_FAIL(DG_ERR_UNSUPPORTED,
-                       "%s learned labels: predictions of segmentations are not part of this version",
-                       s->checkpoint.value[0]);
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (s->perturbed != NULL) {
         DG_TRY(check_perturbation(w));
@@ -343,8 +339,9 @@ static void *write_prediction(void *argument)
     work *w = argument;
     writer *out = &w->writer;
     const double start = dg_time_s();
-    dg_status status = dg_prediction_write_spread(w->s->output, out->info->id, &out->info->grid, w->made_by,
-                                                  out->dose_gy, out->std_gy, &out->entry);
+    const dg_prediction_kind kind = w->network[0].recipe.labels ? DG_PREDICTION_PROBABILITY : DG_PREDICTION_DOSE;
+    dg_status status = dg_prediction_write_kind(w->s->output, out->info->id, &out->info->grid, kind, w->made_by,
+                                                out->dose_gy, out->std_gy, &out->entry);
     out->entry.write_s = dg_time_s() - start;
     out->entry.done = status == DG_OK;
     if (status == DG_OK) status = dg_ledger_append(w->s->output, w->env->comm->rank, &out->entry);
@@ -510,7 +507,8 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     dg_status status = open_case(w, index, &result, &pinned, &unlike);
     (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_PREDICT);
     if (status == DG_OK) status = run_networks(w, index, next, &result, &note);
-    if (status == DG_OK && keeps) status = check_domain(w, index, result.dose_gy, &unlike);
+    if (status == DG_OK && keeps && !w->network[0].recipe.labels)
+        status = check_domain(w, index, result.dose_gy, &unlike);
     if (pinned) dg_source_unpin(w->source, index);
     entry.read_s = note.read_s;
     entry.compute_s = note.compute_s;
@@ -671,7 +669,7 @@ static void tell(const work *w)
     for (int64_t i = 0; i < w->count; i++) assumed += dg_case_info_assumed(dg_cohort_case(w->cohort, w->chosen[i]));
     dg_log_write(log, DG_LOG_INFO, "%lld cases predicted in %.1f s, %lld kept, %lld failed", (long long)w->done,
                  w->seconds, (long long)w->kept, (long long)w->failed);
-    if (w->done > 0)
+    if (w->done > 0 && !w->network[0].recipe.labels)
         dg_log_write(log, DG_LOG_INFO,
                      "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
                      (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
@@ -781,6 +779,6 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_predict = {.name = "predict",
-                               .summary = "predict the dose of a cohort's cases with a trained network",
+                               .summary = "predict the dose, or the segmentation, of a cohort's cases with a trained network",
                                .spreads = true,
                                .run = run};

@@ -54,5 +54,3 @@ dg 2 train seg.yaml --set run.name=d --set data.labels.ignore=none
 said "a label has the value 2, which data.labels lists neither as foreground nor as background nor as ignored"
 dg 2 train seg.yaml --set run.name=e --set loss.compat=upstream --set train.micro_batch=1
 said "variance takes its means over the whole batch of 4"
-dg 1 predict --checkpoint runs/whole/checkpoints/last.h5 --cohort cohort -o predicted
-said "learned labels: predictions of segmentations are not part of this version"

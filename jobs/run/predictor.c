@@ -104,6 +104,8 @@ static dg_status to_native(const dg_recipe *recipe, const dg_case_info *info, co
     }
     int64_t voxels = dg_grid_voxels(&info->grid);
     for (int64_t i = 0; i < voxels; i++) dose_gy[i] *= (float)scale_gy;
+    /* the mean of overlapping windows may round up */
+    for (int64_t i = 0; recipe->labels && i < voxels; i++) dose_gy[i] = fminf(dose_gy[i], 1);
     return DG_OK;
 }
 
@@ -191,7 +193,7 @@ dg_status dg_predictor_run(dg_predictor *p, int64_t index, int64_t next, float *
     dg_status status = compute_case(&c, &tiling, &scale_gy);
     if (status == DG_OK && c.values != NULL)
         status = to_native(dg_source_recipe(p->source), info, &tiling.net, tiling.output, c.values, scale_gy, dose_gy);
-    if (status == DG_OK && c.values != NULL)
+    if (status == DG_OK && c.values != NULL && !dg_source_recipe(p->source)->labels)
         status = restrict_to_region(dg_source_case(p->source, index), dose_gy, &note->region);
     if (p->ahead < 0 || p->ahead != next) dg_slab_reader_settle(p->reader); /* nothing of this case is read any more */
     note->windows = c.windows;

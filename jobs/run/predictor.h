@@ -1,4 +1,4 @@
-/* predictor.h - the dose of one whole case: windows through the network, blended, clipped, brought to the native grid.
+/* predictor.h - the dose of one whole case, or the probability of its foreground: windows through the network, blended, clipped, brought to the native grid.
  *
  * Backend memory holds the planes that one layer of windows sees, and a few more that are read and brought there while the
  * layer computes: a volume of any height passes through. Windows are cut out and blended there, too. A strip, the windows
@@ -45,7 +45,7 @@ void dg_predictor_watch(dg_predictor *predictor, dg_heartbeat *heartbeat);
 DG_MUST_USE dg_status dg_predictor_probe(dg_predictor *predictor, int64_t *batch);
 void dg_predictor_set_batch(dg_predictor *predictor, int64_t batch);
 /* Dose of a pinned case in Gy on its native grid, dose_gy[z,y,x], within [0, 1.5 scale] and 0 outside possible_dose (else
- * body). `next`, also pinned and until it is run itself, is read ahead; -1: none. Where ranks share cases all call with the
+ * body); of a network of labels the probability of the foreground, everywhere. `next`, also pinned and until it is run itself, is read ahead; -1: none. Where ranks share cases all call with the
  * same ones (collective), and rank 0 alone gets the dose. DG_ERR_DATA: the case lacks a channel or prescription;
  * DG_ERR_NUMERIC: the network gave NaN. */
 DG_MUST_USE dg_status dg_predictor_run(dg_predictor *predictor, int64_t index, int64_t next, float *dose_gy,

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# ctest: label=mpi timeout=240
+# A segmentation from network to mask: probabilities of two networks, thresholds fixed and chosen on validation cases, masks
+# that are the same on any number of ranks; what cannot be is refused by name.
+# SPDX-License-Identifier: Apache-2.0
+. "$(dirname "$0")/whole.sh"
+. "$here/whole_train.sh"
+. "$here/whole_labels.sh"
+label_cohort 6
+label_run a --set run.seed=7
+label_run b --set run.seed=8
+dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o p --threads 1
+unsaid "dose set to 0"
+ranks 2 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o p2 --threads 1
+dg 0 inspect p --json
+hash=$(value content_sha256)
+dg 0 inspect p2 --json
+same "probabilities of two ranks" "$hash" "$(value content_sha256)"
+dg 0 predict --checkpoint runs/a/checkpoints/last.h5 runs/b/checkpoints/last.h5 --cohort cohort -o both --threads 1
+dg 0 inspect both --json
+same "ensemble" 6 "$(value cases)"
+
+clean=(--open 0 --close 1 --min-object 12 --max-hole 6)
+dg 0 segment -p p -o m1 --cohort cohort --run runs/a --choose dice --choose-on val "${clean[@]}" --json
+same "masks" 6 "$(value done)"
+threshold=$(grep -oE '"threshold": [0-9.]+' out | head -1)
+removed=$(value objects_removed)
+[ "$removed" -gt 0 ] || fail "nothing was small: $removed"
+dg 0 inspect m1 --json
+hash=$(value content_sha256)
+for n in 2 4; do
+    ranks $n 0 segment -p p -o m$n --cohort cohort --run runs/a --choose dice --choose-on val "${clean[@]}"
+    grep -qF "$threshold" m$n/segmentation.json || fail "the threshold of $n ranks is another one"
+    dg 0 inspect m$n --json
+    same "masks of $n ranks" "$hash" "$(value content_sha256)"
+done
+dg 0 segment -p p -o f --cohort cohort --run runs/a --choose fraction --target 0.25 --choose-on val
+fraction=$(grep -oE '"predicted_fraction": [0-9.]+' f/segmentation.json | grep -oE '[0-9.]+$')
+awk -v f="$fraction" 'BEGIN {exit !(f > 0.15 && f < 0.35)}' || fail "a fraction of 0.25 was aimed at, $fraction reached"
+
+dg 2 segment -p p -o p
+said "would replace the probabilities"
+dg 2 segment -p p -o x --choose precision --choose-on val --cohort cohort --run runs/a
+said "--target 0.9"
+dg 2 segment -p p -o x --choose dice --choose-on test --cohort cohort --run runs/a
+said "choose on val"
+dg 2 segment -p p -o x --choose dice --choose-on '[surface-0001]' --cohort cohort
+said "say which values of the labels are the foreground"
+dg 1 segment -p p -o x --choose dice --choose-on '[surface-0001]' --cohort cohort --foreground 1
+said "a label has the value 2, which is listed neither"
+dg 1 segment -p p -o x --choose precision --target 1 --choose-on '[surface-0001]' --cohort cohort --run runs/b
+said "no threshold has a precision of 1"
+# a damaged case stands in the ledger, and the others go on
+head -c 3000 p/surface-0002.h5 > cut && cp cut p/surface-0002.h5
+ranks 2 3 segment -p p -o damaged
+said "case surface-0002 failed"
+dg 0 inspect damaged --json
+same "the others" 5 "$(value cases)"
