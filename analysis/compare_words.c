@@ -56,6 +56,7 @@ static const char *unit_of(const char *metric, const char *last)
     if (ends_with(metric, "_gy") || strstr(last, "_gy_") != NULL) return "Gy";
     if (ends_with(metric, "_percent") || ends_with(metric, "gamma_pass_rate") || ends_with(metric, "compliance_rate"))
         return "%";
+    if (ends_with(metric, "_mm")) return "mm";
     if (ends_with(metric, "_cc")) return "cc";
     if (strstr(last, "voxels") != NULL) return "voxels";
     /* the reference tool's names: D95_error, pred_D95, pred_V70 */
@@ -68,6 +69,15 @@ static dg_better better_of(const char *metric, const char *last)
 {
     if (ends_with(metric, "gamma_pass_rate") || ends_with(metric, "compliance_rate") || strcmp(last, "passed") == 0)
         return DG_BETTER_HIGHER;
+    if (strncmp(metric, "segmentation_metrics.", 21) == 0 || strncmp(metric, "challenge.", 10) == 0) {
+        if (strncmp(last, "betti", 5) == 0 || strstr(last, "hausdorff") != NULL || strstr(last, "distance") != NULL ||
+            strstr(last, "voi_bits") != NULL)
+            return DG_BETTER_LOWER;
+        if (strcmp(last, "fraction_error") == 0) return DG_BETTER_NEAR_ZERO;
+        return strstr(last, "fraction") != NULL || strstr(last, "voxels") != NULL || strstr(last, "tolerance") != NULL
+                   ? DG_BETTER_UNKNOWN
+                   : DG_BETTER_HIGHER;
+    }
     if (strncmp(last, "mae_", 4) == 0 || strncmp(last, "rmse_", 5) == 0 || strncmp(last, "max_error", 9) == 0 ||
         strncmp(last, "gamma_", 6) == 0 || strncmp(metric, "openkbp.d", 9) == 0)
         return DG_BETTER_LOWER;

@@ -26,6 +26,9 @@ static const char *const exploratory[] = {"dose_metrics.mae_gy",
                                           "gamma.no_mans_land_*.gamma_pass_rate",
                                           "openkbp.dose_error_gy",
                                           "openkbp.dvh_error_gy",
+                                          "segmentation_metrics.*",
+                                          "challenge.*_score",
+                                          "challenge.score",
                                           "clinical_constraints.compliance_rate",
                                           "clinical_constraints.passed",
                                           "dvh_metrics.*.mae_gy",
@@ -145,11 +148,12 @@ static bool all_have(const dg_compare *compare, const char *metric)
 
 static dg_status choose_primary(dg_compare *compare, const char *wanted)
 {
-    static const char *const usual[] = {"openkbp.dose_error_gy", "dose_metrics.mae_gy"};
-    for (int i = 0; i < 2 && wanted[0] == '\0'; i++)
+    static const char *const usual[] = {"openkbp.dose_error_gy", "dose_metrics.mae_gy", "segmentation_metrics.dice"};
+    for (int i = 0; i < 3 && wanted[0] == '\0'; i++)
         if (all_have(compare, usual[i])) wanted = usual[i];
     if (wanted[0] == '\0')
-        return DG_FAIL(DG_ERR_USAGE, "primary: neither %s nor %s is in all files; name a metric", usual[0], usual[1]);
+        return DG_FAIL(DG_ERR_USAGE, "primary: neither %s nor %s nor %s is in all files; name a metric", usual[0],
+                       usual[1], usual[2]);
     for (int64_t i = 0; i < compare->files; i++)
         if (!dg_results_has_metric(compare->sorted[i]->results, wanted))
             return DG_FAIL(DG_ERR_USAGE, "primary: %s has no number %s in any case",

@@ -15,7 +15,7 @@ typedef struct dg_compare_file {
 } dg_compare_file;
 
 typedef struct dg_compare_params {
-    const char *primary;   /* dotted metric; "": openkbp.dose_error_gy where it is, else dose_metrics.mae_gy */
+    const char *primary;   /* dotted metric; "": openkbp.dose_error_gy where it is, else dose_metrics.mae_gy or segmentation_metrics.dice */
     const char *reference; /* condition; "": that of the first file */
     const char *const
         *pattern; /* [patterns] exploratory metrics: dotted names, * and ? as in the shell; none: a choice */

@@ -30,7 +30,7 @@ static const dg_option rows[] = {
     {.key = "compare.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "", .unit = "",
      .help = "comparison (JSON)"},
     {.key = "compare.primary", .flag = "primary", .type = DG_OPT_STRING, AT(primary), .fallback = "", .unit = "",
-     .help = "the one metric that claims rest on; empty: openkbp.dose_error_gy where it is, else dose_metrics.mae_gy"},
+     .help = "the one metric that claims rest on; empty: openkbp.dose_error_gy where it is, else dose_metrics.mae_gy, of segmentations segmentation_metrics.dice"},
     {.key = "compare.reference", .flag = "reference", .type = DG_OPT_STRING, AT(reference), .fallback = "", .unit = "",
      .help = "condition that the others are compared with; empty: that of the first file"},
     {.key = "compare.metrics", .flag = "metrics", .type = DG_OPT_STRING_LIST, AT(metrics), .list_min = 1,

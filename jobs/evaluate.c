@@ -1,4 +1,4 @@
-/* evaluate.c - `dosegrid evaluate`: predictions against the doses of a cohort. Settings, the answer and its file.
+/* evaluate.c - `dosegrid evaluate`: predictions against the doses or labels of a cohort. Settings, the answer and its file.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "evaluate_impl.h"
 
@@ -17,12 +17,13 @@ static const char *const word_none[] = {"none", NULL};
 static const char *const word_auto[] = {"auto", NULL};
 static const char *const unit_names[] = {"auto", "gy", "prescription", NULL};
 static const char *const word_run[] = {"run", NULL};
+static const char *const touch_names[] = {"face", "corner", NULL};
 
 #define AT(field) .offset = offsetof(evaluate_settings, field)
 /* clang-format off */
 static const dg_option own_rows[] = {
     {.key = "evaluate.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
-     .help = "cohort that holds the reference doses"},
+     .help = "cohort that holds the reference doses or labels"},
     {.key = "evaluate.predictions", .flag = "predictions", .letter = 'p', .type = DG_OPT_STRING, AT(predictions),
      .fallback = "", .unit = "", .help = "folder of predictions, as predict writes it, or files of other programs named by case: ID.nii(.gz), ID.npz (key dose), ID.csv (OpenKBP), ID.dcm or ID/RTDOSE.dcm"},
     {.key = "evaluate.prediction_unit", .flag = "prediction-unit", .type = DG_OPT_ENUM, AT(prediction_unit),
@@ -63,6 +64,18 @@ static const dg_option own_rows[] = {
      .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
     LABEL_OPTION_ROWS(evaluate_settings, labels, word_none),
+    {.key = "evaluate.threshold", .flag = "threshold", .type = DG_OPT_DOUBLE, AT(threshold), .min = 0, .max = 1,
+     .fallback = "0.5", .unit = "", .help = "segmentations: a probability of this and more is foreground; masks of segment have theirs"},
+    {.key = "evaluate.surface_tolerance", .flag = "surface-tolerance", .type = DG_OPT_DOUBLE_LIST, AT(surface_tolerance),
+     .min = 0, .max = 1e6, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "mm",
+     .help = "segmentations: surfaces so near agree; auto is twice the finest side of a case's voxels"},
+    {.key = "evaluate.touch", .flag = "touch", .type = DG_OPT_ENUM, AT(touch), .names = touch_names, .fallback = "corner",
+     .unit = "", .help = "segmentations: which foreground voxels touch, for Betti numbers: over faces (6) or corners too (26)"},
+    {.key = "evaluate.challenge", .flag = "challenge", .type = DG_OPT_BOOL, AT(challenge), .fallback = "true", .unit = "",
+     .help = "segmentations: the score of the Vesuvius challenge, whose Betti matching takes most of the time; --no-challenge leaves it out"},
+    {.key = "evaluate.fraction_band", .flag = "fraction-band", .type = DG_OPT_DOUBLE_LIST, AT(fraction_band), .min = 0, .max = 1,
+     .list_min = 2, .list_max = 2, .names = word_none, .fallback = "none", .unit = "",
+     .help = "segmentations: [low, high], counts cases whose predicted fraction of foreground is outside"},
     DG_JOB_COMM_TIMEOUT("evaluate", evaluate_settings),
     {.key = "evaluate.backend", .flag = "backend", .type = DG_OPT_STRING, AT(backend), .fallback = "auto", .unit = "",
      .help = "where gamma is searched for: auto, cuda, cpu; the numbers are the same"},
@@ -153,6 +166,8 @@ static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
     DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
     DG_TRY(evaluate_choose_cases(w));
     DG_TRY(evaluate_choose_train(w));
+    DG_TRY(evaluate_choose_target(w));
+    if (w->config.labels != NULL) return open_folder(w);
     DG_TRY(evaluate_choose_table(w, note, capacity));
     DG_TRY(open_folder(w));
     if (w->config.train_cases == 0 || w->config.compat == DG_COMPAT_UPSTREAM) return DG_OK;
@@ -199,7 +214,7 @@ static dg_status report(evaluate_work *w, int64_t *failed)
 {
     char assumed[DG_ASSUMED_TEXT];
     dg_status status;
-    for (int who = 0; who < DG_CONTENDERS; who++)
+    for (int who = 0; who < DG_CONTENDERS && w->config.labels == NULL; who++)
         DG_TRY(dg_scoreboard_make(w->result, w->count, who, &w->config, &w->board[who]));
     for (int64_t i = 0; i < w->count; i++) {
         if (!w->result[i]->failed) continue;
@@ -216,6 +231,8 @@ static dg_status report(evaluate_work *w, int64_t *failed)
     if (status == DG_OK && !w->s->silent) {
         if (w->s->json)
             status = dg_job_print_json(w->env, json_incref(root));
+        else if (w->config.labels != NULL)
+            evaluate_print_labels(json_object_get(root, "aggregate"));
         else
             evaluate_print_summary(w, *failed);
     }
@@ -298,8 +315,8 @@ cleanup:
     return status;
 }
 
-const dg_job dg_job_evaluate = {
-    .name = "evaluate",
-    .summary = "judge predictions: gamma, DVH, clinical constraints, errors by region, OpenKBP scores, baselines",
-    .spreads = true,
-    .run = run};
+const dg_job dg_job_evaluate = {.name = "evaluate",
+                                .summary = "judge predictions: gamma, DVH, constraints, errors by region, OpenKBP "
+                                           "scores; overlap, surfaces, topology of masks",
+                                .spreads = true,
+                                .run = run};

@@ -17,7 +17,11 @@ typedef struct evaluate_settings {
     dg_string_list cases, train_cases;                   /* count 0: what there is; none */
     dg_string_list perturb, checkpoint;                  /* count 0: none; best.h5 of the run */
     dg_int_list run_seed, mem_mb, threads, max_failures; /* count 0: of the run, auto, auto, no limit */
-    label_options labels; /* of segmentations */
+    label_options labels; /* of segmentations, like those that follow */
+    double threshold;
+    dg_double_list surface_tolerance, fraction_band; /* count 0: auto, none */
+    int touch;
+    bool challenge;
     int prediction_unit; /* foreign_unit */
     bool resume, keep_going, json;
     double comm_timeout_s;
@@ -36,6 +40,7 @@ typedef struct evaluate_work {
     const dg_job_env *env;
     const evaluate_settings *s;
     dg_evaluation_config config;
+    dg_label_config labels; /* config.labels, where segmentations are judged */
     dg_cohort *cohort;
     dg_constraint_table *table;
     dg_baseline *baseline;
@@ -100,6 +105,10 @@ DG_MUST_USE dg_status evaluate_learn_baselines(evaluate_work *w);
 DG_MUST_USE dg_status evaluate_plan(evaluate_work *w);
 /* Afterwards rank 0 has w->result. DG_ERR_PREEMPTED after a request to stop, DG_ERR_DATA after too many failed cases. */
 DG_MUST_USE dg_status evaluate_all(evaluate_work *w);
+
+/* evaluate_labels.c: where the predictions are segmentations, what they are judged by; and the table of an aggregate. */
+DG_MUST_USE dg_status evaluate_choose_target(evaluate_work *w);
+void evaluate_print_labels(const json_t *aggregate);
 
 /* evaluate_print.c */
 void evaluate_print_summary(const evaluate_work *w, int64_t failed);

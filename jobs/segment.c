@@ -285,7 +285,7 @@ static dg_status write_mask(work *w, const char *id, const dg_prediction_info *i
     dg_comm *comm = w->env->comm;
     const int64_t voxels = dg_grid_voxels(&info->grid), mine = slab->count * slab->shape[1] * slab->shape[2];
     dg_ledger_entry entry = {.done = true};
-    char sha256[DG_HASH_HEX], *text = NULL;
+    char *text = NULL;
     uint8_t *whole = NULL;
     int64_t *sizes = NULL;
     dg_status status = DG_NEW(&sizes, comm->size, "slabs of a mask");
@@ -293,14 +293,13 @@ static dg_status write_mask(work *w, const char *id, const dg_prediction_info *i
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), done);
     DG_TRY_GOTO(status, dg_comm_gather(comm, mask, mine, 0, whole, sizes), done);
     if (comm->rank == 0) {
+        json_object_set_new(w->about, "probabilities_sha256", json_string(info->content_sha256));
         text = json_dumps(w->about, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+        json_object_del(w->about, "probabilities_sha256"); /* of this case alone */
         status = text == NULL ? DG_FAIL(DG_ERR_MEMORY, "no memory for the words of a mask") : DG_OK;
-        char both[2 * DG_HASH_HEX];
-        snprintf(both, sizeof both, "%s %s", info->model_sha256, info->content_sha256);
-        if (status == DG_OK) status = dg_hash_bytes(both, strlen(both), sha256);
         snprintf(entry.id, sizeof entry.id, "%.63s", id);
         if (status == DG_OK)
-            status = dg_prediction_write_label(w->s->output, id, &info->grid, sha256, whole, text, &entry);
+            status = dg_prediction_write_label(w->s->output, id, &info->grid, info->model_sha256, whole, text, &entry);
         if (status == DG_OK) status = dg_ledger_append(w->s->output, 0, &entry);
     }
     status = dg_comm_agree(comm, status);

@@ -403,7 +403,7 @@ typedef struct draft {
     dg_structure_result structure[DG_STRUCTURES_MAX];
     dg_constraint_result constraint[DG_CONSTRAINT_ROWS_MAX];
     dg_slab_result *slab; /* of a case that is one task */
-    char *text;           /* compat upstream: JSON, from malloc */
+    char *text;           /* of segmentations and of compat upstream: JSON, from malloc */
 } draft;
 
 static void describe(const dg_loaded *l, const dg_evaluation_config *config, dg_case_result *head)
@@ -459,6 +459,16 @@ static dg_status judge_upstream(const dg_loaded *l, const dg_evaluation_config *
     return DG_OK;
 }
 
+static dg_status judge_labels(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config, dg_loaded *l,
+                              draft *d)
+{
+    l->info = dg_cohort_case(cohort, index);
+    DG_TRY(dg_label_evaluate(cohort, index, config, &l->prediction, &l->read_s, &d->text));
+    describe(l, config, &d->head);
+    d->head.text_bytes = (int64_t)strlen(d->text) + 1;
+    return DG_OK;
+}
+
 /* Constraints, regions and gamma want the masks as they are; the statistics those of known dose; the baselines overwrite
  * the prediction. */
 static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config, bool with_slab,
@@ -467,6 +477,7 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     dg_case_result *head = &d->head;
     const double start = dg_time_s();
     if (index < 0) return DG_FAIL(DG_ERR_DATA, "the cohort has no such case; the predictions belong to another cohort");
+    if (config->labels != NULL) return judge_labels(cohort, index, config, l, d);
     (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_READ);
     DG_TRY(load_case(cohort, index, l));
     DG_TRY(load_prediction(config->predictions, l));

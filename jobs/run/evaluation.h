@@ -17,6 +17,7 @@
 #include "dg_predictions.h"
 #include "dg_regions.h"
 #include "dg_results.h"
+#include "label_evaluation.h"
 #include "run_config.h"
 
 #include <jansson.h>
@@ -115,7 +116,7 @@ const dg_structure_result *dg_case_structures(const dg_case_result *result);   /
 const dg_region_result *dg_case_regions(const dg_case_result *result);         /* [region_count] */
 const dg_gamma_result *dg_case_gamma(const dg_case_result *result);            /* [region_count][criteria] */
 const dg_constraint_result *dg_case_constraints(const dg_case_result *result); /* [constraint_count] */
-const char *dg_case_text(const dg_case_result *result); /* JSON of compat upstream; "" when text_bytes is 0 */
+const char *dg_case_text(const dg_case_result *result); /* JSON of segmentations and of compat upstream; "" without */
 
 /* Regions and gamma of some z-planes of a case. Plain bytes like a case. */
 typedef struct dg_slab_result {
@@ -129,6 +130,7 @@ typedef struct dg_slab_result {
 
 typedef struct dg_evaluation_config {
     const char *predictions; /* folder */
+    const dg_label_config *labels; /* of segmentations; NULL: the predictions are doses */
     dg_evaluation_compat compat;
     dg_gamma_params gamma; /* without criterion and norm */
     dg_norm norm;

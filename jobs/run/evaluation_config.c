@@ -162,6 +162,7 @@ static json_t *gamma_json(const dg_evaluation_config *config)
 
 json_t *dg_evaluation_settings_json(const dg_evaluation_config *config)
 {
+    if (config->labels != NULL) return dg_label_settings_json(config->labels);
     json_t *criteria = json_array(), *regions = json_array(), *vx = json_array(), *table = json_null();
     for (int c = 0; c < config->criteria; c++)
         json_array_append_new(criteria, json_pack("{s:f, s:f}", "dose_percent", config->criterion[c].dose_percent,

@@ -380,15 +380,17 @@ dg_status dg_evaluation_make_plan(const dg_case_info *info, const dg_evaluation_
     const int64_t voxels = dg_grid_voxels(&info->grid), depth = info->grid.shape[0];
     const int64_t volume = voxels * (VOLUME_VOXEL_BYTES + (config->baseline != NULL ? BASELINE_VOXEL_BYTES : 0));
     int64_t whole = voxels * slab_voxel_bytes(config) > volume ? voxels * slab_voxel_bytes(config) : volume;
+    const bool uncut = config->compat == DG_COMPAT_UPSTREAM || config->labels != NULL;
     if (config->compat == DG_COMPAT_UPSTREAM) whole = voxels * UPSTREAM_VOXEL_BYTES;
+    if (config->labels != NULL) whole = voxels * DG_LABEL_VOXEL_BYTES;
     *out = (dg_evaluation_plan){.slabs = 0, .planes = depth};
-    if (whole <= mem_bytes && (voxels <= TASK_VOXELS || config->compat == DG_COMPAT_UPSTREAM)) return DG_OK;
+    if (whole <= mem_bytes && (voxels <= TASK_VOXELS || uncut)) return DG_OK;
     int64_t planes = depth;
     while (planes > 1 && (slab_bytes(info, config, planes) > mem_bytes ||
                           planes * info->grid.shape[1] * info->grid.shape[2] > TASK_VOXELS))
         planes = (planes + 1) / 2;
     int64_t need = slab_bytes(info, config, planes) > volume ? slab_bytes(info, config, planes) : volume;
-    if (config->compat == DG_COMPAT_UPSTREAM) need = whole;
+    if (uncut) need = whole;
     if (need > mem_bytes)
         return DG_FAIL(
             DG_ERR_MEMORY,

@@ -366,9 +366,13 @@ json_t *dg_evaluation_to_json(const dg_case_result *const *results, int64_t coun
             json_array_append_new(failed,
                                   json_pack("{s:s, s:s}", "case_id", results[i]->id, "reason", results[i]->reason));
         else
-            json_array_append_new(cases, upstream ? upstream_case_json(results[i]) : case_json(results[i], config));
+            json_array_append_new(cases, config->labels != NULL ? dg_label_case_json(results[i])
+                                         : upstream             ? upstream_case_json(results[i])
+                                                                : case_json(results[i], config));
     }
-    json_t *aggregate = upstream ? dg_upstream_aggregate(cases) : aggregate_json(results, count, config, board);
+    json_t *aggregate = config->labels != NULL ? dg_label_aggregate_json(results, count, config)
+                        : upstream             ? dg_upstream_aggregate(cases)
+                                               : aggregate_json(results, count, config, board);
     json_t *root =
         json_pack("{s:s, s:i, s:o, s:o, s:I, s:I}", "format", "dosegrid-evaluation", "version", 2, "settings",
                   dg_evaluation_settings_json(config), "run", run_json(results, count, config), "n_cases",
