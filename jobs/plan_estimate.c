@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_job_impl.h"
 
+#include "controls.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
 #include "dg_reducer.h"
@@ -147,7 +148,7 @@ static double update_bytes(const plan_settings *s, const plan_estimate *e)
                           (c->optim.kind == DG_OPTIM_ADAMW ? 7.0
                            : moves                         ? 5.0
                                                            : 3.0) +
-                          (c->optim.ema > 0 ? 3.0 : 0.0) + 1.0;
+                          (c->optim.ema > 0 || dg_controls_averages(c) ? 3.0 : 0.0) + 1.0;
     return floats * (double)e->need.training.parameter_bytes + (double)e->need.training.packed_bytes;
 }
 

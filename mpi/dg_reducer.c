@@ -122,7 +122,7 @@ int64_t dg_reducer_samples_per_pass(const dg_reducer *reducer, int64_t wanted)
 
 dg_status dg_reducer_begin(dg_reducer *reducer)
 {
-    reducer->done = 0;
+    reducer->done = reducer->absent = 0;
     reducer->depth = 0;
     reducer->started = reducer->waiting = 0;
     reducer->current = 0;
@@ -130,6 +130,8 @@ dg_status dg_reducer_begin(dg_reducer *reducer)
     reducer->used[0] = true;
     return reducer->backend->ops->fill(reducer->backend, reducer->buffer[0], reducer->count, 0.0f);
 }
+
+void dg_reducer_leave_out(dg_reducer *reducer, int64_t samples) { reducer->absent = samples; }
 
 float *dg_reducer_buffer(dg_reducer *reducer) { return reducer->buffer[reducer->current]; }
 
@@ -145,7 +147,7 @@ dg_status dg_reducer_pass_done(dg_reducer *reducer, int64_t samples)
         return dg_tree_push(reducer);
     }
     reducer->done += samples;
-    if (reducer->started > 0 && reducer->done < reducer->mine)
+    if (reducer->started > 0 && reducer->done + reducer->absent < reducer->mine)
         return DG_FAIL(DG_ERR_INTERNAL, "gradients were sent off before the last pass of the step");
     return DG_OK;
 }

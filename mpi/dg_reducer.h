@@ -51,6 +51,8 @@ int64_t dg_reducer_samples_per_pass(const dg_reducer *reducer, int64_t wanted);
 
 /* A step: begin zeroes; before each backward pass take the buffer it adds to; after it call sample_done. */
 DG_MUST_USE dg_status dg_reducer_begin(dg_reducer *reducer);
+/* The last `samples` slots of this rank bring nothing in this step: they count as zero. After begin. */
+void dg_reducer_leave_out(dg_reducer *reducer, int64_t samples);
 float *dg_reducer_buffer(dg_reducer *reducer);
 /* The pass over the next `samples` slots is complete. `last`: no more passes of this rank in this step. */
 DG_MUST_USE dg_status dg_reducer_pass_done(dg_reducer *reducer, int64_t samples);

@@ -23,6 +23,7 @@ struct dg_reducer {
     int64_t bucket;                    /* elements of one message */
     bool receives, sends_buckets;      /* ordered: parts of other ranks; fast: to other ranks */
     int64_t done;                      /* samples of this step so far */
+    int64_t absent;                    /* samples that this step lacks */
 
     float *buffer[DG_TREE_STACK_MAX]; /* [buffers]; `fast` uses the first only */
     bool used[DG_TREE_STACK_MAX];

@@ -1,6 +1,7 @@
 /* memory_need.c - see memory_need.h. SPDX-License-Identifier: Apache-2.0 */
 #include "memory_need.h"
 
+#include "controls.h"
 #include "dg_mem.h"
 
 #include <stdarg.h>
@@ -55,10 +56,14 @@ dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, 
     const dg_reducer_config sums = dg_run_config_sums(config, model->params.total);
     DG_TRY(dg_reducer_estimate(&sums, (int)ranks, &out->reducer_bytes, &out->wire_bytes));
     const int moments = config->optim.kind == DG_OPTIM_ADAMW ? 2 : config->optim.momentum > 0;
-    const int64_t flat = out->training.parameter_bytes, learned = flat * (1 + moments + (config->optim.ema > 0));
-    out->bytes = learned + (config->train.on_nan == DG_NAN_ROLLBACK ? learned : 0) + out->reducer_bytes +
-                 out->training.arena_bytes + out->training.packed_bytes + out->inference.arena_bytes +
-                 out->inference.packed_bytes + samples_bytes(config, model, patch_zyx, out);
+    const int64_t flat = out->training.parameter_bytes,
+                  learned = flat * (1 + moments + (config->optim.ema > 0 || dg_controls_averages(config)));
+    const dg_rules_config *rules = &config->train.rules;
+    const int copies =
+        (config->train.on_nan == DG_NAN_ROLLBACK) + (rules->rollback.rise > 0 || rules->rollback.patience > 0);
+    out->bytes = learned + copies * learned + out->reducer_bytes + out->training.arena_bytes +
+                 out->training.packed_bytes + out->inference.arena_bytes + out->inference.packed_bytes +
+                 samples_bytes(config, model, patch_zyx, out);
     return DG_OK;
 }
 

@@ -37,7 +37,8 @@ static const char *const word_native[] = {"native", NULL};
 static const char *const word_prescription[] = {"prescription", NULL};
 static const char *const mask_names[] = {"none", "body", "possible_dose", NULL};
 static const char *const optim_names[] = {"adamw", "sgd", NULL};
-static const char *const schedule_names[] = {"constant", "cosine", NULL};
+static const char *const schedule_names[] = {"constant", "cosine", "cosine_restarts", "plateau", NULL};
+static const char *const space_names[] = {"output", "parameters", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
 static const char *const cuda_graph_names[] = {"auto", "off", NULL};
@@ -175,12 +176,22 @@ static const dg_option rows[] = {
     REAL("optim.ema", optim.ema, 0, 0.9999999, "0", "", "decay of the averaged weights used by validation and predict; 0: none"),
     WORD("optim.schedule.kind", optim.schedule.kind, schedule_names, "cosine", "course of the learning rate"),
     WHOLE("optim.schedule.warmup", optim.schedule.warmup, 0, BIG, "0", "steps", "linear rise to optim.lr at the start"),
-    REAL("optim.schedule.min_lr", optim.schedule.min_lr, 0, 1e3, "1e-6", "", "learning rate at the end of a cosine"),
+    REAL("optim.schedule.min_lr", optim.schedule.min_lr, 0, 1e3, "1e-6", "", "learning rate at the end of a cosine, and the lowest of a plateau"),
+    REAL("optim.schedule.restart_epochs", optim.schedule.restart_epochs, 1e-6, BIG, "10", "epochs", "cosine_restarts: length of the first cycle"),
+    REAL("optim.schedule.restart_factor", optim.schedule.restart_factor, 1, 100, "2", "", "cosine_restarts: length of each cycle over that of the one before"),
+    WHOLE("optim.schedule.patience", optim.schedule.patience, 1, BIG, "5", "validations", "plateau: validations without gain of train.monitor before the rate falls"),
+    REAL("optim.schedule.factor", optim.schedule.factor, 1e-6, 0.999999, "0.5", "", "plateau: the rate is multiplied by this"),
+    TEXT("optim.swa.start", optim.swa.start, "none", "average of the weights with equal parts (stochastic weight averaging) from this epoch on, or from a share of the run as in 60%; validation and predict use it"),
+    REAL("optim.swa.every", optim.swa.every, 1e-6, BIG, "1", "epochs", "how often weights are added to that average"),
+    REAL("optim.swa.lr", optim.swa.lr, 0, 1e3, "0", "", "learning rate from optim.swa.start on; 0: the schedule goes on"),
+    REAL("optim.grad_noise.std", optim.grad_noise.std, 0, 1e3, "0", "", "noise on the gradient: its standard deviation at the first step; 0: none"),
+    REAL("optim.grad_noise.decay", optim.grad_noise.decay, 0, 10, "0.55", "", "its variance falls as 1 / (1 + step)^decay"),
 
     WHOLE("train.steps", train.steps, 0, BIG, "0", "steps", "length of the run; 0: by epochs or minutes, or 10000 when none is given"),
     REAL("train.epochs", train.epochs, 0, BIG, "0", "epochs", "length of the run in passes over the training cases; 0: not used"),
     REAL("train.minutes", train.minutes, 0, BIG, "0", "minutes", "ends training, validated and saved, after this time; 0: no limit"),
     WHOLE("train.batch", train.batch, 1, 65536, "2", "samples", "samples of a step over all ranks"),
+    WHOLE("train.batch_min", train.batch_min, 0, 65536, "0", "samples", "every step takes from so many up to train.batch samples, by seed and step; 0: always train.batch"),
     LIST(DG_OPT_INT_LIST, "train.micro_batch", train.micro_batch, 1, 65536, 1, 1, word_auto, "auto", "samples",
          "samples one rank holds in one pass; auto is 1"),
     LIST(DG_OPT_INT_LIST, "train.threads", train.threads, 1, 4096, 1, 1, word_auto, "auto", "threads",
@@ -206,6 +217,23 @@ static const dg_option rows[] = {
     WORD("train.on_nan", train.on_nan, nan_names, "skip", "what a loss or gradient that is not finite does: skip the step, abort, or roll back to the last checkpoint's weights"),
     WORD("train.on_degradation", train.on_degradation, degradation_names, "ignore", "what a loss does that climbs, averaged over 50 steps, far above its lowest: nothing, abort, or roll back to the last good checkpoint's weights"),
     REAL("train.degradation_factor", train.degradation_factor, 1.01, 1e9, "10", "", "how many times its lowest the mean loss may be"),
+    TEXT("train.weight_noise.start", train.rules.weight_noise.start, "none", "noise is added to the weights from this epoch on, or from a share of the run as in 60%"),
+    REAL("train.weight_noise.every", train.rules.weight_noise.every, 1e-6, BIG, "10", "epochs", "how often"),
+    REAL("train.weight_noise.std", train.rules.weight_noise.std, 0, 1e3, "0.001", "", "its standard deviation the first time"),
+    REAL("train.weight_noise.decay", train.rules.weight_noise.decay, 0, 1, "0.9", "", "its standard deviation is multiplied by this each time"),
+    LIST(DG_OPT_STRING_LIST, "train.weight_noise.layers", train.rules.weight_noise.layers, 0, 0, 1, DG_OPT_STRINGS_MAX, word_all, "all", "",
+         "parameters that get noise, by patterns of their names, as in [decoders.*, output.*]; those of a plateau too"),
+    WHOLE("train.plateau.patience", train.rules.plateau.patience, 0, BIG, "0", "validations", "validations without gain of train.monitor before an intervention; 0: none"),
+    REAL("train.plateau.lr_factor", train.rules.plateau.lr_factor, 1, 10, "1.5", "", "intervention k multiplies the learning rate by min(lr_cap, lr_factor^k), until train.monitor gains"),
+    REAL("train.plateau.lr_cap", train.rules.plateau.lr_cap, 1, 100, "3", "", "most that all interventions together multiply the rate of the schedule by"),
+    REAL("train.plateau.noise", train.rules.plateau.noise, 0, 1e3, "0", "", "an intervention adds noise of this standard deviation to the weights"),
+    WHOLE("train.plateau.max", train.rules.plateau.max, 1, BIG, "3", "", "interventions between two gains"),
+    REAL("train.rollback.rise", train.rules.rollback.rise, 0, BIG, "0", "", "a validation whose train.monitor lies by more than this share above the best brings the weights of the best back; 0: off"),
+    WHOLE("train.rollback.patience", train.rules.rollback.patience, 0, BIG, "0", "validations", "so many validations in a row that are worse than the best do it too; 0: off"),
+    WHOLE("train.rollback.max", train.rules.rollback.max, 1, BIG, "3", "", "rollbacks to the same best; after that the run goes on without"),
+    LIST(DG_OPT_INT_LIST, "train.detect.every", train.detect.every, 0, 1000000000, 1, 1, word_auto, "auto", "steps",
+         "steps between looks for losses that conflict and uniform or one-sided outputs; auto is 50 for labels; 0, and auto for doses: never"),
+    WORD("train.detect.space", train.detect.space, space_names, "output", "where gradients of terms are compared: at the network's output (of labels: at the logits), or over all parameters, which takes a pass for each term"),
     WORD("train.cuda_graph", train.cuda_graph, cuda_graph_names, "auto", "auto: passes on a GPU are recorded once and then queued as a whole; off: operation by operation"),
     WORD("train.shared_gpu", train.shared_gpu, shared_gpu_names, "refuse", "two ranks with one GPU: refused, or sums that go by MPI through pinned host memory"),
     WHOLE("train.cooling.every_steps", train.cooling.every_steps, 0, BIG, "0", "steps", "pauses for train.cooling.pause_s after every so many steps; 0: never"),
@@ -384,7 +412,7 @@ dg_status dg_run_config_check(const dg_run_config *config)
                                      "train does not tell it; choose unet, attention_unet, bottleneck_attn or cascade");
     }
     DG_TRY(check_labels(config, factor));
-    if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind == DG_SCHEDULE_COSINE) {
+    if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind != DG_SCHEDULE_CONSTANT) {
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
                        config->optim.lr);
     }
@@ -407,7 +435,7 @@ dg_status dg_run_config_check(const dg_run_config *config)
     if (config->train.steps > 0 && config->train.epochs > 0) {
         return DG_FAIL(DG_ERR_USAGE, "train.steps and train.epochs both set the length of the run; leave one out");
     }
-    return DG_OK;
+    return dg_run_config_check_rules(config);
 }
 
 json_t *dg_run_config_to_json(const dg_options *options)
@@ -469,6 +497,7 @@ dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_s
                              .schedule = (dg_schedule_kind)config->optim.schedule.kind,
                              .warmup = config->optim.schedule.warmup,
                              .min_lr = config->optim.schedule.min_lr,
+                             .restart_factor = config->optim.schedule.restart_factor,
                              .total_steps = total_steps};
 }
 

@@ -72,10 +72,33 @@ typedef enum dg_cuda_graph { DG_CUDA_GRAPH_AUTO, DG_CUDA_GRAPH_OFF } dg_cuda_gra
 /* What becomes of two ranks with one GPU. */
 typedef enum dg_shared_gpu { DG_SHARED_GPU_REFUSE, DG_SHARED_GPU_MPI } dg_shared_gpu;
 
+/* Where gradients of terms are compared. */
+typedef enum dg_detect_space { DG_DETECT_OUTPUT, DG_DETECT_PARAMETERS } dg_detect_space;
+
+/* Rules that act while a run goes on; what they watch is train.monitor. doc/training.md, "Rules". */
+typedef struct dg_rules_config {
+    struct {
+        char start[DG_OPT_TEXT]; /* none, an epoch, or a share of the run */
+        double every, std, decay;
+        dg_string_list layers; /* patterns of parameters; count 0: all */
+    } weight_noise;
+    struct {
+        int64_t patience; /* validations without gain; 0: off */
+        double lr_factor, lr_cap, noise;
+        int64_t max;
+    } plateau;
+    struct {
+        double rise;      /* share of the best; 0: off */
+        int64_t patience; /* validations in a row that are worse than the best; 0: off */
+        int64_t max;
+    } rollback;
+} dg_rules_config;
+
 typedef struct dg_train_config {
     int64_t steps;          /* 0: from epochs, else unlimited under minutes, else DG_RUN_STEPS */
     double epochs, minutes; /* 0: no such limit */
     int64_t batch;
+    int64_t batch_min;       /* steps take batch_min to batch samples; 0: always batch */
     dg_int_list micro_batch; /* count 0: auto */
     dg_int_list threads;     /* count 0: auto */
     char backend[DG_OPT_TEXT];
@@ -104,6 +127,11 @@ typedef struct dg_train_config {
         double pause_s;
         double above_c; /* pauses while a GPU is hotter; 0: never */
     } cooling;
+    dg_rules_config rules;
+    struct {
+        dg_int_list every; /* steps; count 0: auto */
+        int space;         /* dg_detect_space */
+    } detect;
     double comm_timeout_s; /* of a wait for other ranks, and of reading or writing a file */
 } dg_train_config;
 
@@ -200,7 +228,18 @@ typedef struct dg_run_config {
             int kind;       /* dg_schedule_kind */
             int64_t warmup; /* steps */
             double min_lr;
+            double restart_epochs, restart_factor; /* cosine_restarts */
+            int64_t patience;                      /* plateau: validations */
+            double factor;                         /* plateau */
         } schedule;
+        struct {
+            char start[DG_OPT_TEXT]; /* none, an epoch, or a share of the run as in 60% */
+            double every;            /* epochs */
+            double lr;               /* from then on; 0: the schedule's */
+        } swa;
+        struct {
+            double std, decay;
+        } grad_noise;
     } optim;
     dg_train_config train;
     struct {
@@ -225,6 +264,9 @@ DG_MUST_USE dg_status dg_run_config_read_environment(dg_options *options);
 
 /* What one row cannot check alone: list lengths, contradicting keys, no loss at all. DG_ERR_USAGE names the keys. */
 DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
+
+/* controls.c, called by the above: rules that contradict each other. */
+DG_MUST_USE dg_status dg_run_config_check_rules(const dg_run_config *config);
 
 /* The resolved values with origins, of the run's own keys only (a job's flags are left out); the caller's. */
 json_t *dg_run_config_to_json(const dg_options *options);

@@ -73,7 +73,7 @@ static dg_status record(dg_trainer *t, const trainer_step *result, double second
                           .loss = result->loss,
                           .part = result->part,
                           .grad_norm = result->grad_norm,
-                          .samples_per_s = (double)t->sampler.batch / seconds,
+                          .samples_per_s = (double)t->batch_now / seconds,
                           .validated = t->validated_step == t->progress.step,
                           .scores = t->scores,
                           .gpu = t->sensor != NULL ? &gpu : NULL};
@@ -187,6 +187,7 @@ static dg_status validate_last(dg_trainer *t)
 
 static dg_status finish(dg_trainer *t)
 {
+    t->finishing = true;
     DG_TRY(validate_last(t));
     if (t->split.count[DG_PART_VAL] == 0) { /* nothing to choose by: the last is the best there is */
         t->progress.best_step = t->progress.step;

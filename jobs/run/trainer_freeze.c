@@ -9,7 +9,7 @@
 
 enum { LINE = 160 }; /* characters of the list's lines in the log */
 
-static bool is_frozen(const dg_trainer *t, const char *name)
+bool trainer_is_frozen(const dg_trainer *t, const char *name)
 {
     const dg_string_list *patterns = &t->config.train.freeze;
     for (int p = 0; p < patterns->count; p++)
@@ -35,7 +35,7 @@ dg_status trainer_freeze(dg_trainer *t)
     for (int p = 0; p < patterns->count; p++) DG_TRY(check_pattern(table, patterns->value[p]));
     DG_TRY(DG_NEW(&frozen, table->count, "frozen parameters"));
     for (int i = 0; i < table->count; i++) {
-        frozen[i] = is_frozen(t, table->item[i].name);
+        frozen[i] = trainer_is_frozen(t, table->item[i].name);
         learning += !frozen[i];
     }
     dg_status status = learning > 0 ? dg_optim_freeze(t->optim, frozen)
@@ -52,7 +52,7 @@ void trainer_tell_frozen(const dg_trainer *t)
     int count = 0;
     if (t->config.train.freeze.count == 0) return;
     for (int i = 0; i < table->count; i++) {
-        const bool frozen = is_frozen(t, table->item[i].name);
+        const bool frozen = trainer_is_frozen(t, table->item[i].name);
         all += table->item[i].count;
         values += frozen ? table->item[i].count : 0;
         count += frozen;
@@ -61,7 +61,7 @@ void trainer_tell_frozen(const dg_trainer *t)
                  (long long)values, (long long)all);
     for (int i = 0; i < table->count; i++) {
         const size_t length = strlen(line);
-        if (is_frozen(t, table->item[i].name))
+        if (trainer_is_frozen(t, table->item[i].name))
             snprintf(line + length, sizeof line - length, "%s%s", length > 0 ? ", " : "", table->item[i].name);
         if (line[0] == '\0' || (strlen(line) < LINE && i + 1 < table->count)) continue;
         dg_log_write(t->log, DG_LOG_INFO, "frozen: %s", line);

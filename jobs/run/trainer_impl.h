@@ -3,6 +3,7 @@
 #define DG_TRAINER_IMPL_H
 
 #include "compute.h"
+#include "controls.h"
 #include "dg_checkpoint.h"
 #include "dg_gpu_sensor.h"
 #include "dg_heartbeat.h"
@@ -76,8 +77,13 @@ struct dg_trainer {
     double *value;              /* of the loss, [batch, terms] and a flag: a step's, over all ranks at its end */
     double *pass_value;         /* [micro, terms] */
     int64_t first, mine, micro; /* slots of this rank; samples of a pass */
+    int64_t batch_now, live;    /* samples of the present step; of them this rank's */
     int64_t total_steps;
     trainer_progress progress;
+    dg_controls controls; /* rules in steps */
+    dg_control_state rules;
+    bool finishing;        /* no step comes any more: rules rest */
+    dg_state_frozen *best; /* weights and optimiser of the best validation, for train.rollback; NULL: none yet */
     trainer_guard guard;
     dg_state_registry registry;
     double started_s; /* when this process began to train */
@@ -121,10 +127,24 @@ double trainer_heat_c(dg_trainer *t);
 double trainer_pause_s(const dg_trainer *t);
 bool trainer_is_hot(const dg_trainer *t, double hottest_c);
 
+/* trainer_controls.c: settings of the rules as steps, into `controls` and `schedule`. */
+DG_MUST_USE dg_status trainer_controls_make(dg_trainer *t);
+/* How many samples the step that comes has, and noise on the weights where that is due. */
+DG_MUST_USE dg_status trainer_controls_begin(dg_trainer *t);
+/* Noise into the reducer's buffer, before its first pass. */
+DG_MUST_USE dg_status trainer_controls_gradient(dg_trainer *t);
+double trainer_controls_lr(const dg_trainer *t, double scheduled);
+/* After a validation with this value of the monitor; `best`: the lowest before it. @collective yes. */
+DG_MUST_USE dg_status trainer_controls_judge(dg_trainer *t, double value, double best, bool gains);
+/* Their states: that of the best weights is loaded before the weights, which it passes through. */
+DG_MUST_USE dg_status trainer_controls_register_first(dg_trainer *t);
+DG_MUST_USE dg_status trainer_controls_register(dg_trainer *t);
+
 /* trainer_freeze.c: keeps the optimiser off what train.freeze names; DG_ERR_USAGE: a pattern names nothing, or nothing is left
  * to learn. And tells which parameters those are. */
 DG_MUST_USE dg_status trainer_freeze(dg_trainer *t);
 void trainer_tell_frozen(const dg_trainer *t);
+bool trainer_is_frozen(const dg_trainer *t, const char *parameter);
 
 /* trainer_loss.c: what the loss knows, and its weights. */
 DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);
@@ -160,6 +180,8 @@ DG_MUST_USE dg_status trainer_remember(dg_trainer *t);
 /* Brings back what was kept; the step counter, and with it the samples drawn, goes on. @collective: every rank does the
  * same. */
 DG_MUST_USE dg_status trainer_roll_back(dg_trainer *t);
+/* Weights and optimiser become what was kept. */
+DG_MUST_USE dg_status trainer_bring_back(dg_trainer *t, const dg_state_frozen *kept);
 /* Takes over the weights of another run's checkpoint. @collective yes. */
 DG_MUST_USE dg_status trainer_init_from(dg_trainer *t, const char *path);
 DG_MUST_USE dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX]);

@@ -111,6 +111,7 @@ static dg_status make_network(dg_trainer *t)
     DG_TRY(dg_model_create(&model, &t->model));
     t->total_steps = dg_run_config_steps(&t->config, t->split.count[DG_PART_TRAIN]);
     t->schedule = dg_run_config_optim(&t->config, t->total_steps);
+    DG_TRY(trainer_controls_make(t));
     DG_TRY(dg_optim_create(&t->schedule, &t->model->params, t->backend, &t->optim));
     DG_TRY(trainer_freeze(t));
     DG_TRY(make_weights(t));
@@ -325,6 +326,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_feed_destroy(&t->feed);
     dg_saver_destroy(&t->saver);
     dg_state_frozen_destroy(&t->kept);
+    dg_state_frozen_destroy(&t->best);
     dg_metrics_destroy(&t->metrics);
     dg_predictor_destroy(&t->predictor);
     dg_plan_destroy(&t->plan);

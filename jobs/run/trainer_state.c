@@ -138,7 +138,9 @@ dg_status trainer_register(dg_trainer *t)
     DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
     if (t->config.loss.weighting == DG_LOSS_LEARNED)
         DG_TRY(dg_state_register(&t->learned, dg_loss_weights_state(&t->setup.weights)));
-    t->registry = t->learned;
+    DG_TRY(trainer_controls_register_first(t));
+    for (int i = 0; i < t->learned.count; i++) DG_TRY(dg_state_register(&t->registry, t->learned.item[i]));
+    DG_TRY(trainer_controls_register(t));
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(
         &t->registry,
@@ -157,11 +159,11 @@ dg_status trainer_remember(dg_trainer *t)
     return dg_comm_agree(t->comm, status);
 }
 
-static dg_status bring_back(dg_trainer *t)
+dg_status trainer_bring_back(dg_trainer *t, const dg_state_frozen *kept)
 {
     dg_state_memory *memory = NULL;
     DG_TRY(dg_state_memory_create(&memory));
-    dg_status status = dg_state_memory_save(memory, dg_state_frozen_registry(t->kept));
+    dg_status status = dg_state_memory_save(memory, dg_state_frozen_registry(kept));
     if (status == DG_OK) status = dg_state_memory_load(memory, &t->learned);
     dg_state_memory_destroy(&memory);
     return status == DG_OK ? dg_plan_set_weights(t->plan, t->weights) : status;
@@ -169,7 +171,7 @@ static dg_status bring_back(dg_trainer *t)
 
 dg_status trainer_roll_back(dg_trainer *t)
 {
-    dg_status status = bring_back(t);
+    dg_status status = trainer_bring_back(t, t->kept);
     t->rolled++;
     t->progress.rollbacks++;
     return dg_comm_agree(t->comm, status);

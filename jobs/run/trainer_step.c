@@ -14,12 +14,13 @@ enum { BAD_STEPS_MAX = 10, ROLLBACKS_MAX = 10, FAULT_TEXT = TRAINER_FAULT_TEXT }
 /* A run bound by time has no known number of steps: the course follows the clock, the warm-up still counts steps. */
 static double learning_rate(const dg_trainer *t, double fraction)
 {
-    if (t->config.train.minutes <= 0) return dg_schedule_lr(&t->schedule, t->progress.step);
+    if (t->config.train.minutes <= 0 || t->schedule.schedule == DG_SCHEDULE_RESTARTS)
+        return trainer_controls_lr(t, dg_schedule_lr(&t->schedule, t->progress.step));
     dg_optim_config course = t->schedule;
     course.warmup = 0;
     double lr = dg_schedule_lr_at(&course, fraction);
     double rise = (double)(t->progress.step + 1) / (double)(t->schedule.warmup > 0 ? t->schedule.warmup : 1);
-    return lr * fmin(1, rise);
+    return trainer_controls_lr(t, lr * fmin(1, rise));
 }
 
 /* Collects one line from each rank that has one; rank 0 logs them, and *all gets the first. */
@@ -162,7 +163,7 @@ static const char *bad_parameter(const dg_param_table *table, const float *sum)
 static dg_status find_bad_sample(dg_trainer *t, const dg_sample *samples, const char *what, char *text)
 {
     DG_TRY(dg_reducer_begin(t->reducer));
-    for (int64_t i = 0; i < t->mine && text[0] == '\0'; i++) {
+    for (int64_t i = 0; i < t->live && text[0] == '\0'; i++) {
         double squares = 0;
         DG_TRY(compute_pass(t, i, 1, false));
         DG_TRY(
@@ -199,11 +200,13 @@ static dg_status blame_gradient(dg_trainer *t, const dg_sample *samples, const f
 static dg_status run_passes(dg_trainer *t, const dg_sample *samples, int64_t *last, char *fault)
 {
     DG_TRY(dg_reducer_begin(t->reducer));
-    for (int64_t i = 0; i < t->mine; i += t->micro) {
-        const int64_t count = t->mine - i < t->micro ? t->mine - i : t->micro;
+    dg_reducer_leave_out(t->reducer, t->mine - t->live);
+    DG_TRY(trainer_controls_gradient(t));
+    for (int64_t i = 0; i < t->live; i += t->micro) {
+        const int64_t count = t->live - i < t->micro ? t->live - i : t->micro;
         if (i > 0) DG_TRY(read_values(t, samples, *last, i - *last, fault));
         *last = i;
-        DG_TRY(compute_pass(t, i, count, i + count == t->mine));
+        DG_TRY(compute_pass(t, i, count, i + count == t->live));
         DG_TRY(dg_reducer_pass_done(t->reducer, count));
     }
     const int64_t range = trainer_begin(t, DG_PHASE_DATA);
@@ -222,7 +225,7 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char
     int64_t range = trainer_begin(t, DG_PHASE_REDUCE);
     dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
     if (status == DG_OK) status = dg_reducer_finish(t->reducer, t->trace, gradients);
-    if (status == DG_OK) status = read_values(t, samples, last, t->mine - last, fault);
+    if (status == DG_OK && t->live > 0) status = read_values(t, samples, last, t->live - last, fault);
     dg_range_end(t->trace, range);
     return status;
 }
@@ -250,7 +253,7 @@ static dg_status share_values(dg_trainer *t, bool mine_finite, double mean[DG_LO
     for (int k = 0; k < terms; k++) {
         mean[k] = 0;
         for (int64_t i = 0; i < t->sampler.batch; i++) mean[k] += t->value[i * terms + k];
-        mean[k] /= (double)t->sampler.batch;
+        mean[k] /= (double)t->batch_now;
     }
     return DG_OK;
 }
@@ -291,6 +294,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     bool finite = true;
     double mean[DG_LOSS_TERMS_MAX];
     const float *gradients = NULL;
+    DG_TRY(trainer_alone(t, trainer_controls_begin(t)));
     DG_TRY(trainer_alone(t, trainer_loss_begin(t, samples)));
     memset(t->value, 0, (size_t)(t->sampler.batch * dg_loss_get_config(t->loss)->count) * sizeof *t->value);
     DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
@@ -301,7 +305,7 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));
     dg_status status =
-        dg_optim_step(t->optim, out->lr, 1.0 / (double)t->sampler.batch, t->weights, gradients, &out->grad_norm);
+        dg_optim_step(t->optim, out->lr, 1.0 / (double)t->batch_now, t->weights, gradients, &out->grad_norm);
     if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
     dg_range_end(t->trace, range);
     if (status == DG_ERR_NUMERIC) {

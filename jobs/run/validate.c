@@ -175,11 +175,13 @@ static dg_status judge(dg_trainer *t)
     dg_log_write(t->log, DG_LOG_INFO, "step %lld: %s %.4f%s%s", (long long)p->step, trainer_monitor_name(t->monitor),
                  value, better ? ", the best so far" : "", others);
     p->stale = gains ? 0 : p->stale + 1;
-    if (!better) return DG_OK;
-    p->best = value;
-    p->best_step = p->step;
-    t->best_pending = true;
-    return DG_OK;
+    const double best = p->best;
+    if (better) {
+        p->best = value;
+        p->best_step = p->step;
+        t->best_pending = true;
+    }
+    return trainer_controls_judge(t, value, best, gains);
 }
 
 /* What a damaged or unreadable file gives; everything else would stop every case. */

@@ -18,7 +18,10 @@ typedef enum dg_rng_purpose {
     DG_RNG_PHANTOM = 5, /* a = case */
     DG_RNG_BOOTSTRAP = 6,
     DG_RNG_TEST = 7,
-    DG_RNG_NOISE = 8 /* a = voxel, b = case: of CT numbers (jobs/run/perturbation.h) */
+    DG_RNG_NOISE = 8,     /* a = voxel, b = case: of CT numbers (jobs/run/perturbation.h) */
+    DG_RNG_BATCH = 16,    /* a = step: how many samples it has */
+    DG_RNG_GRADIENT = 17, /* a = step, b = block of parameters: noise on a gradient */
+    DG_RNG_WEIGHTS = 18   /* the same: noise on weights */
 } dg_rng_purpose;
 
 typedef struct dg_rng {
@@ -32,8 +35,8 @@ typedef struct dg_rng {
 dg_rng dg_rng_stream(uint64_t seed, dg_rng_purpose purpose, uint64_t a, uint32_t b);
 
 uint32_t dg_rng_u32(dg_rng *rng);
-double dg_rng_uniform(dg_rng *rng);                /* [0, 1), 53 bits */
-int64_t dg_rng_below(dg_rng *rng, int64_t bound);  /* 0 .. bound-1 without bias; bound >= 1 */
-double dg_rng_normal(dg_rng *rng);                 /* mean 0, variance 1 (Box-Muller) */
+double dg_rng_uniform(dg_rng *rng);               /* [0, 1), 53 bits */
+int64_t dg_rng_below(dg_rng *rng, int64_t bound); /* 0 .. bound-1 without bias; bound >= 1 */
+double dg_rng_normal(dg_rng *rng);                /* mean 0, variance 1 (Box-Muller) */
 
 #endif

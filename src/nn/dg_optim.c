@@ -43,9 +43,16 @@ static dg_status check_config(const dg_optim_config *c)
     }
     DG_TRY(check(isfinite(c->clip) && c->clip >= 0.0, "clip", c->clip, "at least 0 (0: none)"));
     DG_TRY(check(c->ema >= 0.0 && c->ema < 1.0, "ema", c->ema, "in [0, 1) (0: none)"));
+    DG_TRY(check(c->swa_start == 0 || c->ema == 0.0, "ema", c->ema, "0 where weights are averaged from an update on"));
+    DG_TRY(check(c->swa_start >= 0 && (c->swa_start == 0 || c->swa_every >= 1), "swa_every", (double)c->swa_every,
+                 "at least 1"));
+    DG_TRY(check(c->schedule != DG_SCHEDULE_RESTARTS || c->restart_steps >= 1, "restart_steps",
+                 (double)c->restart_steps, "at least 1"));
+    DG_TRY(check(c->schedule != DG_SCHEDULE_RESTARTS || c->restart_factor >= 1.0, "restart_factor", c->restart_factor,
+                 "at least 1"));
     DG_TRY(check(isfinite(c->min_lr) && c->min_lr >= 0.0, "min_lr", c->min_lr, "at least 0"));
     DG_TRY(check(c->warmup >= 0, "warmup", (double)c->warmup, "at least 0"));
-    return check(c->schedule == DG_SCHEDULE_CONSTANT || c->total_steps >= c->warmup, "warmup", (double)c->warmup,
+    return check(c->schedule != DG_SCHEDULE_COSINE || c->total_steps >= c->warmup, "warmup", (double)c->warmup,
                  "at most the steps of the schedule");
 }
 
@@ -61,7 +68,7 @@ static dg_status allocate(dg_optim *optim)
     for (int i = 0; i < MOMENTS; i++)
         if (moment_names(optim)[i] != NULL)
             DG_TRY(backend->ops->alloc(backend, bytes, "moments of the optimiser", (void **)&optim->moment[i]));
-    if (optim->config.ema == 0.0) return DG_OK;
+    if (optim->config.ema == 0.0 && optim->config.swa_start == 0) return DG_OK;
     return backend->ops->alloc(backend, bytes, "average of the weights", (void **)&optim->average);
 }
 
@@ -159,12 +166,23 @@ static dg_status sum_squares(const dg_optim *optim, const float *gradients, doub
     return DG_OK;
 }
 
+/* Of the average before an update to the one after it; 1: it stays as it is. */
+static double average_decay(const dg_optim_config *config, int64_t update_number)
+{
+    const double k = (double)update_number;
+    if (config->swa_start == 0) return fmin(config->ema, (1.0 + k) / (10.0 + k));
+    const int64_t since = update_number + 1 - config->swa_start;
+    if (since <= 0) return 0.0;
+    const double taken = (double)(since / config->swa_every);
+    return since % config->swa_every == 0 ? taken / (taken + 1.0) : 1.0;
+}
+
 /* The average of a frozen parameter is what it was at the first update. */
 static dg_status average_weights(dg_optim *optim, int64_t update_number, const float *weights)
 {
-    const double k = (double)update_number, decay = fmin(optim->config.ema, (1.0 + k) / (10.0 + k));
+    const double decay = average_decay(&optim->config, update_number);
     const dg_backend_ops *ops = optim->backend->ops;
-    if (optim->average == NULL) return DG_OK;
+    if (optim->average == NULL || decay == 1.0) return DG_OK;
     if (update_number == 0) return ops->ema(optim->backend, 0.0, optim->table->total, weights, optim->average);
     for (stretch s = {.item = 0}; next_stretch(optim, &s);)
         DG_TRY(ops->ema(optim->backend, decay, s.end - s.first, weights + s.first, optim->average + s.first));

@@ -8,7 +8,13 @@
 #include "dg_state.h"
 
 typedef enum dg_optim_kind { DG_OPTIM_ADAMW, DG_OPTIM_SGD } dg_optim_kind;
-typedef enum dg_schedule_kind { DG_SCHEDULE_CONSTANT, DG_SCHEDULE_COSINE } dg_schedule_kind;
+/* Of a plateau the trainer knows: its rate is constant here. */
+typedef enum dg_schedule_kind {
+    DG_SCHEDULE_CONSTANT,
+    DG_SCHEDULE_COSINE,
+    DG_SCHEDULE_RESTARTS,
+    DG_SCHEDULE_PLATEAU
+} dg_schedule_kind;
 
 typedef struct dg_optim_config {
     dg_optim_kind kind;
@@ -18,17 +24,25 @@ typedef struct dg_optim_config {
     bool nesterov;
     double clip; /* largest global norm; 0: none */
     double ema;  /* decay of the weight average; 0: none */
+    /* Equal weights in place of a decay (stochastic weight averaging): those after update swa_start and after every
+     * swa_every-th from there on; until then the average is the weights. 0: none. Source: Izmailov et al., UAI 2018. */
+    int64_t swa_start, swa_every;
     dg_schedule_kind schedule;
     int64_t warmup; /* steps of linear warm-up */
     double min_lr;
-    int64_t total_steps; /* of the schedule */
+    int64_t total_steps;   /* of the schedule */
+    int64_t restart_steps; /* restarts: of the first cycle */
+    double restart_factor; /* restarts: length of a cycle over that of the one before, at least 1 */
 } dg_optim_config;
 
 /* Rate of step s (0-based): linear warm-up to lr, then constant or
- * min_lr + (lr - min_lr) (1 + cos(pi (s - warmup) / (total - warmup))) / 2. */
+ * min_lr + (lr - min_lr) (1 + cos(pi (s - warmup) / (total - warmup))) / 2; with restarts, of the part of the cycle that is
+ * over, cycles one after another from the end of the warm-up (Loshchilov, Hutter, SGDR, ICLR 2017). */
 double dg_schedule_lr(const dg_optim_config *config, int64_t step);
 /* The same at a fraction of the run in [0,1] (a time budget): warm-up is a fraction warmup / total_steps of it. */
 double dg_schedule_lr_at(const dg_optim_config *config, double fraction);
+/* Where in its cycle a step of a schedule with restarts lies, in [0, 1). */
+double dg_schedule_cycle(const dg_optim_config *config, double step);
 
 typedef struct dg_optim dg_optim;
 
@@ -55,7 +69,7 @@ typedef struct dg_optim_scalars {
 } dg_optim_scalars;
 /* Before the first step and before a state is loaded. */
 void dg_optim_attach(dg_optim *optim, const dg_optim_scalars *scalars);
-/* The averaged weights (flat, backend memory), or NULL without ema. Early averages are bias-free: update 0 copies the
+/* The averaged weights (flat, backend memory), or NULL without ema and swa. Early averages are bias-free: update 0 copies the
  * weights, the decay of update k > 0 is min(ema, (1 + k) / (10 + k)). */
 const float *dg_optim_average(const dg_optim *optim);
 /* Its checkpointed state ("optimizer"): step, and m/NAME, v/NAME (adamw), momentum/NAME (sgd), ema/NAME per parameter in
