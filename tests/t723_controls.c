@@ -50,7 +50,7 @@ static void check_no_runaway(void)
         most_b = fmax(most_b, dg_controls_lr(&wild, &b, false, 1e-3) / 1e-3);
         if (gains) DG_CHECK(a.boost == 1 && b.boost == 1);
     }
-    DG_CHECK(most_a == 3 && most_b == 10);    /* 1.5^3 = 3.4 is cut at 3 */
+    DG_CHECK(most_a == 3 && most_b == 10); /* 1.5^3 = 3.4 is cut at 3 */
     DG_CHECK(a.interventions == 3 * 5 && b.interventions == 400 - 4);
     DG_CHECK(plain.train.rules.plateau.lr_cap <= 5); /* by default */
 }
@@ -111,7 +111,8 @@ static void check_rollbacks(void)
 
 static void check_batches(void)
 {
-    const dg_run_config c = config_of("run: {seed: 5}, train: {batch: 9, batch_min: 3}"), plain = config_of("train: {batch: 9}");
+    const dg_run_config c = config_of("run: {seed: 5}, train: {batch: 9, batch_min: 3}"),
+                        plain = config_of("train: {batch: 9}");
     int64_t seen[10] = {0};
     for (int64_t step = 0; step < 7000; step++) {
         const int64_t b = dg_controls_batch(&c, step);

@@ -30,8 +30,8 @@ train: {steps: 8, batch: 4, threads: 1, dtype: f32, reduction: ordered, validate
 predict: {dtype: f32}
 YAML
 dg 0 train seg.yaml --set run.name=whole
-same "columns" "step,seconds,lr,loss,term_dice,term_focal,term_boundary,term_cldice,term_variance,grad_norm" \
-    "$(head -n 1 runs/whole/metrics.csv | cut -d, -f1-10)"
+same "columns" "step,seconds,lr,loss,term_dice,term_focal,term_boundary,term_cldice,term_variance,detect_cosine,detect_spread" \
+    "$(head -n 1 runs/whole/metrics.csv | cut -d, -f1-11)"
 score=$(summary whole val_dice_error)
 awk -v s="$score" 'BEGIN {exit !(s > 0 && s <= 1)}' || fail "val_dice_error is $score"
 same "monitor" val_dice_error "$(summary whole monitor)"

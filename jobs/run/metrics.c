@@ -17,7 +17,7 @@ enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
 static const char HEAD[] = "step,seconds,lr,loss";
 static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score,val_dice_error"
-                           ",val_fraction_error"
+                           ",val_fraction_error,val_fraction_distance"
                            ",gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n";
 enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
@@ -103,6 +103,15 @@ static void put_number(FILE *csv, double value)
         fputs(isnan(value) ? ",nan" : ",inf", csv);
 }
 
+/* Empty where a part was not measured in this step. */
+static void put_part(FILE *csv, double value)
+{
+    if (isnan(value))
+        fputc(',', csv);
+    else
+        put_number(csv, value);
+}
+
 /* Where there is no such score the field stays empty. */
 static void put_score(FILE *csv, bool validated, double value)
 {
@@ -133,13 +142,16 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
         {"val/mae_ptv_gy", row->scores.mae_ptv_gy, row->validated && !isnan(row->scores.mae_ptv_gy)},
         {"val/dose_score", row->scores.dose_score, row->validated && !isnan(row->scores.dose_score)},
         {"val/dice_error", row->scores.dice_error, row->validated && !isnan(row->scores.dice_error)},
-        {"val/fraction_error", row->scores.fraction_error, row->validated && !isnan(row->scores.fraction_error)}};
+        {"val/fraction_error", row->scores.fraction_error, row->validated && !isnan(row->scores.fraction_error)},
+        {"val/fraction_distance", row->scores.fraction_distance,
+         row->validated && !isnan(row->scores.fraction_distance)}};
     for (size_t i = 0; i < sizeof item / sizeof item[0]; i++) {
         if (item[i].shown)
             DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
     }
     for (int k = 0; k < metrics->parts && !row->untrained; k++) {
         char tag[DG_METRICS_NAME + 8];
+        if (isnan(row->part[k])) continue;
         snprintf(tag, sizeof tag, "train/%s", metrics->part_name[k]);
         DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, tag, (float)row->part[k]));
     }
@@ -155,7 +167,7 @@ static void put_training(const dg_metrics *metrics, const dg_metrics_row *row)
     }
     put_number(csv, row->lr);
     put_number(csv, row->loss);
-    for (int k = 0; k < metrics->parts; k++) put_number(csv, row->part[k]);
+    for (int k = 0; k < metrics->parts; k++) put_part(csv, row->part[k]);
     put_number(csv, row->grad_norm);
     fprintf(csv, ",%.3f", row->samples_per_s);
 }
@@ -181,6 +193,7 @@ dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
     put_score(csv, row->validated, row->scores.dose_score);
     put_score(csv, row->validated, row->scores.dice_error);
     put_score(csv, row->validated, row->scores.fraction_error);
+    put_score(csv, row->validated, row->scores.fraction_distance);
     put_gpu(csv, &gpu);
     fputc('\n', csv);
     if (ferror(csv)) return failed();

@@ -13,18 +13,19 @@ typedef struct dg_metrics dg_metrics;
 
 /* Scores of a validation; NaN where the cases allow none. */
 typedef struct dg_scores {
-    double mae_gy;     /* mean over cases of the mean |difference| over the whole array */
-    double mae_ptv_gy; /* the same over the union of targets */
-    double dose_score; /* the same over possible_dose: the OpenKBP dose score */
-    double dice_error; /* of labels: 1 - Dice at probability 1/2 over the voxels that count */
+    double mae_gy;         /* mean over cases of the mean |difference| over the whole array */
+    double mae_ptv_gy;     /* the same over the union of targets */
+    double dose_score;     /* the same over possible_dose: the OpenKBP dose score */
+    double dice_error;     /* of labels: 1 - Dice at probability 1/2 over the voxels that count */
     double fraction_error; /* of labels: mean over cases of the predicted minus the labelled fraction of these voxels */
+    double fraction_distance; /* the mean over cases of that without its sign */
 } dg_scores;
 
 typedef struct dg_metrics_row {
     int64_t step;   /* updates made, 1 for the first row */
     double seconds; /* of training so far */
     double lr, loss;
-    const double *part; /* [parts]: what the loss is made of; borrowed */
+    const double *part; /* [parts]: what the loss is made of, NaN: not measured in this step; borrowed */
     double grad_norm, samples_per_s;
     bool untrained; /* the scores alone: the step has its row already */
     bool validated;

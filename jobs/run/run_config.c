@@ -45,7 +45,8 @@ static const char *const cuda_graph_names[] = {"auto", "off", NULL};
 static const char *const shared_gpu_names[] = {"refuse", "mpi", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
-static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error", NULL};
+static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error",
+                                             "val_fraction_distance", NULL};
 static const char *const target_names[] = {"dose", "labels", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
@@ -206,10 +207,10 @@ static const dg_option rows[] = {
      .help = "parameters that stay as they are, by patterns of their names: [enc*, bottleneck.*]; with --init: fine-tuning"},
     WHOLE("train.validate_every", train.validate_every, 0, BIG, "500", "steps", "steps between validations; 0: only at the end"),
     WORD("train.monitor", train.monitor, monitor_names, "auto",
-         "what picks best.h5; auto is val_dose_score on OpenKBP cases, else val_mae_ptv_gy"),
+         "what picks best.h5; auto is val_dose_score on OpenKBP cases, else val_mae_ptv_gy, of labels val_dice_error; val_fraction_distance: labels, predicted minus labelled fraction without its sign"),
     WHOLE("train.early_stopping.patience", train.early_stopping.patience, 0, BIG, "0", "validations",
           "validations without gain before training ends; 0: never"),
-    REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "Gy", "smallest gain that counts"),
+    REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "", "smallest gain of train.monitor that counts, here and for plateaus, in its unit"),
     TEXT("train.checkpoint_every", train.checkpoint_every, "auto", "steps between checkpoints (0: only at the end), or a time: 90 s, 10 min, 2 h; auto: by Young's rule from what one costs"),
     REAL("train.mtbi_h", train.mtbi_h, 0.001, 1e5, "24", "hours", "mean time between interruptions, which checkpoint_every auto reckons with"),
     WHOLE("train.max_restarts", train.max_restarts, 0, BIG, "3", "starts", "starts by the scheduler in a row that may find the run at the same step; 0: any number"),
@@ -349,8 +350,8 @@ static dg_status check_labels(const dg_run_config *config, const int64_t factor[
                        "data.target is %s and model.kind %s: labels are learned by topology_unet, whose output is a "
                        "probability, and doses by the others",
                        labels ? "labels" : "dose", config->model.kind);
-    if (config->train.monitor != DG_MONITOR_AUTO && labels != (config->train.monitor == DG_MONITOR_DICE_ERROR))
-        return DG_FAIL(DG_ERR_USAGE, "train.monitor: labels are judged by val_dice_error, doses by the others");
+    if (config->train.monitor != DG_MONITOR_AUTO && labels != (config->train.monitor >= DG_MONITOR_DICE_ERROR))
+        return DG_FAIL(DG_ERR_USAGE, "train.monitor: labels are judged by val_dice_error or val_fraction_distance, doses by the others");
     if (!labels) return DG_OK;
     if (data->labels.foreground.count == 0)
         return DG_FAIL(DG_ERR_USAGE, "data.labels.foreground is not set: say which values of the labels are the "

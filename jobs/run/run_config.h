@@ -32,7 +32,8 @@ typedef enum dg_monitor {
     DG_MONITOR_DOSE_SCORE,
     DG_MONITOR_MAE,
     DG_MONITOR_MAE_PTV,
-    DG_MONITOR_DICE_ERROR
+    DG_MONITOR_DICE_ERROR,
+    DG_MONITOR_FRACTION
 } dg_monitor;
 /* Activation type as the options spell it; see dg_run_dtype. */
 typedef enum dg_run_type { DG_TYPE_BF16, DG_TYPE_F32 } dg_run_type;

@@ -19,6 +19,9 @@ static bool rolls_back(const dg_trainer *t)
 
 dg_status trainer_controls_make(dg_trainer *t)
 {
+    const dg_string_list *layers = &t->config.train.rules.weight_noise.layers;
+    for (int p = 0; p < layers->count; p++)
+        DG_TRY(trainer_check_pattern(t, "train.weight_noise.layers", layers->value[p]));
     t->rules = dg_controls_start();
     DG_TRY(dg_controls_resolve(&t->config, t->total_steps, t->split.count[DG_PART_TRAIN],
                                t->split.count[DG_PART_VAL] > 0, &t->controls));
@@ -135,11 +138,39 @@ static void tell(const dg_trainer *t, const dg_control_verdict *v, double value,
 
 dg_status trainer_controls_judge(dg_trainer *t, double value, double best, bool gains)
 {
+    trainer_detect_validated(t, value, best);
     if (t->finishing) return DG_OK;
     const dg_control_verdict verdict = dg_controls_judge(&t->config, &t->rules, value, best, gains);
     tell(t, &verdict, value, best);
     if (rolls_back(t) && value < best) DG_TRY(remember_best(t));
     return verdict.roll_back && t->best != NULL ? dg_comm_agree(t->comm, trainer_bring_back(t, t->best)) : DG_OK;
+}
+
+/* ---- what is told ------------------------------------------------------------------------------------------------------- */
+
+static bool varies(const dg_trainer *t) { return t->config.train.batch_min > 0; }
+
+int trainer_controls_columns(const dg_trainer *t, char (*name)[DG_METRICS_NAME])
+{
+    if (varies(t)) snprintf(name[0], DG_METRICS_NAME, "samples");
+    return varies(t);
+}
+
+int trainer_controls_parts(const dg_trainer *t, double *part)
+{
+    if (varies(t)) part[0] = (double)t->batch_now;
+    return varies(t);
+}
+
+void trainer_controls_describe(const dg_trainer *t, json_t *summary)
+{
+    const dg_control_state *s = &t->rules;
+    json_object_set_new(summary, "lr_reductions", json_integer((json_int_t)s->reductions));
+    json_object_set_new(summary, "interventions", json_integer((json_int_t)s->interventions));
+    json_object_set_new(summary, "best_restored", json_integer((json_int_t)s->rollbacks));
+    json_object_set_new(summary, "averaged_from_step",
+                        t->controls.swa_start > 0 ? json_integer((json_int_t)t->controls.swa_start) : json_null());
+    json_object_set_new(summary, "detectors", trainer_detect_findings(t));
 }
 
 /* ---- checkpoints -------------------------------------------------------------------------------------------------------- */

@@ -17,11 +17,12 @@ bool trainer_is_frozen(const dg_trainer *t, const char *name)
     return false;
 }
 
-static dg_status check_pattern(const dg_param_table *table, const char *pattern)
+dg_status trainer_check_pattern(const dg_trainer *t, const char *key, const char *pattern)
 {
+    const dg_param_table *table = &t->model->params;
     for (int i = 0; i < table->count; i++)
         if (fnmatch(pattern, table->item[i].name, 0) == 0) return DG_OK;
-    return DG_FAIL(DG_ERR_USAGE, "train.freeze: no parameter is called '%s'; names are like %s and %s", pattern,
+    return DG_FAIL(DG_ERR_USAGE, "%s: no parameter is called '%s'; names are like %s and %s", key, pattern,
                    table->item[0].name, table->item[table->count - 1].name);
 }
 
@@ -32,7 +33,7 @@ dg_status trainer_freeze(dg_trainer *t)
     int learning = 0;
     bool *frozen = NULL;
     if (patterns->count == 0) return DG_OK;
-    for (int p = 0; p < patterns->count; p++) DG_TRY(check_pattern(table, patterns->value[p]));
+    for (int p = 0; p < patterns->count; p++) DG_TRY(trainer_check_pattern(t, "train.freeze", patterns->value[p]));
     DG_TRY(DG_NEW(&frozen, table->count, "frozen parameters"));
     for (int i = 0; i < table->count; i++) {
         frozen[i] = trainer_is_frozen(t, table->item[i].name);

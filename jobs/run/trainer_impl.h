@@ -4,6 +4,7 @@
 
 #include "compute.h"
 #include "controls.h"
+#include "detectors.h"
 #include "dg_checkpoint.h"
 #include "dg_gpu_sensor.h"
 #include "dg_heartbeat.h"
@@ -82,7 +83,8 @@ struct dg_trainer {
     trainer_progress progress;
     dg_controls controls; /* rules in steps */
     dg_control_state rules;
-    bool finishing;        /* no step comes any more: rules rest */
+    bool finishing; /* no step comes any more: rules rest */
+    dg_detectors detectors;
     dg_state_frozen *best; /* weights and optimiser of the best validation, for train.rollback; NULL: none yet */
     trainer_guard guard;
     dg_state_registry registry;
@@ -136,15 +138,33 @@ DG_MUST_USE dg_status trainer_controls_gradient(dg_trainer *t);
 double trainer_controls_lr(const dg_trainer *t, double scheduled);
 /* After a validation with this value of the monitor; `best`: the lowest before it. @collective yes. */
 DG_MUST_USE dg_status trainer_controls_judge(dg_trainer *t, double value, double best, bool gains);
+/* Columns of metrics.csv, how many; their values; and what rules did, for training_summary.json. */
+int trainer_controls_columns(const dg_trainer *t, char (*name)[DG_METRICS_NAME]);
+int trainer_controls_parts(const dg_trainer *t, double *part);
+void trainer_controls_describe(const dg_trainer *t, json_t *summary);
 /* Their states: that of the best weights is loaded before the weights, which it passes through. */
 DG_MUST_USE dg_status trainer_controls_register_first(dg_trainer *t);
 DG_MUST_USE dg_status trainer_controls_register(dg_trainer *t);
+
+/* trainer_detect.c: looks whether the terms of the loss pull apart and what the output is like, at steps of train.detect.every, with
+ * rank 0's first sample; before the step's weights of the loss are set. Nothing that is learned depends on it. */
+DG_MUST_USE dg_status trainer_detect_make(dg_trainer *t);
+DG_MUST_USE dg_status trainer_detect_look(dg_trainer *t);
+/* After a step and after a validation. */
+void trainer_detect_step(dg_trainer *t, const double *mean);
+void trainer_detect_validated(dg_trainer *t, double value, double best);
+int trainer_detect_columns(const dg_trainer *t, char (*name)[DG_METRICS_NAME]);
+void trainer_detect_parts(const dg_trainer *t, double *part);
+json_t *trainer_detect_findings(const dg_trainer *t);
+DG_MUST_USE dg_status trainer_detect_register(dg_trainer *t);
 
 /* trainer_freeze.c: keeps the optimiser off what train.freeze names; DG_ERR_USAGE: a pattern names nothing, or nothing is left
  * to learn. And tells which parameters those are. */
 DG_MUST_USE dg_status trainer_freeze(dg_trainer *t);
 void trainer_tell_frozen(const dg_trainer *t);
 bool trainer_is_frozen(const dg_trainer *t, const char *parameter);
+/* DG_ERR_USAGE with the name of the setting: the pattern names no parameter. */
+DG_MUST_USE dg_status trainer_check_pattern(const dg_trainer *t, const char *key, const char *pattern);
 
 /* trainer_loss.c: what the loss knows, and its weights. */
 DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);
@@ -152,6 +172,8 @@ void trainer_loss_release(dg_trainer *t);
 /* The batch of a pass, and the output's gradient as the loss writes it: one channel, the voxels of a block side by side. */
 dg_loss_batch trainer_loss_batch(const dg_trainer *t);
 dg_tensor trainer_loss_gradient(const dg_trainer *t);
+/* Weights of the terms in the step that comes. */
+void trainer_loss_now(dg_trainer *t, double now[DG_LOSS_TERMS_MAX]);
 /* Weights of the step that comes, and what couples its samples. @collective where the loss is coupled. */
 DG_MUST_USE dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples);
 /* Loss and columns from the terms' means; the gradients of learned weights. */
@@ -162,6 +184,8 @@ int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG
 /* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
  * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */
 DG_MUST_USE dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double fraction, trainer_step *out);
+/* Samples [first, first + count) of this rank go to where a pass finds them. */
+DG_MUST_USE dg_status trainer_fill_pass(dg_trainer *t, int64_t first, int64_t count);
 /* False while the mean loss is on its way up: such weights are none to roll back to. */
 bool trainer_healthy(const dg_trainer *t);
 /* The status of a rank that failed where the others can't be told, because they wait in a reduction. */

@@ -39,7 +39,8 @@ dg_tensor trainer_loss_gradient(const dg_trainer *t) { return as_voxels(t, dg_pl
 static dg_status check_joined(const dg_trainer *t)
 {
     if (t->recipe.labels && t->backend->ops->device != NULL)
-        return DG_FAIL(DG_ERR_UNSUPPORTED, "data.target labels is trained on the backends ref and onednn, not yet on %s",
+        return DG_FAIL(DG_ERR_UNSUPPORTED,
+                       "data.target labels is trained on the backends ref and onednn, not yet on %s",
                        t->backend->ops->name);
     for (int k = 0; k < t->setup.config.count; k++)
         if (dg_loss_joins_samples(&t->setup.config.term[k]) && t->micro != t->config.train.batch)
@@ -91,14 +92,19 @@ static dg_status share_count(dg_trainer *t, const dg_sample *samples)
     return t->backend->ops->upload(t->backend, t->coupled, &mean, sizeof mean);
 }
 
-dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples)
+void trainer_loss_now(dg_trainer *t, double now[DG_LOSS_TERMS_MAX])
 {
     dg_loss_weights *weights = &t->setup.weights;
     const double epoch = (double)t->progress.step * (double)t->sampler.batch / (double)t->sampler.case_count;
-    double now[DG_LOSS_TERMS_MAX];
     for (int k = 0; k < weights->count; k++)
         weights->fixed[k] = t->setup.config.weight[k] * dg_loss_course_factor(&t->setup.course[k], epoch);
     dg_loss_weights_now(weights, now);
+}
+
+dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples)
+{
+    double now[DG_LOSS_TERMS_MAX];
+    trainer_loss_now(t, now);
     if (t->setup.coupled) DG_TRY(share_count(t, samples));
     return dg_loss_set_weights(t->loss, now, 1.0);
 }
@@ -111,6 +117,8 @@ void trainer_loss_judge(dg_trainer *t, const double *mean, trainer_step *out)
     int part = weights->count;
     for (int k = 0; k < weights->count; k++)
         if (weights->learned[k]) out->part[part++] = dg_loss_weights_sigma(weights, k);
+    part += trainer_controls_parts(t, out->part + part);
+    trainer_detect_parts(t, out->part + part);
 }
 
 int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG_METRICS_NAME])
@@ -124,5 +132,7 @@ int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG
     }
     for (int k = 0; k < weights->count; k++)
         if (weights->learned[k]) snprintf(name[columns++], DG_METRICS_NAME, "sigma_%s", weights->name[k]);
+    columns += trainer_controls_columns(t, name + columns);
+    columns += trainer_detect_columns(t, name + columns);
     return columns;
 }

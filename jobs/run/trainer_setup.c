@@ -154,6 +154,7 @@ static dg_status make_pass(dg_trainer *t)
                               .high_dose_fraction = t->config.data.high_dose_fraction,
                               .augment = dg_run_config_augment(&t->config)};
     DG_TRY(trainer_loss_make(t));
+    DG_TRY(trainer_detect_make(t));
     return trainer_register(t);
 }
 

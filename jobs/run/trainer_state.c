@@ -141,6 +141,7 @@ dg_status trainer_register(dg_trainer *t)
     DG_TRY(trainer_controls_register_first(t));
     for (int i = 0; i < t->learned.count; i++) DG_TRY(dg_state_register(&t->registry, t->learned.item[i]));
     DG_TRY(trainer_controls_register(t));
+    DG_TRY(trainer_detect_register(t));
     DG_TRY(dg_state_register(&t->registry, dg_recipe_state(&t->recipe)));
     return dg_state_register(
         &t->registry,

@@ -86,7 +86,7 @@ dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
 }
 
 /* Samples [first, first + count) of this rank go to where a pass finds them. */
-static dg_status fill_pass(dg_trainer *t, int64_t first, int64_t count)
+dg_status trainer_fill_pass(dg_trainer *t, int64_t first, int64_t count)
 {
     const dg_feed_places places = {.count = t->micro,
                                    .input = dg_plan_input(t->plan),
@@ -133,7 +133,7 @@ static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t fi
 static dg_status compute_pass(dg_trainer *t, int64_t first, int64_t count, bool last)
 {
     int64_t range = trainer_begin(t, DG_PHASE_DATA);
-    DG_TRY(fill_pass(t, first, count));
+    DG_TRY(trainer_fill_pass(t, first, count));
     dg_range_end(t->trace, range);
     range = trainer_begin(t, DG_PHASE_FORWARD);
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
@@ -295,12 +295,14 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     double mean[DG_LOSS_TERMS_MAX];
     const float *gradients = NULL;
     DG_TRY(trainer_alone(t, trainer_controls_begin(t)));
+    DG_TRY(trainer_alone(t, trainer_detect_look(t)));
     DG_TRY(trainer_alone(t, trainer_loss_begin(t, samples)));
     memset(t->value, 0, (size_t)(t->sampler.batch * dg_loss_get_config(t->loss)->count) * sizeof *t->value);
     DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
     DG_TRY(share_values(t, fault[0] == '\0', mean, &finite));
     if (!finite) return trainer_handle_fault(t, fault, true);
     trainer_loss_judge(t, mean, out);
+    trainer_detect_step(t, mean);
     int64_t range = trainer_begin(t, DG_PHASE_UPDATE);
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));

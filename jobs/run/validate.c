@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES = 5, LOST = 2 * SCORES, ROW, REASON = 240 };
+enum { SCORES = 6, LOST = 2 * SCORES, ROW, REASON = 240 };
 
 const char *trainer_monitor_name(dg_monitor monitor)
 {
-    static const char *const names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error"};
+    static const char *const names[] = {"auto",           "val_dose_score", "val_mae_gy",
+                                        "val_mae_ptv_gy", "val_dice_error", "val_fraction_distance"};
     return names[monitor];
 }
 
@@ -45,6 +46,7 @@ static dg_status score_labels(dg_source *source, int64_t index, const float *pro
     dg_overlap_add_probability(&overlap, probability, 0.5, label, counted, voxels);
     *out = (dg_scores){NAN, NAN, NAN, .dice_error = 1 - dg_overlap_dice(&overlap)};
     out->fraction_error = dg_overlap_predicted_fraction(&overlap) - dg_overlap_labelled_fraction(&overlap);
+    out->fraction_distance = fabs(out->fraction_error);
 done:
     dg_free(&target);
     dg_free(&counted);
@@ -90,7 +92,7 @@ dg_status trainer_score_case(dg_source *source, int64_t index, const float *pred
             inside.count++;
         }
     }
-    *out = (dg_scores){mean_of(&all), mean_of(&ptv), mean_of(&inside), NAN, NAN};
+    *out = (dg_scores){mean_of(&all), mean_of(&ptv), mean_of(&inside), NAN, NAN, NAN};
 done:
     dg_free(&dose);
     dg_free(&bits);
@@ -115,8 +117,8 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
  * sum over ranks is exact. */
 static void fill_row(double row[ROW], const dg_scores *scores)
 {
-    const double value[SCORES] = {scores->mae_gy, scores->mae_ptv_gy, scores->dose_score, scores->dice_error,
-                                  scores->fraction_error};
+    const double value[SCORES] = {scores->mae_gy,     scores->mae_ptv_gy,     scores->dose_score,
+                                  scores->dice_error, scores->fraction_error, scores->fraction_distance};
     for (int k = 0; k < SCORES; k++) {
         row[k] = isnan(value[k]) ? 0 : value[k];
         row[SCORES + k] = isnan(value[k]) ? 0 : 1;
@@ -134,13 +136,14 @@ static dg_scores average(const double *table, int64_t count)
         }
         mean[k] = present > 0 ? sum / present : NAN;
     }
-    return (dg_scores){mean[0], mean[1], mean[2], mean[3], mean[4]};
+    return (dg_scores){mean[0], mean[1], mean[2], mean[3], mean[4], mean[5]};
 }
 
 static double score_of(const dg_scores *scores, dg_monitor monitor)
 {
     if (monitor == DG_MONITOR_DOSE_SCORE) return scores->dose_score;
     if (monitor == DG_MONITOR_DICE_ERROR) return scores->dice_error;
+    if (monitor == DG_MONITOR_FRACTION) return scores->fraction_distance;
     return monitor == DG_MONITOR_MAE_PTV ? scores->mae_ptv_gy : scores->mae_gy;
 }
 
