@@ -127,10 +127,12 @@ static void check_noise(void)
 {
     const dg_run_config c =
         config_of("train: {batch: 2, weight_noise: {start: '50%', every: 2, std: 0.1, decay: 0.5}}, "
-                  "optim: {grad_noise: {std: 0.3, decay: 0.55}, swa: {start: '6', every: 1.5, lr: 0.25}}");
+                  "optim: {schedule: {warmup_epochs: 1.5}, grad_noise: {std: 0.3, decay: 0.55}, swa: {start: '6', "
+                  "every: 1.5, lr: 0.25}}");
     dg_controls plan;
     DG_CHECK_OK(dg_controls_resolve(&c, 40, 8, true, &plan)); /* an epoch is 4 steps */
     DG_CHECK(plan.noise_start == 20 && plan.noise_every == 8 && plan.swa_start == 24 && plan.swa_every == 6);
+    DG_CHECK(plan.warmup == 6);
     DG_CHECK(dg_controls_weight_noise(&c, &plan, 19) == 0 && dg_controls_weight_noise(&c, &plan, 12) == 0);
     DG_CHECK_NEAR(dg_controls_weight_noise(&c, &plan, 20), 0.1, 1e-15);
     DG_CHECK(dg_controls_weight_noise(&c, &plan, 27) == 0);
@@ -153,6 +155,7 @@ static void check_refusals(void)
     refused("optim: {swa: {lr: 0.1}}", "optim.swa.lr is 0.1 and optim.swa.start none");
     refused("train: {batch: 4, batch_min: 5}", "train.batch_min 5 is above train.batch 4");
     refused("loss: {compat: upstream}, train: {batch: 4, batch_min: 2}", "leave out train.batch_min");
+    refused("optim: {schedule: {warmup: 5, warmup_epochs: 1}}", "both set the warm-up");
     refused("train: {validate_every: 0, plateau: {patience: 2}}", "train.plateau watches validations");
     refused("train: {validate_every: 0, rollback: {rise: 0.1}}", "train.rollback watches validations");
     refused("train: {validate_every: 0}, optim: {schedule: {kind: plateau}}", "optim.schedule.kind: plateau watches");

@@ -83,6 +83,9 @@ dg_status dg_run_config_check_rules(const dg_run_config *config)
     if (config->train.batch_min > 0 && config->loss.compat == DG_LOSS_UPSTREAM)
         return DG_FAIL(DG_ERR_USAGE, "loss.compat upstream takes means over train.batch samples; leave out "
                                      "train.batch_min");
+    if (config->optim.schedule.warmup > 0 && config->optim.schedule.warmup_epochs > 0)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "optim.schedule.warmup and optim.schedule.warmup_epochs both set the warm-up; leave one out");
     DG_TRY(check_watched(config));
     return check_plateaus(config);
 }
@@ -124,9 +127,12 @@ dg_status dg_controls_resolve(const dg_run_config *config, int64_t steps, int64_
                          .restart_steps = interval(config->optim.schedule.restart_epochs, per_epoch)};
     DG_TRY(start_step("optim.swa.start", config->optim.swa.start, steps, per_epoch, &swa));
     DG_TRY(start_step("train.weight_noise.start", rules->weight_noise.start, steps, per_epoch, &out->noise_start));
+    out->warmup = config->optim.schedule.warmup;
+    if (config->optim.schedule.warmup_epochs > 0)
+        out->warmup = interval(config->optim.schedule.warmup_epochs, per_epoch);
     out->swa_start = swa < 0 ? 0 : swa > 0 ? swa : 1;
     if (config->optim.schedule.kind == DG_SCHEDULE_RESTARTS && steps != INT64_MAX &&
-        config->optim.schedule.warmup + out->restart_steps >= steps)
+        out->warmup + out->restart_steps >= steps)
         return DG_FAIL(
             DG_ERR_USAGE,
             "optim.schedule.restart_epochs %g is a first cycle of %lld steps, and the run has %lld: it would "

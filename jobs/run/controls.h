@@ -10,6 +10,7 @@ typedef struct dg_controls {
     int64_t swa_start, swa_every;     /* updates; swa_start 0: none */
     int64_t noise_start, noise_every; /* steps; noise_start -1: none */
     int64_t restart_steps;            /* of the first cycle of cosine_restarts */
+    int64_t warmup;
 } dg_controls;
 
 /* For a run of `steps` (INT64_MAX: not known) over `cases` training cases; `validated`: there are validation cases. DG_ERR_USAGE

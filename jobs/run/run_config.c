@@ -177,6 +177,7 @@ static const dg_option rows[] = {
     REAL("optim.ema", optim.ema, 0, 0.9999999, "0", "", "decay of the averaged weights used by validation and predict; 0: none"),
     WORD("optim.schedule.kind", optim.schedule.kind, schedule_names, "cosine", "course of the learning rate"),
     WHOLE("optim.schedule.warmup", optim.schedule.warmup, 0, BIG, "0", "steps", "linear rise to optim.lr at the start"),
+    REAL("optim.schedule.warmup_epochs", optim.schedule.warmup_epochs, 0, BIG, "0", "epochs", "the same in epochs; 0: not used"),
     REAL("optim.schedule.min_lr", optim.schedule.min_lr, 0, 1e3, "1e-6", "", "learning rate at the end of a cosine, and the lowest of a plateau"),
     REAL("optim.schedule.restart_epochs", optim.schedule.restart_epochs, 1e-6, BIG, "10", "epochs", "cosine_restarts: length of the first cycle"),
     REAL("optim.schedule.restart_factor", optim.schedule.restart_factor, 1, 100, "2", "", "cosine_restarts: length of each cycle over that of the one before"),

@@ -227,7 +227,8 @@ typedef struct dg_run_config {
         double clip, ema;
         struct {
             int kind;       /* dg_schedule_kind */
-            int64_t warmup; /* steps */
+            int64_t warmup;       /* steps */
+            double warmup_epochs; /* in place of it; 0: not used */
             double min_lr;
             double restart_epochs, restart_factor; /* cosine_restarts */
             int64_t patience;                      /* plateau: validations */

@@ -25,6 +25,7 @@ dg_status trainer_controls_make(dg_trainer *t)
     t->rules = dg_controls_start();
     DG_TRY(dg_controls_resolve(&t->config, t->total_steps, t->split.count[DG_PART_TRAIN],
                                t->split.count[DG_PART_VAL] > 0, &t->controls));
+    t->schedule.warmup = t->controls.warmup;
     t->schedule.swa_start = t->controls.swa_start;
     t->schedule.swa_every = t->controls.swa_every;
     t->schedule.restart_steps = t->controls.restart_steps;
