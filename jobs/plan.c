@@ -70,7 +70,8 @@ static dg_status shapes_from_cohort(const plan_settings *s, int64_t multiple, pl
     dg_split split = {0};
     DG_TRY(dg_cohort_open(s->config.data.cohort, &cohort));
     dg_status status;
-    DG_TRY_GOTO(status, dg_split_make(&s->config.data.split, cohort, &split), cleanup);
+    const dg_split_config parts = dg_run_config_split(&s->config);
+    DG_TRY_GOTO(status, dg_split_make(&parts, cohort, &split), cleanup);
     DG_TRY_GOTO(status, shapes_of_cohort(s, multiple, cohort, &split, out), cleanup);
 cleanup:
     dg_split_release(&split);

@@ -151,7 +151,7 @@ static dg_status write_fold(const sweep_work *w, int fold, const dg_split *split
 static dg_status make_variant(const sweep_work *w, const dg_run_config *config, const dg_cohort *cohort, int index,
                               variants *v)
 {
-    dg_split_config split = config->data.split;
+    dg_split_config split = dg_run_config_split(config);
     if (w->plan.split == DG_SWEEP_KFOLD) {
         DG_TRY(dg_split_fold(&split, cohort, w->plan.folds, index, &v->split[index]));
         v->count++;

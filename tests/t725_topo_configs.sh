@@ -9,7 +9,7 @@ dg 0 synth -o cohort --kind surfaces --cases 5 --shape 16,32,16 --spacing 1,1,1
 small="--set data.cohort=cohort --set data.patch=[16,16,16] --set data.split.train=3 --set data.split.val=2 --set data.split.test=0
     --set model.base=4 --set model.levels=2 --set train.epochs=0 --set train.steps=4 --set train.batch=3 --set train.threads=1
     --set train.validate_every=2 --set train.checkpoint_every=0 --set train.detect.every=1
-    --set optim.schedule.warmup_epochs=1 --set optim.schedule.restart_epochs=1"
+    --set optim.schedule.warmup=0 --set optim.schedule.warmup_epochs=1 --set optim.schedule.restart_epochs=1"
 terms() { # file: names of the terms that its loss gives a weight
     sed -n '/^loss:/,/^[a-z]*:/p' "$1" | sed 's/^ *- [0-9]*-[0-9]* \(.*\)$/ph \1/' | awk '
         /^ph / {for (i = 2; i <= NF; i++) {split($i, p, "="); print p[1]}; next}

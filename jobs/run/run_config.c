@@ -511,6 +511,13 @@ dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradie
                                .batch = config->train.batch};
 }
 
+dg_split_config dg_run_config_split(const dg_run_config *config)
+{
+    dg_split_config split = config->data.split;
+    split.without_dose = config->data.target == DG_TARGET_LABELS;
+    return split;
+}
+
 dg_augment_config dg_run_config_augment(const dg_run_config *config)
 {
     return (dg_augment_config){.flip = config->data.augment.flip,

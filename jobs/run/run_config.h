@@ -226,7 +226,7 @@ typedef struct dg_run_config {
         bool nesterov;
         double clip, ema;
         struct {
-            int kind;       /* dg_schedule_kind */
+            int kind;             /* dg_schedule_kind */
             int64_t warmup;       /* steps */
             double warmup_epochs; /* in place of it; 0: not used */
             double min_lr;
@@ -289,6 +289,8 @@ void dg_run_config_coarsen(const dg_run_config *config, int64_t factor_zyx[3]);
 /* One output channel per native voxel of a block: a network on block averages still predicts the native grid. */
 dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_channels, int64_t constraints);
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
+/* data.split, of which labels take the cases without a dose too. */
+dg_split_config dg_run_config_split(const dg_run_config *config);
 dg_augment_config dg_run_config_augment(const dg_run_config *config);
 dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradients);
 dg_dtype dg_run_dtype(int type);

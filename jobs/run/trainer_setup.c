@@ -14,8 +14,8 @@ enum { TRACE_CAPACITY = 1 << 20 };
 static dg_status open_data(dg_trainer *t)
 {
     DG_TRY(dg_cohort_open(t->config.data.cohort, &t->cohort));
-    t->config.data.split.without_dose = t->config.data.target == DG_TARGET_LABELS;
-    DG_TRY(dg_split_make(&t->config.data.split, t->cohort, &t->split));
+    const dg_split_config parts = dg_run_config_split(&t->config);
+    DG_TRY(dg_split_make(&parts, t->cohort, &t->split));
     const dg_split *split = &t->split;
     DG_TRY(
         dg_recipe_resolve(&t->config, t->cohort, split->index[DG_PART_TRAIN], split->count[DG_PART_TRAIN], &t->recipe));

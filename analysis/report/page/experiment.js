@@ -151,6 +151,20 @@ function runSection(data) {
   section("run", "Run", parts);
 }
 
+/* What the rules of a run did and its detectors found (doc/training.md). */
+function detectorsSection(data) {
+  const summary = (data.run || {}).summary;
+  if (!summary || !Array.isArray(summary.detectors)) return;
+  const words = { conflict: "losses pull apart", uniform: "uniform output", foreground: "foreground", overfitting: "over-fitting" };
+  const rows = summary.detectors.filter((d) => d !== null && typeof d === "object")
+    .map((d) => [words[d.kind] || plainValue(d.kind), `${plainValue(d.first_step)} to ${plainValue(d.last_step)}`, plainValue(d.times), d.at_the_end ? "yes" : "no", plainValue(d.advice)]);
+  const acted = [["reductions of the learning rate", summary.lr_reductions], ["interventions on plateaus", summary.interventions], ["times the best weights were brought back", summary.best_restored],
+    ["weights averaged from step", summary.averaged_from_step]].filter(([, v]) => isNumber(v) && v > 0);
+  if (rows.length === 0 && acted.length === 0 && !isNumber(summary.val_dice_error)) return;
+  section("detectors", "Detectors", rows.length > 0 ? plainTable("What was found while the run learned", ["finding", "steps", "times", "at the end", "advice"], rows) : make("p", {}, "Nothing was found: no losses that pull apart, no uniform output, no one-sided foreground, no over-fitting."),
+    acted.length > 0 ? factTable("What rules did", acted) : null);
+}
+
 function failedSection(data) {
   if (data.n_failed === 0) return;
   const table = new SortTable({ id: "failed-cases", caption: "Cases that could not be evaluated", quiet: true, rows: data.failed, search: (row) => `${row.case_id} ${row.reason}`,
@@ -187,6 +201,7 @@ function start() {
   casesSection(data, openCase);
   if (data.aggregate) section("aggregate", "Over all cases", [make("div", { class: "columns" }, scoreTable(data.aggregate), errorTable(data.aggregate)), gammaTable(data), dvhTable(data.aggregate), constraintAggregate(data.aggregate)].flat());
   robustnessSection(data);
+  detectorsSection(data);
   failedSection(data);
   section("figures", "Figures", figureNodes(data));
   runSection(data);
