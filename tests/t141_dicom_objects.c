@@ -186,8 +186,23 @@ static void plan_changed(uint32_t tag, const char *value, const char *rule, dg_d
     dg_dicom_tree_release(&tree);
 }
 
+/* A target's dose on an organ's reference is no prescription, however high. */
+static void check_organ_reference(void)
+{
+    dg_dicom_plan plan;
+    dicom_case c = dicom_case_make(scratch);
+    dicom_case_change(&c, DICOM_RTPLAN, 0, 0x300a0020, "ORGAN_AT_RISK");
+    dicom_case_change(&c, DICOM_RTPLAN, 0, 0x300a0026, "80");
+    const dg_dicom_case *one = scan_case(&c);
+    DG_CHECK_OK(dg_dicom_read_plan(&context, &one->plans, &plan));
+    DG_CHECK(plan.prescription_gy == 70 && plan.target_count == 1 && plan.targets[0].roi_number == 2);
+    dg_dicom_plan_release(&plan);
+    dg_dicom_tree_release(&tree);
+}
+
 static void check_plans(void)
 {
+    check_organ_reference();
     plan_changed(0x300a0010, NULL, NULL, DG_DICOM_RX_FRACTION_GROUP, 105);
     plan_changed(0x300a0078, "0", NULL, DG_DICOM_RX_NONE, 0);
     plan_changed(0x300a0026, "7000", "rtplan-number", 0, 0);

@@ -534,6 +534,7 @@ dicom_bytes dicom_plan(const dicom_case *c)
         for (int k = 0; k < 2; k++) {
             dicom_open_item(&m.b);
             text(&m, 0x30060084, "IS", "%d", k + 1);
+            text(&m, 0x300a0020, "CS", "TARGET");
             text(&m, 0x300a0026, "DS", "%d", k == 0 ? 56 : 70);
             dicom_close_item(&m.b);
         }

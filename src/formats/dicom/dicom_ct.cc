@@ -18,7 +18,7 @@ struct Series {
     std::string frame, position_tag;
     int64_t padding = 0;
     double tilt_tag = 0;
-    bool rescale_missing = false;
+    int64_t rescale_missing = 0; /* slices without RescaleSlope or RescaleIntercept */
 };
 
 static void check_turn(const Plane &plane)
@@ -87,7 +87,7 @@ static void rescale_of(DcmItem &item, Series &series, double *slope, double *int
     if (a == Found::BAD || b == Found::BAD || *slope == 0 || std::fabs(*slope) > 1e6 || std::fabs(*intercept) > 1e9)
         refuse(DG_ERR_DATA, "ct-rescale",
                "RescaleSlope or RescaleIntercept of a slice is no number that makes HU: export it again");
-    if (a == Found::ABSENT || b == Found::ABSENT) series.rescale_missing = true;
+    series.rescale_missing += a == Found::ABSENT || b == Found::ABSENT;
 }
 
 /* PixelPaddingValue in the stored values' own range; false when not said. */
@@ -247,6 +247,10 @@ static void read_series(Reader &reader, const dg_dicom_files *files, dg_dicom_ct
     if (files->count == 0) refuse(DG_ERR_DATA, "ct-missing", "there are no CT slices: export them with the plan");
     if (files->count == 1) refuse(DG_ERR_DATA, "ct-single-slice", "there is one CT slice: a volume needs two or more");
     for (int64_t k = 0; k < files->count; k++) reader.read_slice(files->path[k], k);
+    if (reader.series.rescale_missing > 0 && reader.series.rescale_missing < files->count)
+        refuse(DG_ERR_DATA, "ct-rescale",
+               "RescaleSlope or RescaleIntercept is absent in %lld of %lld slices: export it again",
+               (long long)reader.series.rescale_missing, (long long)files->count);
     std::vector<int64_t> order((size_t)files->count);
     for (size_t k = 0; k < order.size(); k++) order[k] = (int64_t)k;
     std::stable_sort(order.begin(), order.end(),

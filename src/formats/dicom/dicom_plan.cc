@@ -184,7 +184,7 @@ static void read_targets(DcmItem &item, Plan &plan)
     for (DcmItem *reference : items_of(item, DCM_DoseReferenceSequence)) {
         const double dose = number_or(*reference, DCM_TargetPrescriptionDose, "TargetPrescriptionDose", 0);
         const double roi = number_or(*reference, DCM_ReferencedROINumber, "ReferencedROINumber", -1);
-        if (dose == 0) continue;
+        if (dose == 0 || text_of(*reference, DCM_DoseReferenceType) == "ORGAN_AT_RISK") continue;
         if (dose < 0 || dose > 200) /* cGy written as Gy shows here */
             refuse(DG_ERR_DATA, NUMBER, "TargetPrescriptionDose is %.4g Gy, 0 .. 200 are possible: correct the plan",
                    dose);
