@@ -6,10 +6,10 @@
 
 #include <stddef.h>
 
-enum { TO_SAFETENSORS, TO_NIFTI, TO_NPZ, TO_CSV, TO_DICOM, TO_COUNT };
-static const char *const to_names[] = {"safetensors", "nifti", "npz", "csv", "dicom", NULL};
+enum { TO_SAFETENSORS, TO_NIFTI, TO_NPZ, TO_CSV, TO_DICOM, TO_TIFF, TO_COUNT };
+static const char *const to_names[] = {"safetensors", "nifti", "npz", "csv", "dicom", "tiff", NULL};
 static const export_target *const targets[TO_COUNT] = {NULL, &export_nifti, &export_npz, &export_csv,
-                                                        &export_dicom};
+                                                        &export_dicom, &export_tiff};
 static const char *const nifti_names[] = {"auto", "1", "2", NULL};
 static const char *const npz_names[] = {"2.3", "2.4", NULL};
 static const char *const bits_names[] = {"32", "16", NULL};
@@ -19,12 +19,12 @@ static const char *const word_usual[] = {"usual", NULL};
 /* clang-format off */
 static const dg_option rows[] = {
     {.key = "export.to", .flag = "to", .type = DG_OPT_ENUM, AT(to), .names = to_names, .fallback = "safetensors", .unit = "",
-     .help = "safetensors: the weights of a checkpoint under PyTorch's names; of a cohort's cases nifti: volumes, npz: archives of the vmat-diffusion scripts, csv: OpenKBP tables and DVH curves, dicom: RTDOSE with its plan, RTSTRUCT"},
+     .help = "safetensors: the weights of a checkpoint under PyTorch's names; of a cohort's cases nifti: volumes, npz: archives of the vmat-diffusion scripts, csv: OpenKBP tables and DVH curves, dicom: RTDOSE with its plan, RTSTRUCT, tiff: scans and segmentations"},
     {.key = "export.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "", .unit = "",
      .help = "the file that is written; of cases, their folder"},
     {.key = "export.what", .flag = "what", .type = DG_OPT_STRING_LIST, AT(what), .list_min = 1, .names = word_usual,
      .fallback = "usual", .unit = "",
-     .help = "nifti: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels, segmentation (one .seg.nrrd for 3D Slicer), usual is ct and dose; npz: dose or pred under the key dose; csv: dose, pred, dvh, usual is pred; dicom: pred, masks, usual is pred"},
+     .help = "nifti: ct (HU), dose (Gy), pred and diff (Gy, prediction and prediction minus dose), masks, labels, segmentation (one .seg.nrrd for 3D Slicer), usual is ct and dose; npz: dose or pred under the key dose; csv: dose, pred, dvh, usual is pred; dicom: pred, masks, usual is pred; tiff: ct, labels, pred (of segmentations), usual is pred; pred of segmentations: a mask, or probabilities"},
     {.key = "export.predictions", .flag = "predictions", .type = DG_OPT_STRING, AT(predictions), .fallback = "", .unit = "",
      .help = "folder of predictions, for pred and diff"},
     {.key = "export.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 0, .fallback = "[]",
@@ -84,7 +84,7 @@ static dg_status run_export(const dg_job_env *env, int argc, char *const *argv, 
     bool helped = false;
     const dg_job_arguments arguments = {
         .usage =
-            "CHECKPOINT -o OUT.safetensors | COHORT --to nifti|npz|csv|dicom [--what ct,dose] [--predictions P] -o FOLDER",
+            "CHECKPOINT -o OUT.safetensors | COHORT --to nifti|npz|csv|dicom|tiff [--what ct,dose] [--predictions P] -o FOLDER",
         .rows = rows,
         .row_count = (int)(sizeof rows / sizeof rows[0]),
         .target = &config,

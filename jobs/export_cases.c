@@ -72,6 +72,30 @@ dg_status export_read_prediction(exporter *x, float **dose_gy)
     return DG_FAIL(DG_ERR_DATA, "case %s: the prediction has another grid than the case", x->info->id);
 }
 
+dg_status export_prediction_kind(exporter *x, dg_prediction_kind *kind)
+{
+    dg_prediction_info info;
+    DG_TRY(dg_prediction_peek(x->config->predictions, x->info->id, &info));
+    *kind = info.kind;
+    return DG_OK;
+}
+
+dg_status export_read_segmentation(exporter *x, dg_prediction_kind *kind, float **values)
+{
+    const int64_t planes = x->info->grid.shape[0];
+    dg_prediction_info info;
+    *values = NULL;
+    DG_TRY(dg_prediction_load(x->config->predictions, x->info->id, &info, NULL)); /* is it intact? */
+    if (memcmp(info.grid.shape, x->info->grid.shape, sizeof info.grid.shape) != 0)
+        return DG_FAIL(DG_ERR_DATA, "case %s: the prediction has another grid than the case", x->info->id);
+    DG_TRY(DG_NEW(values, dg_grid_voxels(&info.grid), "predicted segmentation"));
+    const dg_status status =
+        dg_prediction_read_probability(x->config->predictions, x->info->id, 0, planes, &info, *values);
+    *kind = info.kind;
+    if (status != DG_OK) dg_free(values);
+    return status;
+}
+
 dg_status export_read_mask_bits(exporter *x, uint64_t **bits)
 {
     const dg_box all = whole(x);

@@ -3,6 +3,7 @@
 #define DG_EXPORT_IMPL_H
 
 #include "dg_cohort.h"
+#include "dg_predictions.h"
 #include "dg_options.h"
 #include "job.h"
 
@@ -49,7 +50,7 @@ typedef struct export_target {
     dg_status (*write_case)(exporter *x);
     void (*end)(exporter *x); /* goes with begin, also after a failed one */
 } export_target;
-extern const export_target export_nifti, export_npz, export_csv, export_dicom;
+extern const export_target export_nifti, export_npz, export_csv, export_dicom, export_tiff;
 
 /* The weights of a checkpoint as one file. Not collective. */
 DG_MUST_USE dg_status export_weights(const dg_job_env *env, const export_config *config, const char *checkpoint);
@@ -62,6 +63,9 @@ DG_MUST_USE dg_status export_read(exporter *x, dg_field field, int structure, fl
 /* Likewise the clinical dose (DG_ERR_DATA without one) and the prediction (DG_ERR_DATA on another grid). */
 DG_MUST_USE dg_status export_read_dose(exporter *x, float **dose_gy);
 DG_MUST_USE dg_status export_read_prediction(exporter *x, float **dose_gy);
+/* What the prediction is, and of a segmentation probabilities or a mask of 0 and 1 (of a dose: DG_ERR_MISMATCH). */
+DG_MUST_USE dg_status export_prediction_kind(exporter *x, dg_prediction_kind *kind);
+DG_MUST_USE dg_status export_read_segmentation(exporter *x, dg_prediction_kind *kind, float **values);
 /* Bit k: structure k; all 0 of a case without structures. */
 DG_MUST_USE dg_status export_read_mask_bits(exporter *x, uint64_t **bits);
 /* OUTPUT/NAME with what no file may be called replaced; counts the file. */

@@ -60,6 +60,24 @@ cleanup:
     return status;
 }
 
+static dg_status write_prediction_of_labels(exporter *x)
+{
+    const int64_t voxels = dg_grid_voxels(&x->info->grid);
+    dg_prediction_kind kind;
+    float *values;
+    uint8_t *mask = NULL;
+    DG_TRY(export_read_segmentation(x, &kind, &values));
+    const bool is_mask = kind == DG_PREDICTION_LABEL;
+    dg_status status = is_mask ? DG_NEW(&mask, voxels, "mask") : DG_OK;
+    for (int64_t i = 0; status == DG_OK && is_mask && i < voxels; i++) mask[i] = values[i] > 0;
+    if (status == DG_OK)
+        status = write_volume(x, "pred", is_mask ? DG_U8 : DG_F32, is_mask ? (void *)mask : (void *)values,
+                              is_mask ? "predicted mask" : "predicted probability");
+    dg_free(&mask);
+    dg_free(&values);
+    return status;
+}
+
 static dg_status write_mask(exporter *x, dg_field field, int structure, const char *what)
 {
     const int64_t voxels = dg_grid_voxels(&x->info->grid);
@@ -90,8 +108,13 @@ static dg_status write_segmentation(exporter *x)
 
 static dg_status write_case(exporter *x)
 {
+    dg_prediction_kind kind = DG_PREDICTION_DOSE;
     if (x->wanted[WHAT_CT]) DG_TRY(write_ct(x));
-    DG_TRY(write_doses(x));
+    if (x->wanted[WHAT_PRED]) DG_TRY(export_prediction_kind(x, &kind));
+    if (kind == DG_PREDICTION_DOSE)
+        DG_TRY(write_doses(x));
+    else
+        DG_TRY(write_prediction_of_labels(x));
     for (int k = 0; x->wanted[WHAT_MASKS] && k < x->info->structure_count; k++) {
         char what[DG_STRUCTURE_NAME + 8];
         snprintf(what, sizeof what, "mask-%s", x->info->structure[k].name);

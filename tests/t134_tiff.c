@@ -101,6 +101,35 @@ static void check_cut(int compression)
     DG_CHECK((size_t)errors > bytes - 8);
 }
 
+/* What is written comes back; a folder that is not there is told. */
+static void test_write(void)
+{
+    const int64_t shape[3] = {Z, Y, X}, wide[3] = {2, 3, 40000};
+    uint16_t words[Z * Y * X];
+    uint8_t bytes[Z * Y * X];
+    for (int i = 0; i < Z * Y * X; i++) {
+        words[i] = (uint16_t)(i * 611);
+        bytes[i] = (uint8_t)(i * 7);
+    }
+    for (int bits = 8; bits <= 16; bits += 8) {
+        dg_tiff back;
+        DG_CHECK_OK(dg_tiff_write(path, "scan", shape, bits, bits == 8 ? (const void *)bytes : words));
+        DG_CHECK_OK(dg_tiff_read(path, "scan", &back));
+        DG_CHECK(memcmp(back.shape, shape, sizeof shape) == 0 && back.bits == bits);
+        for (int i = 0; i < Z * Y * X; i++) DG_CHECK(back.value[i] == (bits == 8 ? bytes[i] : words[i]));
+        dg_tiff_release(&back);
+    }
+    static uint16_t row[240000]; /* more than one strip */
+    dg_tiff back;
+    for (int i = 0; i < 240000; i++) row[i] = (uint16_t)(i % 50021);
+    DG_CHECK_OK(dg_tiff_write(path, "scan", wide, 16, row));
+    DG_CHECK_OK(dg_tiff_read(path, "scan", &back));
+    DG_CHECK(memcmp(back.value, row, sizeof row) == 0);
+    dg_tiff_release(&back);
+    DG_CHECK_FAILS(dg_tiff_write("no/such/folder.tif", "mask of case c1", shape, 8, bytes), DG_ERR_IO,
+                   "mask of case c1");
+}
+
 int main(void)
 {
     (void)snprintf(path, sizeof path, "t134-%d.tif", (int)getpid());
@@ -122,6 +151,7 @@ int main(void)
     FILE *file = fopen(path, "wb");
     DG_CHECK(file != NULL && fputs("no TIFF at all", file) >= 0 && fclose(file) == 0);
     refused(DG_ERR_FORMAT, "the scan is no TIFF file");
+    test_write();
     DG_CHECK(unlink(path) == 0);
     refused(DG_ERR_IO, "scan");
     return 0;

@@ -26,3 +26,13 @@ dg 2 train --set data.cohort=both --set data.target=labels --set data.labels.for
     --set model.kind=topology_unet --set model.base=2 --set model.levels=2 --set data.patch=[4,4,4] \
     --set data.split.val=0 --set data.split.test=0 --set train.steps=2 --set train.threads=1
 said "a label has the value 2, which data.labels lists neither"
+# what goes out comes in again
+dg 0 export both --to tiff --what ct labels -o tiffs
+mkdir again && cp tiffs/*.tif again/
+dg 0 import $(ls again/*.tif | grep -v label) -o both-again --json
+[ "$(ls again | wc -l)" = 4 ] || fail "exported: $(ls again)"
+dg 0 inspect both-again --json
+same "cases that came in again" 2 "$(value cases)"
+dg 0 export both-again --to tiff --what ct labels -o tiffs-again
+hashes() { sha256sum "$1"/*.tif | cut -d' ' -f1 | sort | tr '\n' ' '; }
+same "files that went out, came in and went out" "$(hashes tiffs)" "$(hashes tiffs-again)"
