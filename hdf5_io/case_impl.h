@@ -24,6 +24,7 @@ typedef struct dg_case_ops {
     dg_status (*read)(dg_case *c, dg_field field, int structure, const dg_box *box, const int64_t stride[3],
                       float *out);
     dg_status (*read_mask_bits)(dg_case *c, const dg_box *box, const int64_t stride[3], uint64_t *out);
+    dg_status (*read_plan)(dg_case *c, struct dg_dicom_plan *out); /* *out is zeroed */
     dg_status (*verify)(const dg_cohort *cohort, int64_t index);
 } dg_case_ops;
 
@@ -85,6 +86,8 @@ DG_MUST_USE dg_status dg_index_list(const char *folder, dg_index_row **row, int6
 
 /* Group `plan`: numbers of beams and control points (doc/formats.md). */
 DG_MUST_USE dg_status dg_case_plan_write(hid_t group, const struct dg_dicom_plan *plan, const char *role);
+/* Likewise, into a zeroed plan, which may be half filled after a failure. With the lock held. */
+DG_MUST_USE dg_status dg_case_plan_read(hid_t group, const char *role, struct dg_dicom_plan *out);
 
 /* One structure's quantised signed distances from mask bits, *out the caller's (dg_free); the file and the memory fake give the
  * same values, which do not depend on the threads. */

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
+#include "dg_dicom.h"
 #include "dg_mem.h"
 
 #include <errno.h>
@@ -557,6 +558,29 @@ static dg_status file_verify(const dg_cohort *cohort, int64_t index)
     return status;
 }
 
+static dg_status read_plan_locked(const file_case *f, dg_dicom_plan *out)
+{
+    char path[DG_PATH_MAX], name[DG_CASE_ID + 16];
+    hid_t file, group;
+    dg_status status;
+    DG_TRY(dg_case_place(f->cohort, f->index, path, name));
+    DG_TRY(dg_case_open_group(path, name, f->role, &file, &group));
+    DG_TRY_GOTO(status, check_same_file(file, f), cleanup);
+    status = dg_case_plan_read(group, f->role, out);
+cleanup:
+    dg_h5_close(group);
+    dg_h5_close(file);
+    return status;
+}
+
+static dg_status file_read_plan(dg_case *c, dg_dicom_plan *out)
+{
+    dg_h5_lock();
+    const dg_status status = read_plan_locked(c->source, out);
+    dg_h5_unlock();
+    return status;
+}
+
 static dg_status check_file(const char *path, const char *id, const char *role)
 {
     char sha256[DG_HASH_HEX];
@@ -597,4 +621,5 @@ const dg_case_ops dg_case_file_ops = {.open = file_open,
                                       .close = file_close,
                                       .read = file_read,
                                       .read_mask_bits = file_read_mask_bits,
+                                      .read_plan = file_read_plan,
                                       .verify = file_verify};

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
+#include "dg_dicom.h"
 #include "dg_mem.h"
 
 #include <errno.h>
@@ -324,6 +325,14 @@ void dg_case_close(dg_case **c)
 }
 
 const dg_case_info *dg_case_get_info(const dg_case *c) { return c->info; }
+
+dg_status dg_case_read_plan(dg_case *c, dg_dicom_plan *out)
+{
+    memset(out, 0, sizeof *out);
+    const dg_status status = c->ops->read_plan(c, out);
+    if (status != DG_OK) dg_dicom_plan_release(out);
+    return status;
+}
 
 dg_status dg_case_verify(const dg_cohort *cohort, int64_t index)
 {

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
+#include "dg_dicom.h"
 #include "dg_mem.h"
 
 #include <pthread.h>
@@ -93,6 +94,30 @@ static dg_status memory_read_mask_bits(dg_case *c, const dg_box *box, const int6
     return DG_OK;
 }
 
+static dg_status copy_beam(const dg_dicom_beam *from, int64_t index, dg_dicom_beam *to)
+{
+    *to = *from;
+    to->block = NULL; /* is the other's */
+    to->number = (int32_t)index + 1;
+    to->name[0] = '\0';
+    DG_TRY(dg_dicom_beam_make(to, from->control_points, from->leaf_pairs));
+    const int64_t values = dg_dicom_beam_values(from->control_points, from->leaf_pairs);
+    memcpy(to->block, from->block, (size_t)values * sizeof *to->block);
+    if (from->leaf_boundaries == NULL) to->leaf_boundaries = NULL;
+    return DG_OK;
+}
+
+static dg_status memory_read_plan(dg_case *c, dg_dicom_plan *out)
+{
+    const dg_dicom_plan *plan = ((memory_case *)c->source)->data->plan;
+    if (plan == NULL || plan->beam_count == 0) return DG_OK;
+    DG_TRY(DG_NEW(&out->beams, plan->beam_count, "beams"));
+    for (; out->beam_count < plan->beam_count; out->beam_count++)
+        DG_TRY(copy_beam(&plan->beams[out->beam_count], out->beam_count, &out->beams[out->beam_count]));
+    out->total_mu = dg_dicom_plan_total_mu(out);
+    return DG_OK;
+}
+
 /* Arrays in memory have no checksum to differ from. */
 static dg_status memory_verify(const dg_cohort *cohort, int64_t index) { return DG_OK; }
 
@@ -100,6 +125,7 @@ static const dg_case_ops memory_ops = {.open = memory_open,
                                        .close = memory_close,
                                        .read = memory_read,
                                        .read_mask_bits = memory_read_mask_bits,
+                                       .read_plan = memory_read_plan,
                                        .verify = memory_verify};
 
 dg_status dg_cohort_memory_create(const dg_case_data *cases, int64_t count, dg_cohort **out)

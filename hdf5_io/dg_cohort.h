@@ -80,6 +80,9 @@ DG_MUST_USE dg_status dg_case_read(dg_case *c, dg_field field, int structure, co
 /* All structures' mask bits of a box in one go. */
 DG_MUST_USE dg_status dg_case_read_mask_bits(dg_case *c, const dg_box *box, uint64_t *out);
 const dg_case_info *dg_case_get_info(const dg_case *c);
+/* Beams and control points of the case's plan, beam_count 0 where it keeps none; dg_dicom_plan_release frees them. Beams are
+ * numbered from 1, names and prescription are not there. DG_ERR_FORMAT: damaged, or more than dg_dicom.h allows. */
+DG_MUST_USE dg_status dg_case_read_plan(dg_case *c, struct dg_dicom_plan *out);
 
 /* Writes COHORT/cases/<id>.h5 (H5FD_CORE image, *.tmp, fsync, rename), chunks 32^3, shuffle + LZ4 + fletcher32, and
  * fills info.content_sha256. @collective no. */

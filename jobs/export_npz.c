@@ -9,6 +9,7 @@
 #include "dg_npz.h"
 #include "dg_pickle.h"
 #include "export_impl.h"
+#include "npz_beams.h"
 #include "npz_layout.h"
 
 #include <math.h>
@@ -27,6 +28,8 @@ typedef struct writer {
     float *ct, *dose, *sdf, constraint[DG_CONDITIONING_PROSTATE];
     uint8_t *masks;
     char *metadata;
+    float *leaves;
+    dg_dicom_plan plan;
 } writer;
 
 /* Place in our [z,y,x] array of element i of a (Y,X,Z) one. */
@@ -189,7 +192,7 @@ static json_t *make_metadata(const writer *w)
     json_t *root = json_pack(
         "{s:s, s:s, s:s, s:{s:f, s:I, s:f, s:s}, s:{s:s, s:b, s:b, s:b}, s:f, s:[f,f,f], s:[I,I,I], s:{s:i, s:I, s:i, "
         "s:I, "
-        "s:i, s:I}, s:f, s:o, s:b, s:n}",
+        "s:i, s:I}, s:f, s:o, s:b, s:o}",
         "case_id", info->id, "script_version", w->x->config->npz_version == V24 ? "2.4.0" : "2.3.0", "written_by",
         "dosegrid " DG_VERSION, "prescription_info", "primary_dose", rx, "fractions", (json_int_t)info->fractions,
         "dose_per_fraction", info->fractions > 0 ? rx / (double)info->fractions : 0.0, "source",
@@ -200,7 +203,7 @@ static json_t *make_metadata(const writer *w)
         (json_int_t)w->shape[0], (json_int_t)w->shape[1], (json_int_t)w->shape[2], "crop_box", "y_start", 0, "y_end",
         (json_int_t)w->shape[0], "x_start", 0, "x_end", (json_int_t)w->shape[1], "z_start", 0, "z_end",
         (json_int_t)w->shape[2], "sdf_clip_mm", NPZ_SDF_CLIP_MM, "structure_channels", channels, "predicted",
-        (int)w->x->wanted[WHAT_PRED], "beam_geometry");
+        (int)w->x->wanted[WHAT_PRED], "beam_geometry", npz_beams_describe(&w->plan));
     return root;
 }
 
@@ -219,13 +222,15 @@ static dg_status add_arrays(writer *w)
 {
     const int64_t shape[4] = {w->channels, w->shape[0], w->shape[1], w->shape[2]};
     const int64_t values = w->channels * w->voxels;
+    DG_TRY(dg_case_read_plan(w->x->open, &w->plan));
     DG_TRY(make_masks(w));
     DG_TRY(add_ct(w));
     DG_TRY(dg_npz_add(w->npz, "masks", "|u1", 4, shape, w->masks, values));
     DG_TRY(add_dose(w));
     DG_TRY(add_constraints(w));
     DG_TRY(add_metadata(w));
-    return dg_npz_add(w->npz, "masks_sdf", "<f4", 4, shape, w->sdf, values * (int64_t)sizeof *w->sdf);
+    DG_TRY(dg_npz_add(w->npz, "masks_sdf", "<f4", 4, shape, w->sdf, values * (int64_t)sizeof *w->sdf));
+    return npz_beams_add(w->npz, &w->plan, &w->leaves);
 }
 
 static dg_status write_case(exporter *x)
@@ -245,6 +250,8 @@ static dg_status write_case(exporter *x)
     dg_status status = add_arrays(&w);
     const dg_status finished = dg_npz_finish(&w.npz, status == DG_OK);
     if (status == DG_OK) status = finished;
+    dg_dicom_plan_release(&w.plan);
+    dg_free(&w.leaves);
     dg_free(&w.metadata);
     dg_free(&w.masks);
     dg_free(&w.sdf);

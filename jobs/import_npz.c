@@ -5,6 +5,7 @@
 #include "dg_npz.h"
 #include "dg_pickle.h"
 #include "import_format.h"
+#include "npz_beams.h"
 #include "npz_layout.h"
 
 #include <jansson.h>
@@ -190,21 +191,41 @@ static dg_status take_metadata(reader *r, const json_t *metadata)
     return DG_OK;
 }
 
-static dg_status read_metadata(reader *r)
+static void release_plan(void *plan) { dg_dicom_plan_release(plan); }
+
+static dg_status read_beams(reader *r, const json_t *metadata)
+{
+    dg_dicom_plan *plan;
+    DG_TRY(DG_NEW(&plan, 1, "plan"));
+    r->out->whole = plan;
+    r->out->destroy = release_plan;
+    r->out->data.plan = plan;
+    return npz_beams_read(r->npz, metadata, r->id, plan);
+}
+
+static dg_status read_pickled(reader *r, json_t **metadata)
 {
     char role[96], *bytes = NULL;
     int64_t length;
     dg_npy_header header;
-    json_t *metadata = NULL;
+    *metadata = NULL;
     if (!dg_npz_has(r->npz, "metadata")) return DG_OK;
     snprintf(role, sizeof role, "case %.60s: metadata", r->id);
     DG_TRY(dg_npz_header(r->npz, "metadata", &header));
     if (header.kind != 'O' || header.axes != 0)
         return DG_FAIL(DG_ERR_FORMAT, "%s: this is not the one dict that the scripts write", role);
     DG_TRY(dg_npz_read(r->npz, "metadata", METADATA_MAX, &bytes, &length));
-    dg_status status = dg_pickle_read(bytes + header.offset, length - header.offset, role, &metadata);
+    const dg_status status = dg_pickle_read(bytes + header.offset, length - header.offset, role, metadata);
     dg_free(&bytes);
-    if (status == DG_OK) status = take_metadata(r, metadata);
+    return status;
+}
+
+static dg_status read_metadata(reader *r)
+{
+    json_t *metadata;
+    dg_status status = read_pickled(r, &metadata);
+    if (status == DG_OK && metadata != NULL) status = take_metadata(r, metadata);
+    if (status == DG_OK) status = read_beams(r, metadata);
     json_decref(metadata);
     return status;
 }

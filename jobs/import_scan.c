@@ -47,12 +47,6 @@ static dg_status add_name(scan_work *w, const dg_dicom_roi *roi)
     return DG_OK;
 }
 
-/* A name that holds the patient's number names the patient. */
-static bool names_patient(const char *name, const char *patient)
-{
-    return patient != NULL && strlen(patient) > 2 && strcasestr(name, patient) != NULL;
-}
-
 static dg_status take_case(scan_work *w, const dg_dicom_case *c, const char *salt)
 {
     dg_dicom_context *context;
@@ -69,7 +63,7 @@ static dg_status take_case(scan_work *w, const dg_dicom_case *c, const char *sal
         return DG_OK;
     }
     for (int64_t i = 0; status == DG_OK && i < set.roi_count; i++) {
-        if (names_patient(set.rois[i].name, c->patient_id))
+        if (set.rois[i].names_patient)
             w->withheld++;
         else
             status = add_name(w, &set.rois[i]);
@@ -200,7 +194,7 @@ static void print_table(const scan_work *w)
         printf("%6lld %9lld  %-40s %-16s %s%s\n", (long long)n->cases, (long long)n->contours, n->name, n->type,
                n->proposed ? n->structure.name : "-", !n->proposed || n->known ? "" : " ?");
     }
-    printf("%lld cases, %lld without a readable structure set; %lld names withheld: they hold the patient's number\n",
+    printf("%lld cases, %lld without a readable structure set; %lld names withheld: they name the patient\n",
            (long long)w->cases, (long long)w->unreadable, (long long)w->withheld);
 }
 

@@ -1,4 +1,4 @@
-/* ctest: libs=dg_formats,dg_base label=unit timeout=60 */
+/* ctest: libs=dg_formats,dg_base label=unit timeout=120 */
 /* t130_npz.c - NPZ archives: what numpy wrote (tests/data/npz, ../shared/data/npz) against its sums and digests, our own
  * written and read again, pickled metadata both ways, and hostile ones. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_check.h"
@@ -245,6 +245,132 @@ static void test_round_trip(void)
     unlink("round.npz");
 }
 
+/* ---- zip64: the format's wide numbers, in an archive that is small (PKWARE APPNOTE 4.3.14, 4.3.15, 4.5.3) ---- */
+
+typedef struct zip_bytes {
+    unsigned char at[2048];
+    int64_t used;
+} zip_bytes;
+
+static void put(zip_bytes *z, int bytes, uint64_t value)
+{
+    for (int i = 0; i < bytes; i++) z->at[z->used++] = (unsigned char)(i < 8 ? value >> 8 * i : 0);
+}
+
+static void put_bytes(zip_bytes *z, const void *from, int64_t count)
+{
+    memcpy(z->at + z->used, from, (size_t)count);
+    z->used += count;
+}
+
+static uint32_t crc_of(const unsigned char *from, int64_t count)
+{
+    uint32_t crc = 0xffffffff;
+    for (int64_t i = 0; i < count; i++) {
+        crc ^= from[i];
+        for (int k = 0; k < 8; k++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc;
+}
+
+/* Said of the entry where the truth is not: sizes, offset, number of entries, length of the directory's extra field. */
+typedef struct zip64_lie {
+    uint64_t size, packed, offset, entries, extra;
+} zip64_lie;
+
+static void put_entry_head(zip_bytes *z, bool central, uint32_t crc, uint64_t extra)
+{
+    put(z, 4, central ? 0x02014b50 : 0x04034b50);
+    if (central) put(z, 2, 45);
+    put(z, 2, 45); /* needs version 4.5 */
+    put(z, 6, 0);  /* flags, stored, time */
+    put(z, 2, 0x21);
+    put(z, 4, crc);
+    put(z, 4, 0xffffffff); /* both sizes stand in the extra field */
+    put(z, 4, 0xffffffff);
+    put(z, 2, 6);
+    put(z, 2, extra);
+    if (central) {
+        put(z, 10, 0); /* comment, disk, attributes */
+        put(z, 4, 0xffffffff);
+    }
+    put_bytes(z, "ct.npy", 6);
+}
+
+static void make_zip64(zip_bytes *z, zip64_lie lie)
+{
+    unsigned char npy[256];
+    const int64_t shape[1] = {3}, head = dg_npy_write_header("<f4", 1, shape, (char *)npy, sizeof npy);
+    const float values[3] = {1.5F, -2, 1e-3F};
+    memcpy(npy + head, values, sizeof values);
+    const uint64_t size = (uint64_t)head + sizeof values;
+    const uint32_t crc = crc_of(npy, (int64_t)size);
+    z->used = 0;
+    put_entry_head(z, false, crc, 20);
+    put(z, 2, 1);
+    put(z, 2, 16);
+    put(z, 8, lie.size ? lie.size : size);
+    put(z, 8, lie.packed ? lie.packed : size);
+    put_bytes(z, npy, (int64_t)size);
+    const uint64_t directory = (uint64_t)z->used;
+    put_entry_head(z, true, crc, lie.extra ? lie.extra : 28);
+    put(z, 2, 1);
+    put(z, 2, lie.extra ? lie.extra - 4 : 24);
+    put(z, 8, lie.size ? lie.size : size);
+    put(z, 8, lie.packed ? lie.packed : size);
+    if (!lie.extra) put(z, 8, lie.offset);
+    const uint64_t end = (uint64_t)z->used, entries = lie.entries ? lie.entries : 1;
+    put(z, 4, 0x06064b50);
+    put(z, 8, 44);
+    put(z, 2, 45);
+    put(z, 2, 45);
+    put(z, 8, 0); /* disks */
+    put(z, 8, entries);
+    put(z, 8, entries);
+    put(z, 8, end - directory);
+    put(z, 8, directory);
+    put(z, 4, 0x07064b50);
+    put(z, 4, 0);
+    put(z, 8, end);
+    put(z, 4, 1);
+    put(z, 4, 0x06054b50);
+    put(z, 4, 0xffffffff); /* disks: see the wide record */
+    put(z, 4, 0xffffffff); /* entries, twice */
+    put(z, 8, 0xffffffffffffffff);
+    put(z, 2, 0);
+}
+
+static dg_status read_zip64(zip64_lie lie, float **values)
+{
+    zip_bytes z;
+    dg_npz *npz;
+    const int64_t shape[1] = {3};
+    *values = NULL;
+    make_zip64(&z, lie);
+    DG_CHECK_OK(dg_file_write("zip64.npz", z.at, z.used));
+    dg_status status = dg_npz_open("zip64.npz", "NPZ of case a", &npz);
+    if (status == DG_OK) status = dg_npz_read_f32(npz, "ct", 1, shape, values);
+    dg_npz_close(&npz);
+    unlink("zip64.npz");
+    return status;
+}
+
+static void test_zip64(void)
+{
+    float *values;
+    DG_CHECK_OK(read_zip64((zip64_lie){0}, &values));
+    DG_CHECK(values[0] == 1.5F && values[1] == -2 && values[2] == 1e-3F);
+    dg_free(&values);
+    const uint64_t wide = UINT64_C(5) << 40;
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.size = wide}, &values), DG_ERR_FORMAT, "NPZ of case a: ");
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.size = wide, .packed = wide}, &values), DG_ERR_FORMAT, "NPZ of case a: ");
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.size = UINT64_MAX, .packed = UINT64_MAX}, &values), DG_ERR_FORMAT,
+                   "NPZ of case a: ");
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.offset = wide}, &values), DG_ERR_FORMAT, "no intact zip");
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.entries = 70000}, &values), DG_ERR_FORMAT, "NPZ of case a: ");
+    DG_CHECK_FAILS(read_zip64((zip64_lie){.extra = 20}, &values), DG_ERR_FORMAT, "no intact zip");
+}
+
 static void refused(const char *pickle, size_t length, dg_status status, const char *words)
 {
     json_t *json;
@@ -316,6 +442,7 @@ int main(void)
     test_hostile();
     test_flipped();
     test_round_trip();
+    test_zip64();
     test_pickles();
     test_expected();
     return 0;

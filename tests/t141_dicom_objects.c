@@ -107,6 +107,15 @@ static void check_dose_refusals(void)
     dose_refused(usual, 0x3004000e, 0, NULL, DG_ERR_DATA, "rtdose-scaling");
     dose_refused(usual, 0x3004000e, 0, "0", DG_ERR_DATA, "rtdose-scaling");
     dose_refused(usual, 0x3004000e, 0, "-1e-6", DG_ERR_DATA, "rtdose-scaling");
+    dose_refused(usual, 0x3004000e, 0, "nan", DG_ERR_DATA, "rtdose-number");
+    dose_refused(usual, 0x3004000e, 0, "1e300", DG_ERR_DATA, "rtdose-scaling");
+    dose_refused(usual, 0x3004000e, 0, "1e-300", DG_ERR_DATA, "rtdose-zero");
+    dose_refused(usual, 0x3004000e, 0, "4e-320", DG_ERR_DATA, "rtdose-zero");   /* subnormal */
+    dose_refused(usual, 0x30040002, 0, "PLANTED", DG_ERR_DATA, "rtdose-units"); /* a word, but none of the standard */
+    DG_CHECK(strstr(dg_error_last()->text, "DoseUnits is '?'") != NULL);
+    dose_refused(usual, 0x3004000c, 0, "0\\1e308\\-1e308\\1e308", DG_ERR_UNSUPPORTED, "rtdose-frames-uneven");
+    dose_refused(usual, 0x00280008, 0, "-4", DG_ERR_DATA, "rtdose-pixel-format");
+    dose_refused(usual, 0x00280008, 0, "1e300", DG_ERR_DATA, "rtdose-pixel-format");
     dose_refused(usual, 0x3004000c, 0, NULL, DG_ERR_DATA, "rtdose-frames");
     dose_refused(usual, 0x3004000c, 0, "0\\4\\8", DG_ERR_DATA, "rtdose-frames");
     dose_refused(usual, 0x3004000c, 0, "1\\5\\9\\13", DG_ERR_DATA, "rtdose-frames");
@@ -136,6 +145,11 @@ static void check_dose_refusals(void)
     dose_refused(c, 0x300c0006, 1, "1", DG_ERR_DATA, "rtdose-beams");
     dose_refused(c, 0x00200032, 1, "-18\\9\\6", DG_ERR_UNSUPPORTED, "rtdose-grids-differ");
     dose_refused(c, 0x3004000a, -1, "PLAN", DG_ERR_DATA, "rtdose-several");
+    c = usual; /* compressed pixels that would become a thousand times the file, before room is made for them */
+    c.syntax = DICOM_RLE;
+    dicom_case_change(&c, DICOM_RTDOSE, 0, 0x00280010, "8192");
+    dose_refused(c, 0x00280011, 0, "8192", DG_ERR_FORMAT, "rtdose-truncated");
+    c = usual;
     c.omit = 1 << DICOM_RTDOSE;
     c.beam_doses = 0;
     dose_refused(c, 0, 0, NULL, DG_ERR_DATA, "rtdose-missing");
@@ -219,6 +233,42 @@ static void check_plans(void)
     CHECK_RULE(dg_dicom_read_plan(&context, &none, &plan), DG_ERR_DATA, "rtplan-missing");
 }
 
+/* Empty control points are eight bytes each, but their leaves are not. */
+static void check_swollen_plan(void)
+{
+    dg_dicom_plan plan;
+    dicom_bytes b = {.syntax = DICOM_IMPLICIT};
+    char path[96], *paths[1] = {path};
+    const dg_dicom_files files = {paths, 1};
+    dicom_put_head(&b, DICOM_RTPLAN, DICOM_SECRET_UID, DICOM_IMPLICIT);
+    dicom_open_sequence(&b, 0x300a00b0);
+    dicom_open_item(&b);
+    dicom_open_sequence(&b, 0x300a00b6);
+    dicom_open_item(&b);
+    dicom_put_text(&b, 0x300a00b8, "CS", "MLCX");
+    dicom_put_text(&b, 0x300a00bc, "IS", "1024");
+    dicom_close_item(&b);
+    dicom_close_sequence(&b);
+    dicom_open_sequence(&b, 0x300a0111);
+    for (int k = 0; k < 20000; k++) {
+        dicom_open_item(&b);
+        dicom_close_item(&b);
+    }
+    dicom_close_sequence(&b);
+    dicom_close_item(&b);
+    dicom_close_sequence(&b);
+    empty_scratch();
+    dicom_save(&b, scratch, "RP.dcm");
+    DG_CHECK(b.length < 1 << 20);
+    free(b.data);
+    snprintf(path, sizeof path, "%s/RP.dcm", scratch);
+    fresh_context();
+    CHECK_RULE(dg_dicom_read_plan(&context, &files, &plan), DG_ERR_DATA, "rtplan-control-points");
+    DG_CHECK(strstr(dg_error_last()->text, "numbers, which no plan has") != NULL);
+    context.limits.elements = 2000; /* of 20 000 items and more */
+    CHECK_RULE(dg_dicom_read_plan(&context, &files, &plan), DG_ERR_DATA, "rtplan-damaged");
+}
+
 static void check_structures(void)
 {
     dg_dicom_structures set;
@@ -240,8 +290,24 @@ static void check_structures(void)
     dg_dicom_structures_release(&set);
     context.limits.points = 32;
     CHECK_RULE(dg_dicom_read_structures(&context, &one->structures, NULL, &set), DG_ERR_DATA, "rtstruct-too-large");
+    context.limits = (dg_dicom_limits){.elements = 10};
+    CHECK_RULE(dg_dicom_read_structures(&context, &one->structures, NULL, &set), DG_ERR_DATA, "rtstruct-too-large");
     context.limits = (dg_dicom_limits){.contours = 8};
     CHECK_RULE(dg_dicom_read_structures(&context, &one->structures, NULL, &set), DG_ERR_DATA, "rtstruct-too-large");
+    dg_dicom_tree_release(&tree);
+}
+
+/* People write names of regions: those that name the patient are marked. */
+static void check_personal(const char *tag_value, uint32_t tag, bool rectum)
+{
+    dg_dicom_structures set;
+    dicom_case c = dicom_case_make(scratch);
+    for (int kind = DICOM_CT; kind <= DICOM_RTDOSE && tag != 0; kind++)
+        dicom_case_change(&c, (dicom_kind)kind, -1, tag, tag_value);
+    const dg_dicom_case *one = scan_case(&c);
+    DG_CHECK_OK(dg_dicom_read_structures(&context, &one->structures, one->frame_key, &set));
+    DG_CHECK(!set.rois[0].names_patient && set.rois[1].names_patient == rectum && !set.rois[2].names_patient);
+    dg_dicom_structures_release(&set);
     dg_dicom_tree_release(&tree);
 }
 
@@ -287,7 +353,13 @@ int main(void)
     check_dose_refusals();
     check_plan();
     check_plans();
+    check_swollen_plan();
     check_structures();
+    check_personal(NULL, 0, false);
+    check_personal("Doe^RECTUM", 0x00100010, true);
+    check_personal("Rect-Smith", 0x00100010, true);
+    check_personal("Li^Tu^Re", 0x00100010, false); /* two letters are in any word */
+    check_personal("rectum", 0x00100020, true);
     check_sets();
     remove_scratch();
     return 0;

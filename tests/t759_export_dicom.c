@@ -2,38 +2,18 @@
 /* t759_export_dicom.c - `dosegrid export --to dicom`, the whole program: cases cut from four references go out and lie where they
  * came from, with their plan and structures; what belongs to another CT is refused and nothing of it is written; dciodvfy and
  * drtdump find nothing wrong where they are installed. SPDX-License-Identifier: Apache-2.0 */
-#include "dg_check.h"
 #include "dg_cohort.h"
 #include "dg_dicom.h"
-#include "dg_file.h"
-#include "dg_mem.h"
 #include "dg_predictions.h"
+#include "test_program.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *const position[4] = {"hfs", "hfp", "ffs", "ffp"};
 static const char weights[] = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
-static char references[DG_PATH_MAX], work[DG_PATH_MAX];
+static char references[DG_PATH_MAX];
 
-/* Exit code of a shell command; its words lie in `said`. */
-__attribute__((format(printf, 1, 2))) static int shell(const char *format, ...)
-{
-    char command[4 * DG_PATH_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    const int code = system(command);
-    DG_CHECK(code != -1 && WIFEXITED(code));
-    return WEXITSTATUS(code);
-}
-
+/* Its words lie in `said`. */
 static int program(const char *arguments)
 {
     return shell("'%s/dosegrid' export %s >said 2>&1", getenv("DG_TEST_BIN"), arguments);
@@ -48,7 +28,7 @@ static void said(const char *words)
         fprintf(stderr, "it did not say: %s\n%s\n", words, text);
         exit(1);
     }
-    DG_CHECK(strstr(text, work) == NULL && strstr(text, "Phantom") == NULL); /* no path, no patient */
+    DG_CHECK(strstr(text, program_folder) == NULL && strstr(text, "Phantom") == NULL); /* no path, no patient */
     dg_free(&text);
 }
 
@@ -182,14 +162,12 @@ static void test_refused(void)
 
 int main(void)
 {
-    char name[] = "/tmp/dosegrid-t759.XXXXXX";
     const char *source = getenv("DG_TEST_SOURCE");
-    DG_CHECK(getenv("DG_TEST_BIN") != NULL && source != NULL);
+    DG_CHECK(source != NULL);
     DG_CHECK_OK(dg_path_join(references, source, "tests/data/dicom_positions"));
-    DG_CHECK(mkdtemp(name) != NULL && chdir(name) == 0);
-    snprintf(work, sizeof work, "%s", name);
+    program_begin();
     test_out();
     test_refused();
-    DG_CHECK(shell("rm -rf %s", name) == 0);
+    program_end();
     return 0;
 }

@@ -26,7 +26,8 @@ enum {
 /* Bounds asked before anything is allocated. 0 takes the default. */
 typedef struct dg_dicom_limits {
     int64_t files;      /* of a tree: 4 000 000 */
-    int64_t file_bytes; /* of one file: 2 GiB */
+    int64_t file_bytes; /* of one file: 2 GiB; a deflated one may become a quarter of it */
+    int64_t elements;   /* of one file, items included: 16 000 000; each takes some 200 bytes of memory */
     int64_t depth;      /* of folders: 32 */
     int64_t voxels;     /* of a CT or a dose: 2^29 */
     int64_t contours;   /* of a structure set: 2 000 000 */
@@ -157,6 +158,7 @@ typedef struct dg_dicom_contour {
 typedef struct dg_dicom_roi {
     int32_t number;
     char name[DG_DICOM_NAME];             /* as written; maps to a structure, never stored itself */
+    bool names_patient;                   /* it holds number, a part of the name or the birth date of the patient */
     char interpreted_type[DG_DICOM_CODE]; /* "PTV", "ORGAN", "EXTERNAL", ..; "" when not said */
     int32_t color[3];                     /* 0..255; -1 when not said */
     const dg_dicom_contour *contours;     /* in the structures' block; NULL when none */
@@ -208,7 +210,7 @@ typedef struct dg_dicom_beam {
     double *jaw_x1, *jaw_x2, *jaw_y1, *jaw_y2; /* [control point] mm */
     double *mlc_a, *mlc_b; /* [control point][leaf pair] mm: first and second half of LeafJawPositions; NULL without */
     double *leaf_boundaries; /* [leaf_pairs + 1] mm; NULL when not said */
-    double *block;           /* owns all of these */
+    double *block;           /* all of these, from dg_dicom_beam_make */
 } dg_dicom_beam;
 
 typedef enum dg_dicom_rx_source {
@@ -229,6 +231,21 @@ typedef struct dg_dicom_plan {
     int64_t beam_count;
     double total_mu; /* per fraction, of the beams that say it; NaN where none does */
 } dg_dicom_plan;
+
+/* More than any plan has; a larger one is refused before room is made for it. */
+enum {
+    DG_DICOM_BEAMS_MAX = 1024,
+    DG_DICOM_POINTS_MAX = 100000,       /* of a beam */
+    DG_DICOM_LEAVES_MAX = 1024,         /* pairs */
+    DG_DICOM_PLAN_VALUES_MAX = 1 << 25, /* dg_dicom_beam_values of all beams */
+};
+/* How many numbers the block of a beam holds. */
+int64_t dg_dicom_beam_values(int64_t control_points, int64_t leaf_pairs);
+/* Sets both counts and makes the block: the tracks, and with leaf pairs the leaves and boundaries, all NaN. The other members
+ * stay as they are. Both counts are within the limits above. */
+DG_MUST_USE dg_status dg_dicom_beam_make(dg_dicom_beam *beam, int64_t control_points, int64_t leaf_pairs);
+/* What plan->total_mu is of its beams. */
+double dg_dicom_plan_total_mu(const dg_dicom_plan *plan);
 
 /* Reads a plan. Rules: rtplan-missing, rtplan-damaged, rtplan-number (text that is no number, or an absurd one),
  * rtplan-control-points, rtplan-leaves (a bank of another length than the device says). Notes: rtplan-no-prescription. */
@@ -256,7 +273,7 @@ typedef struct dg_dicom_dose {
  * rtdose-pixel-format, rtdose-units, rtdose-type, rtdose-summation, rtdose-several, rtdose-beams (not all, or one twice),
  * rtdose-grids-differ, rtdose-scaling, rtdose-number, rtdose-position, rtdose-orientation, rtdose-spacing, rtdose-frames (offsets
  * missing, of another number, of a form the standard leaves undefined), rtdose-frames-uneven, rtdose-single-frame, rtdose-frame
- * (of reference), rtdose-too-large. Notes: rtdose-left-out, rtdose-effective, rtdose-negative,
+ * (of reference), rtdose-too-large, rtdose-zero. Notes: rtdose-left-out, rtdose-effective, rtdose-negative,
  * rtdose-word-order. */
 DG_MUST_USE dg_status dg_dicom_read_dose(dg_dicom_context *context, const dg_dicom_files *files,
                                          const dg_dicom_plan *plan, const char *frame_key, dg_dicom_dose *out);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STACK_MAX = 4096, DEPTH_MAX = 32, NODES_MAX = 1000000, SCALAR_BYTES = 8 };
+enum { STACK_MAX = 4096, DEPTH_MAX = 32, NODES_MAX = 2000000, SCALAR_BYTES = 8 };
 
 typedef enum kind {
     K_MARK,

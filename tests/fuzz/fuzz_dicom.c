@@ -1,4 +1,4 @@
-/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/dicom/dicom_[a-v]*.cc headers=src/formats pkg=jansson,yaml-0.1,libcrypto,zlib lib=dcmjpeg,dcmimgle,dcmdata,oflog,ofstd seconds=20 */
+/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/rt_plan.c,src/formats/dicom/dicom_[a-v]*.cc headers=src/formats pkg=jansson,yaml-0.1,libcrypto,zlib lib=dcmjpeg,dcmimgle,dcmdata,oflog,ofstd seconds=20 */
 /* fuzz_dicom.c - a folder of any files: it is scanned, and what its candidates hold is read or refused by rule, within bounds of
  * memory. An input is up to 12 files: a number of two bytes says how long each is. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_dicom.h"

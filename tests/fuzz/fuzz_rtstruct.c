@@ -1,4 +1,4 @@
-/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/dicom/dicom_[a-v]*.cc headers=src/formats pkg=jansson,yaml-0.1,libcrypto,zlib lib=dcmjpeg,dcmimgle,dcmdata,oflog,ofstd seconds=20 */
+/* ctest: sources=src/base/*.c,src/grid/dg_grid.c,src/formats/rt_plan.c,src/formats/dicom/dicom_[a-v]*.cc headers=src/formats pkg=jansson,yaml-0.1,libcrypto,zlib lib=dcmjpeg,dcmimgle,dcmdata,oflog,ofstd seconds=20 */
 /* fuzz_rtstruct.c - a structure set whose ROI list, contours and observations are any bytes: whatever is read adds up and is
  * finite, in implicit encoding (first byte even) and explicit one (odd). SPDX-License-Identifier: Apache-2.0 */
 #include "dg_dicom.h"

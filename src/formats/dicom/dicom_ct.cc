@@ -162,6 +162,7 @@ void Reader::read_slice(const char *path, int64_t index)
     const Plane plane = plane_of(item);
     const std::string frame = key_of(context, "frame", text_of(item, DCM_FrameOfReferenceUID));
     check_plane(plane);
+    need_pixels(file, pixels, "ct-truncated");
     if (hu == nullptr) begin(plane, item, frame);
     check_same(series, plane, frame);
     z.push_back(plane.position[2]);

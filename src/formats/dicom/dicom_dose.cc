@@ -153,6 +153,7 @@ static Dose read_head(Doses &doses, const char *path)
         refuse(DG_ERR_DATA, "rtdose-scaling", "DoseGridScaling is %s: export the dose again",
                found == Found::ABSENT ? "absent" : "no positive number");
     place(dose, item, doses.limits);
+    need_pixels(file, dose.pixels, "rtdose-truncated");
     return dose;
 }
 
@@ -314,6 +315,8 @@ static void sum_up(const Doses &doses, dg_dicom_dose *out)
         if (out->gy[k] < 0) out->negative_voxels++;
         if (out->gy[k] > out->max_gy) out->max_gy = out->gy[k];
     }
+    if (!(out->max_gy > 0))
+        refuse(DG_ERR_DATA, "rtdose-zero", "no voxel gets any dose: export the dose again after it was calculated");
 }
 
 static void read_doses(Doses &doses, const dg_dicom_files *files, const char *frame_key, dg_dicom_dose *out)

@@ -85,6 +85,7 @@ dg_dicom_limits limits_of(const dg_dicom_context *context)
     dg_dicom_limits limits = context->limits;
     if (limits.files == 0) limits.files = 4000000;
     if (limits.file_bytes == 0) limits.file_bytes = (int64_t)2 << 30;
+    if (limits.elements == 0) limits.elements = 16000000;
     if (limits.depth == 0) limits.depth = 32;
     if (limits.voxels == 0) limits.voxels = (int64_t)1 << 29;
     if (limits.contours == 0) limits.contours = 2000000;
@@ -161,14 +162,31 @@ void copy_text(char *field, size_t size, const std::string &text)
     field[length] = '\0';
 }
 
+/* Coded strings are short, but a person can be named in one: only words that the standard defines go on. */
+static bool is_word_of_standard(const std::string &text)
+{
+    static const char *const words[] = {
+        /* PatientPosition */
+        "HFP", "HFS", "HFDR", "HFDL", "FFDR", "FFDL", "FFP", "FFS", "LFP", "LFS", "RFP", "RFS", "AFDR", "AFDL", "PFDR",
+        "PFDL",
+        /* doses */
+        "GY", "RELATIVE", "PHYSICAL", "EFFECTIVE", "ERROR", "PLAN", "MULTI_PLAN", "PLAN_OVERVIEW", "FRACTION", "BEAM",
+        "BRACHY", "FRACTION_SESSION", "BEAM_SESSION", "BRACHY_SESSION", "CONTROL_POINT", "RECORD",
+        /* beams */
+        "STATIC", "DYNAMIC", "PHOTON", "ELECTRON", "NEUTRON", "PROTON", "ION", "TREATMENT", "OPEN_PORTFILM",
+        "TRMT_PORTFILM", "CONTINUATION", "SETUP", "VERIFICATION", "CW", "CC", "NONE", "MLCX", "MLCY",
+        /* RTROIInterpretedType */
+        "EXTERNAL", "PTV", "CTV", "GTV", "TREATED_VOLUME", "IRRAD_VOLUME", "BOLUS", "AVOIDANCE", "ORGAN", "MARKER",
+        "REGISTRATION", "ISOCENTER", "CONTRAST_AGENT", "CAVITY", "BRACHY_CHANNEL", "BRACHY_ACCESSORY", "BRACHY_SRC_APP",
+        "BRACHY_CHNL_SHLD", "SUPPORT", "FIXATION", "DOSE_REGION", "CONTROL", "DOSE_MEASUREMENT", "DEVICE"};
+    for (const char *word : words)
+        if (text == word) return true;
+    return false;
+}
+
 void copy_code(char *field, const std::string &text)
 {
-    size_t k = 0;
-    for (; k < text.size() && k < DG_DICOM_CODE - 1; k++) {
-        const char c = text[k];
-        field[k] = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == ' ' || c == '_' ? c : '?';
-    }
-    field[k] = '\0';
+    copy_text(field, DG_DICOM_CODE, text.empty() || is_word_of_standard(text) ? text : "?");
 }
 
 /* The text of an element of a text type, as it stands in the file. */

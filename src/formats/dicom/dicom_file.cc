@@ -20,7 +20,8 @@ namespace dicom
 enum {
     WINDOW = 1 << 16,
     STACK_BYTES = 384 << 10, /* of DCMTK's recursion: several hundred nested sequences, more than any object has */
-    DEFERRED = 4096          /* values from here on are left in the file: their length was never trusted */
+    DEFERRED = 4096,         /* values from here on are left in the file: their length was never trusted */
+    READS = 4                /* that DCMTK takes for the head of an element, at most */
 };
 
 /* The bytes of a file: read in windows as they are asked for, or inflated on the way. */
@@ -126,13 +127,15 @@ class Producer : public DcmProducer
 {
   public:
     Producer(Bytes *bytes, int64_t position) : bytes_(bytes), position_(position) {}
+    void bound_reads(int64_t reads) { reads_left_ = reads; }
+    bool too_many() const { return reads_left_ < 0; }
     void bound_stack() { base_ = (const char *)__builtin_frame_address(0); }
     bool too_deep() const { return too_deep_; }
     bool ran_out() const { return ran_out_; }
     int64_t position() const { return position_; }
     const Bytes *bytes() const { return bytes_; }
 
-    OFBool good() const override { return !too_deep_ && !lost_; }
+    OFBool good() const override { return !too_deep_ && !lost_ && !too_many(); }
     OFCondition status() const override { return good() ? EC_Normal : EC_CorruptedData; }
     OFBool eos() override { return bytes_->from(position_, 1) == 0; }
     offile_off_t avail() override
@@ -146,6 +149,7 @@ class Producer : public DcmProducer
     }
     offile_off_t read(void *buffer, offile_off_t length) override
     {
+        reads_left_--;
         const int64_t got = good() ? bytes_->read(position_, buffer, length) : 0;
         if (got < length) {
             ran_out_ = true;
@@ -174,6 +178,7 @@ class Producer : public DcmProducer
     Bytes *bytes_;
     int64_t position_;
     const char *base_ = nullptr;
+    int64_t reads_left_ = INT64_MAX;
     bool too_deep_ = false, lost_ = false, ran_out_ = false;
 };
 
@@ -229,38 +234,42 @@ static bool looks_like_dicom(Bytes &bytes)
     return head[0] == 0 && head[1] == 8 && head[2] == 0;
 }
 
-File::Outcome File::parse(const DcmTagKey &stop, int64_t limit)
+File::Outcome File::parse(const DcmTagKey &stop, const dg_dicom_limits &limits)
 {
     const uint32_t whole = DEFERRED;
-    bool too_deep, ran_out;
+    bool too_deep, too_many, ran_out;
     OFCondition result;
     int64_t deflated_at;
     {
         Stream stream(bytes_.get(), 0);
         stream.producer().bound_stack();
+        stream.producer().bound_reads(READS * limits.elements);
         format_.transferInit();
         result = format_.readUntilTag(stream, EXS_Unknown, EGL_noChange, whole, stop);
         format_.transferEnd();
         too_deep = stream.producer().too_deep();
+        too_many = stream.producer().too_many();
         ran_out = stream.producer().ran_out();
         deflated_at = stream.deflated_at();
     }
     syntax_ = data().getOriginalXfer();
     if (deflated_at >= 0) {
-        if (!bytes_->inflate_from(deflated_at, limit)) return UNREADABLE;
+        if (!bytes_->inflate_from(deflated_at, limits.file_bytes / 4)) return UNREADABLE; /* it is held in memory */
         data().clear();
         Stream stream(bytes_.get(), 0);
         stream.producer().bound_stack();
+        stream.producer().bound_reads(READS * limits.elements);
         data().transferInit();
         result = data().readUntilTag(stream, EXS_LittleEndianExplicit, EGL_noChange, whole, stop);
         data().transferEnd();
         too_deep = stream.producer().too_deep();
+        too_many = stream.producer().too_many();
         ran_out = stream.producer().ran_out();
         syntax_ = EXS_LittleEndianExplicit;
     }
     if (too_deep) return TOO_DEEP;
     if (bytes_->failed()) return UNREADABLE;
-    if (bytes_->over_limit()) return TOO_LARGE;
+    if (too_many || bytes_->over_limit()) return TOO_LARGE;
     if (result.good()) return READ;
     return ran_out || result == EC_StreamNotifyClient || result == EC_EndOfStream ? TRUNCATED : DAMAGED;
 }
@@ -274,10 +283,11 @@ File::Outcome File::read(const char *path, const dg_dicom_limits &limits, const 
         close(fd);
         return UNREADABLE;
     }
-    bytes_.reset(new Bytes(fd, (int64_t)status.st_size));
+    size_ = (int64_t)status.st_size;
+    bytes_.reset(new Bytes(fd, size_));
     if (status.st_size > limits.file_bytes) return TOO_LARGE;
     if (!looks_like_dicom(*bytes_)) return NOT_DICOM;
-    return parse(stop, limits.file_bytes);
+    return parse(stop, limits);
 }
 
 void read_or_refuse(File &file, const char *path, const dg_dicom_limits &limits, const char *what, const char *damaged,
@@ -293,8 +303,9 @@ void read_or_refuse(File &file, const char *path, const dg_dicom_limits &limits,
         refuse(DG_ERR_FORMAT, truncated, "a %s ends within an element, the file was cut short: copy or export it again",
                what);
     case File::TOO_LARGE:
-        refuse(DG_ERR_DATA, too_large, "a %s is larger than %lld bytes: no such object is", what,
-               (long long)limits.file_bytes);
+        refuse(DG_ERR_DATA, too_large,
+               "a %s is larger than %lld bytes or has more than %lld elements: no such object is", what,
+               (long long)limits.file_bytes, (long long)limits.elements);
     case File::UNREADABLE:
         refuse(DG_ERR_IO, nullptr, "a %s cannot be read: check permissions and the file system", what);
     }

@@ -9,6 +9,7 @@
 namespace dicom
 {
 
+enum { PACKED_MAX = 128 };           /* more than RLE (64) or Huffman's code (16) makes of a byte */
 static const double STRAIGHT = 1e-4; /* of a direction cosine: 0.05 mm across 500 mm */
 
 static bool near(double a, double b) { return std::fabs(a - b) <= STRAIGHT; }
@@ -150,20 +151,31 @@ static bool rle_is_sound(DcmPixelData *pixels, const Pixels &p, int64_t index)
     return true;
 }
 
-void read_frame(File &file, const Pixels &p, int64_t index, const char *truncated, const char *damaged,
-                std::vector<uint8_t> &scratch, std::vector<double> &raw)
+/* PixelData, once it is known to be there. */
+static DcmPixelData *pixels_in(File &file, const Pixels &p, const char *truncated)
 {
     DcmElement *element = nullptr;
     if (file.data().findAndGetElement(DCM_PixelData, element).bad() || element == nullptr ||
         element->ident() != EVR_PixelData)
         refuse(DG_ERR_FORMAT, truncated, "there are no pixels: export it again");
-    DcmPixelData *pixels = static_cast<DcmPixelData *>(element);
-    const int64_t cells = p.rows * p.columns, bytes = cells * (p.allocated / 8), all = bytes * p.frames;
     const bool packed = DcmXfer(file.syntax()).isEncapsulated();
-    if (!packed && (int64_t)element->getLengthField() < all)
+    const int64_t needed = p.rows * p.columns * (p.allocated / 8) * p.frames;
+    const int64_t there = packed ? file.size() : (int64_t)element->getLengthField();
+    if (there < (packed ? needed / PACKED_MAX : needed))
         refuse(DG_ERR_FORMAT, truncated,
-               "the pixels are %lld bytes, Rows x Columns x frames needs %lld: copy or export it again",
-               (long long)element->getLengthField(), (long long)all);
+               "the pixels are %lld bytes%s, Rows x Columns x frames needs %lld: copy or export it again",
+               (long long)there, packed ? " at most (compressed)" : "", (long long)needed);
+    return static_cast<DcmPixelData *>(element);
+}
+
+void need_pixels(File &file, const Pixels &pixels, const char *truncated) { (void)pixels_in(file, pixels, truncated); }
+
+void read_frame(File &file, const Pixels &p, int64_t index, const char *truncated, const char *damaged,
+                std::vector<uint8_t> &scratch, std::vector<double> &raw)
+{
+    DcmPixelData *pixels = pixels_in(file, p, truncated);
+    const int64_t cells = p.rows * p.columns, bytes = cells * (p.allocated / 8);
+    const bool packed = DcmXfer(file.syntax()).isEncapsulated();
     scratch.resize((size_t)(bytes + (bytes & 1)));
     if (file.syntax() == EXS_RLELossless && !rle_is_sound(pixels, p, index))
         refuse(DG_ERR_FORMAT, damaged, "a frame of compressed pixels is damaged: export it again");

@@ -77,12 +77,14 @@ class File
     Outcome read(const char *path, const dg_dicom_limits &limits, const DcmTagKey &stop);
     DcmDataset &data() { return *format_.getDataset(); }
     E_TransferSyntax syntax() const { return syntax_; }
+    int64_t size() const { return size_; } /* bytes on the disk */
 
   private:
-    Outcome parse(const DcmTagKey &stop, int64_t limit);
+    Outcome parse(const DcmTagKey &stop, const dg_dicom_limits &limits);
     std::unique_ptr<Bytes> bytes_; /* outlives format_, which reads from it late */
     DcmFileFormat format_;
     E_TransferSyntax syntax_ = EXS_Unknown;
+    int64_t size_ = 0;
 };
 
 /* Reads all of a member of a case or refuses with PREFIX-damaged, PREFIX-truncated or PREFIX-too-large; `what`: "slice". */
@@ -111,7 +113,7 @@ Found parse_numbers(const char *text, size_t length, size_t limit, std::vector<d
 std::vector<DcmItem *> items_of(DcmItem &item, const DcmTagKey &tag);
 /* Copies text into a fixed field, cut at a whole character. */
 void copy_text(char *field, size_t size, const std::string &text);
-/* A coded string: upper-case letters, digits, blank and underscore; other characters become '?'. */
+/* A coded string that the standard defines; '?' for any other text, which could name somebody. */
 void copy_code(char *field, const std::string &text);
 /* Valid UTF-8 without control characters. */
 std::string cleaned(const std::string &text);
@@ -147,6 +149,8 @@ struct Pixels {
 };
 /* Reads and checks the pixel description; the rules are PREFIX-pixel-format and PREFIX-transfer-syntax. */
 Pixels pixels_of(File &file, const char *format_rule, const char *syntax_rule, bool may_be_32_bit);
+/* Refuses with `truncated` when the file cannot hold that many pixels: before room is made for them. */
+void need_pixels(File &file, const Pixels &pixels, const char *truncated);
 /* Decodes frame `index` into raw[rows * columns] (sign extended). Refuses with `truncated` when it is not all there. */
 void read_frame(File &file, const Pixels &pixels, int64_t index, const char *truncated, const char *damaged,
                 std::vector<uint8_t> &scratch, std::vector<double> &raw);

@@ -9,8 +9,6 @@
 namespace dicom
 {
 
-enum { BEAMS_MAX = 1024, POINTS_MAX = 100000, LEAVES_MAX = 1024 };
-
 static const double UNKNOWN = std::numeric_limits<double>::quiet_NaN();
 static const char NUMBER[] = "rtplan-number";
 
@@ -33,6 +31,7 @@ struct Beam {
     std::vector<double> gantry, weight, rate, jaw[4], mlc, boundaries;
     double jaw_now[4] = {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN};
     double gantry_now = UNKNOWN, rate_now = UNKNOWN;
+    std::string mlc_device; /* its type as the device says it */
     std::vector<double> mlc_now;
 };
 
@@ -43,6 +42,7 @@ struct Plan {
     dg_dicom_plan plain = dg_dicom_plan();
     double beam_dose_gy = 0;
     bool has_beam_dose = false;
+    int64_t values = 0; /* dg_dicom_beam_values of the beams so far */
 };
 
 /* x1, x2, y1, y2 begin at 0 and 2; -1: an MLC or another device. */
@@ -59,11 +59,12 @@ static void read_devices(DcmItem &item, Beam &beam)
 {
     for (DcmItem *device : items_of(item, DCM_BeamLimitingDeviceSequence)) {
         const std::string type = text_of(*device, DCM_RTBeamLimitingDeviceType);
-        if (!is_mlc(type) || beam.plain.mlc_type[0] != '\0') continue;
+        if (!is_mlc(type) || !beam.mlc_device.empty()) continue;
         const double pairs = number_or(*device, DCM_NumberOfLeafJawPairs, "NumberOfLeafJawPairs", 0);
-        if (pairs < 1 || pairs > LEAVES_MAX || pairs != std::floor(pairs))
+        if (pairs < 1 || pairs > DG_DICOM_LEAVES_MAX || pairs != std::floor(pairs))
             refuse(DG_ERR_DATA, "rtplan-leaves", "an MLC has %.4g leaf pairs: 1 .. %d are possible", pairs,
-                   (int)LEAVES_MAX);
+                   (int)DG_DICOM_LEAVES_MAX);
+        beam.mlc_device = type;
         copy_code(beam.plain.mlc_type, type);
         beam.plain.leaf_pairs = (int64_t)pairs;
         const Found found = numbers_of(*device, DCM_LeafPositionBoundaries, beam.boundaries);
@@ -80,7 +81,7 @@ static void read_positions(DcmItem &point, Beam &beam)
         const std::string type = text_of(*item, DCM_RTBeamLimitingDeviceType);
         const int jaw = jaw_of(type);
         std::vector<double> values;
-        if (jaw < 0 && (!is_mlc(type) || beam.plain.leaf_pairs == 0 || type != beam.plain.mlc_type)) continue;
+        if (jaw < 0 && (!is_mlc(type) || type != beam.mlc_device)) continue;
         const Found found = numbers_of(*item, DCM_LeafJawPositions, values);
         if (found == Found::ABSENT) continue;
         const size_t wanted = jaw >= 0 ? 2 : (size_t)beam.plain.leaf_pairs * 2;
@@ -124,7 +125,7 @@ static void read_first_point(DcmItem &point, dg_dicom_beam &plain)
         std::copy(isocenter.begin(), isocenter.end(), plain.isocenter_mm);
 }
 
-static void read_beam(DcmItem &item, Beam &beam)
+static void read_beam(DcmItem &item, Beam &beam, Plan &plan)
 {
     dg_dicom_beam &plain = beam.plain;
     plain = dg_dicom_beam();
@@ -141,9 +142,14 @@ static void read_beam(DcmItem &item, Beam &beam)
     read_devices(item, beam);
     const std::vector<DcmItem *> points = items_of(item, DCM_ControlPointSequence);
     const double said = number_or(item, DCM_NumberOfControlPoints, "NumberOfControlPoints", (double)points.size());
-    if (points.size() > POINTS_MAX || said != (double)points.size())
+    if (points.size() > DG_DICOM_POINTS_MAX || said != (double)points.size())
         refuse(DG_ERR_DATA, "rtplan-control-points", "beam number %d says %.0f control points and has %zu (%d at most)",
-               (int)plain.number, said, points.size(), (int)POINTS_MAX);
+               (int)plain.number, said, points.size(), (int)DG_DICOM_POINTS_MAX);
+    plan.values += dg_dicom_beam_values((int64_t)points.size(), plain.leaf_pairs);
+    if (plan.values > DG_DICOM_PLAN_VALUES_MAX)
+        refuse(DG_ERR_DATA, "rtplan-control-points",
+               "the control points of all beams have more than %d numbers, which no plan has",
+               (int)DG_DICOM_PLAN_VALUES_MAX);
     for (size_t k = 0; k < points.size(); k++) {
         if (k == 0) read_first_point(*points[0], plain);
         read_point(*points[k], beam);
@@ -206,39 +212,27 @@ static void prescribe(Plan &plan)
     }
     if (plain.prescription_source == DG_DICOM_RX_NONE)
         note(plan.context, "rtplan-no-prescription", "the plan holds no prescription that can be read");
-    plain.total_mu = UNKNOWN;
-    for (const Beam &beam : plan.beams)
-        if (!std::isnan(beam.plain.meterset_mu))
-            plain.total_mu = (std::isnan(plain.total_mu) ? 0 : plain.total_mu) + beam.plain.meterset_mu;
 }
 
-static double *put(double **at, const std::vector<double> &values)
-{
-    double *from = *at;
-    std::copy(values.begin(), values.end(), from);
-    *at += values.size();
-    return from;
-}
+static void put(double *to, const std::vector<double> &values) { std::copy(values.begin(), values.end(), to); }
 
 static void hand_over(const Beam &beam, dg_dicom_beam *out)
 {
     const size_t points = beam.gantry.size(), pairs = (size_t)beam.plain.leaf_pairs;
-    double *at;
     *out = beam.plain;
-    need(dg_alloc(&out->block, points * (7 + 2 * pairs) + beam.boundaries.size() + 1, sizeof *out->block, "beam"));
-    at = out->block;
-    out->gantry_deg = put(&at, beam.gantry);
-    out->weight = put(&at, beam.weight);
-    out->dose_rate = put(&at, beam.rate);
-    out->jaw_x1 = put(&at, beam.jaw[0]);
-    out->jaw_x2 = put(&at, beam.jaw[1]);
-    out->jaw_y1 = put(&at, beam.jaw[2]);
-    out->jaw_y2 = put(&at, beam.jaw[3]);
-    if (!beam.boundaries.empty()) out->leaf_boundaries = put(&at, beam.boundaries);
-    if (pairs == 0) return;
-    out->mlc_a = at;
-    out->mlc_b = at + points * pairs;
-    for (size_t p = 0; p < points; p++) {
+    need(dg_dicom_beam_make(out, (int64_t)points, (int64_t)pairs));
+    put(out->gantry_deg, beam.gantry);
+    put(out->weight, beam.weight);
+    put(out->dose_rate, beam.rate);
+    put(out->jaw_x1, beam.jaw[0]);
+    put(out->jaw_x2, beam.jaw[1]);
+    put(out->jaw_y1, beam.jaw[2]);
+    put(out->jaw_y2, beam.jaw[3]);
+    if (beam.boundaries.empty())
+        out->leaf_boundaries = nullptr;
+    else
+        put(out->leaf_boundaries, beam.boundaries);
+    for (size_t p = 0; p < points && pairs > 0; p++) {
         const double *from = beam.mlc.data() + p * pairs * 2;
         std::copy(from, from + pairs, out->mlc_a + p * pairs);
         std::copy(from + pairs, from + 2 * pairs, out->mlc_b + p * pairs);
@@ -255,10 +249,10 @@ static void read_plan(Plan &plan, const dg_dicom_files *files, dg_dicom_plan *ou
                    "rtplan-damaged");
     DcmItem &item = file.data();
     const std::vector<DcmItem *> beams = items_of(item, DCM_BeamSequence);
-    if (beams.size() > BEAMS_MAX)
-        refuse(DG_ERR_DATA, NUMBER, "%zu beams are more than %d", beams.size(), (int)BEAMS_MAX);
+    if (beams.size() > DG_DICOM_BEAMS_MAX)
+        refuse(DG_ERR_DATA, NUMBER, "%zu beams are more than %d", beams.size(), (int)DG_DICOM_BEAMS_MAX);
     plan.beams.resize(beams.size());
-    for (size_t k = 0; k < beams.size(); k++) read_beam(*beams[k], plan.beams[k]);
+    for (size_t k = 0; k < beams.size(); k++) read_beam(*beams[k], plan.beams[k], plan);
     if (beams.empty() && !items_of(item, DCM_IonBeamSequence).empty())
         note(plan.context, "rtplan-ion", "the beams are ion beams: they are not read");
     read_groups(item, plan);
@@ -271,6 +265,7 @@ static void read_plan(Plan &plan, const dg_dicom_files *files, dg_dicom_plan *ou
     out->target_count = (int64_t)plan.targets.size();
     for (; out->beam_count < (int64_t)beams.size(); out->beam_count++)
         hand_over(plan.beams[(size_t)out->beam_count], &out->beams[out->beam_count]);
+    out->total_mu = dg_dicom_plan_total_mu(out);
 }
 
 } // namespace dicom

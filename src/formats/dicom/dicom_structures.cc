@@ -8,7 +8,7 @@
 namespace dicom
 {
 
-enum { ROIS_MAX = 4096, NUMBERS_MAX = 1 << 28 };
+enum { ROIS_MAX = 4096, PART_LEAST = 3 };
 
 struct Roi {
     dg_dicom_roi plain;
@@ -50,8 +50,29 @@ static void names_to_utf8(DcmItem &set, DcmItem &item)
         (void)item.convertCharacterSet(from.c_str(), "ISO_IR 192");
 }
 
+/* What the file calls its patient: number, birth date, the parts of the name. One or two letters say nothing. */
+static std::vector<std::string> words_of_patient(DcmItem &set)
+{
+    std::vector<std::string> words = {texts_of(set, DCM_PatientID), texts_of(set, DCM_PatientBirthDate), ""};
+    for (const char c : texts_of(set, DCM_PatientName)) {
+        if (strchr("^= ,.-\\", c) != nullptr)
+            words.push_back("");
+        else
+            words.back() += c;
+    }
+    return words;
+}
+
+static bool names_one_of(const char *name, const std::vector<std::string> &words)
+{
+    for (const std::string &word : words)
+        if (word.size() >= PART_LEAST && strcasestr(name, word.c_str()) != nullptr) return true;
+    return false;
+}
+
 void Sets::read_rois(DcmItem &set)
 {
+    const std::vector<std::string> patient = words_of_patient(set);
     const std::vector<DcmItem *> items = items_of(set, DCM_StructureSetROISequence);
     if (items.size() > ROIS_MAX)
         refuse(DG_ERR_DATA, "rtstruct-too-large", "%zu ROIs are more than %d", items.size(), (int)ROIS_MAX);
@@ -62,6 +83,7 @@ void Sets::read_rois(DcmItem &set)
             refuse(DG_ERR_DATA, "rtstruct-number", "an ROI has no ROINumber that is a whole number: export it again");
         names_to_utf8(set, *item);
         copy_text(roi.plain.name, sizeof roi.plain.name, text_of(*item, DCM_ROIName));
+        roi.plain.names_patient = names_one_of(roi.plain.name, patient);
         for (int k = 0; k < 3; k++) roi.plain.color[k] = -1;
         roi.frame = key_of(context, "frame", text_of(*item, DCM_ReferencedFrameOfReferenceUID));
         if (!by_number.emplace(roi.plain.number, rois.size()).second)
