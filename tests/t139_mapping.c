@@ -124,6 +124,30 @@ static void test_resolve(void)
     dg_free(&preset);
 }
 
+/* The reference's own file of names, alone and beside a preset. */
+static void test_reference_file(void)
+{
+    static const char text[] =
+        "{\n\t\"0\": {\"name\": \"ptv70\", \"variations\": [\"PTV70\", \"ptv70\", \"PTV_70 boost\"]},\n"
+        "    \"12\": {\n \"name\": \"rectum\", \"variations\": [\"Rectum\", \"Rect\"]}\n}\n";
+    static const char twice[] =
+        "{\"0\": {\"name\": \"a\", \"variations\": [\"x\"]}, \"1\": {\"name\": \"b\", \"variations\": [\"X\"]}}";
+    static const char strange[] = "{\"0\": {\"name\": \"a\", \"variation\": [\"x\"]}}";
+    dg_mapping *own, *preset;
+    DG_CHECK_OK(dg_mapping_read(text, strlen(text), "oar_mapping.json", false, &own));
+    DG_CHECK(own->count == 2 && own->row[0].structure.role == DG_ROLE_TARGET &&
+             own->row[1].structure.role == DG_ROLE_OAR);
+    DG_CHECK(own->alias[dg_mapping_find(own, "PTV70 BoostGy")].row == 0 && dg_mapping_find(own, "PTV 70.0") < 0);
+    DG_CHECK_OK(dg_mapping_load_preset("v2.4", &preset));
+    DG_CHECK_OK(dg_mapping_extend(preset, own));
+    DG_CHECK(preset->count == 9 && strcmp(preset->row[3].structure.name, "Rectum") == 0);
+    DG_CHECK(preset->alias[dg_mapping_find(preset, "rect")].row == 3);
+    dg_free(&own);
+    dg_free(&preset);
+    DG_CHECK_FAILS(dg_mapping_read(twice, strlen(twice), "m", false, &own), DG_ERR_USAGE, "'X' belongs to a already");
+    DG_CHECK_FAILS(dg_mapping_read(strange, strlen(strange), "m", false, &own), DG_ERR_USAGE, "'variation'");
+}
+
 static void test_extend(void)
 {
     dg_mapping *preset, *more;
@@ -172,6 +196,7 @@ int main(void)
 {
     test_presets();
     test_resolve();
+    test_reference_file();
     test_extend();
     test_refusals();
     return 0;

@@ -82,14 +82,15 @@ static dg_status take_alias(const dg_yaml_place *at, int line, const char *name,
     return DG_OK;
 }
 
-static dg_status read_aliases(const dg_yaml_place *at, const dg_yaml_node *map, int row, dg_mapping *m)
+/* The names of a row: its own, and those listed under `key`. */
+static dg_status read_aliases(const dg_yaml_place *at, const dg_yaml_node *map, const char *key, int row, dg_mapping *m)
 {
     char name[DG_STRUCTURE_NAME];
-    const dg_yaml_node *list = dg_yaml_get(map, "aliases");
+    const dg_yaml_node *list = dg_yaml_get(map, key);
     DG_TRY(take_alias(at, map->line, m->row[row].structure.name, row, m));
     if (list == NULL) return DG_OK;
     if (list->kind != DG_YAML_LIST)
-        return dg_yaml_field_fail(at, list->line, "aliases takes a list of names: [Name_A, Name_B]");
+        return dg_yaml_field_fail(at, list->line, "%s takes a list of names: [Name_A, Name_B]", key);
     for (const dg_yaml_node *n = list->child; n != NULL; n = n->next) {
         DG_TRY(dg_yaml_field_word(at, n, "an alias", sizeof name, name));
         DG_TRY(take_alias(at, n->line, name, row, m));
@@ -141,7 +142,7 @@ static dg_status read_row(dg_yaml_place *at, const dg_yaml_node *map, dg_mapping
         return dg_yaml_field_fail(at, map->line, "only a target has a prescription");
     DG_TRY(dg_yaml_field_bool(at, map, "required", &row->required));
     m->count++;
-    return read_aliases(at, map, m->count - 1, m);
+    return read_aliases(at, map, "aliases", m->count - 1, m);
 }
 
 static dg_status read_ignored(const dg_yaml_place *at, const dg_yaml_node *root, dg_mapping *m)
@@ -227,6 +228,55 @@ static dg_status check_mirrors(const dg_yaml_place *at, const dg_yaml_node *root
     return DG_OK;
 }
 
+/* ---- oar_mapping.json of the vmat-diffusion scripts: {"0": {"name": .., "variations": [..]}, ..} ---- */
+
+static bool is_reference(const dg_yaml_node *root)
+{
+    if (root->kind != DG_YAML_MAP || root->child == NULL) return false;
+    for (const dg_yaml_node *n = root->child; n != NULL; n = n->next)
+        if (n->key[0] == '\0' || n->key[strspn(n->key, "0123456789")] != '\0') return false;
+    return true;
+}
+
+/* It says no role: what is called a volume to treat is a target. */
+static dg_role reference_role(const char *name)
+{
+    static const char *const TARGETS[] = {"PTV", "CTV", "GTV", "ITV"};
+    for (int k = 0; k < 4; k++)
+        if (strncasecmp(name, TARGETS[k], 3) == 0) return DG_ROLE_TARGET;
+    return strcasecmp(name, "body") == 0 || strcasecmp(name, "external") == 0 ? DG_ROLE_BODY : DG_ROLE_OAR;
+}
+
+static dg_status read_reference_row(dg_yaml_place *at, const dg_yaml_node *map, dg_mapping *m)
+{
+    static const char *const KNOWN[] = {"name", "variations", NULL};
+    snprintf(at->within, sizeof at->within, "structure %.40s: ", map->key);
+    if (m->count == DG_STRUCTURES_MAX)
+        return dg_yaml_field_fail(at, map->line, "more than %d structures", DG_STRUCTURES_MAX);
+    dg_structure *s = &m->row[m->count].structure;
+    if (map->kind != DG_YAML_MAP) return dg_yaml_field_fail(at, map->line, "it is a map with name and variations");
+    DG_TRY(dg_yaml_field_keys(at, map, KNOWN));
+    DG_TRY(dg_yaml_field_text(at, map, "name", true, sizeof s->name, s->name));
+    DG_TRY(check_name(at, map->line, s->name));
+    if (dg_mapping_row_find(m, s->name) >= 0)
+        return dg_yaml_field_fail(at, map->line, "the structure %s is there already", s->name);
+    s->role = reference_role(s->name);
+    m->count++;
+    return read_aliases(at, map, "variations", m->count - 1, m);
+}
+
+/* Names are compared as the scripts compare them. */
+static dg_status read_reference(const char *file, const dg_yaml_node *root, dg_mapping *m)
+{
+    static const char *const IGNORED[] = {"_", " ", "gy", "-"};
+    dg_yaml_place at = {.file = file};
+    snprintf(m->name, sizeof m->name, "oar_mapping");
+    for (; m->ignored_count < 4; m->ignored_count++)
+        snprintf(m->ignored[m->ignored_count], sizeof m->ignored[0], "%s", IGNORED[m->ignored_count]);
+    for (const dg_yaml_node *n = root->child; n != NULL; n = n->next) DG_TRY(read_reference_row(&at, n, m));
+    return DG_OK;
+}
+
 static dg_status read_root(const char *file, const dg_yaml_node *root, bool preset, dg_mapping *m)
 {
     static const char *const KNOWN[] = {
@@ -234,6 +284,7 @@ static dg_status read_root(const char *file, const dg_yaml_node *root, bool pres
         "allow_ctv_as_ptv", "prescription_gy", "fractions", "constraints", "crop", "structures", NULL};
     char format[32], version[8], description[400];
     dg_yaml_place at = {.file = file};
+    if (is_reference(root)) return read_reference(file, root, m);
     if (root->kind != DG_YAML_MAP)
         return dg_yaml_field_fail(&at, root->line, "a mapping is a map with format, version, name and structures");
     DG_TRY(dg_yaml_field_keys(&at, root, KNOWN));
