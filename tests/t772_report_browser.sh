@@ -12,5 +12,6 @@ report_fixture
 hostile_fixture || fail "no hostile results"
 dg 0 report r1.json r2.json --cohort cohort --predictions p1 p2 --no-figures -o rep
 dg 0 report hostile-run hostile-results.json --no-figures -o hostile-rep
+dg 0 report cohort -o sheet
 PYTHONDONTWRITEBYTECODE=1 run 0 python3 "$here/report/check_report.py" "$work"
 said " checks"

@@ -345,11 +345,22 @@ def check_hostile():
         quiet(file)
 
 
+def check_sheet():
+    open_page("sheet/index.html")
+    same(js("document.querySelectorAll('article.card').length"), 2, "cards of the contact sheet")
+    same(js("[...document.querySelectorAll('article.card img')].every((i) => i.complete && i.naturalWidth === 792)"), True, "pictures of the cards")
+    js("(() => { const s = document.getElementById('card-search'); s.value = 'case-turned'; s.dispatchEvent(new Event('input')); })()")
+    same(js("[...document.querySelectorAll('article.card')].filter((c) => !c.hidden).map((c) => c.dataset.case).join()"), "case-turned", "search")
+    check("PRESCRIPTION" not in js("document.body.innerText"), "a known prescription is called assumed")
+    quiet("contact sheet")
+
+
 try:
     check_index()
     check_experiment()
     check_old_browser()
     check_hostile()
+    check_sheet()
     print(f"{checked} checks")
 finally:
     page.close()
