@@ -176,9 +176,10 @@ static bool config_of(test *t, const group *g, const char *loss, dg_loss_config 
         config->term[0] = dvh_term(t, g, loss);
     else if (starts(loss, "structure"))
         config->term[0] = structure_term(t, g, loss);
-    else if (starts(loss, "asymmetric"))
+    else if (starts(loss, "asymmetric")) { /* ours is relative to the weight of overdosage */
         config->term[0] = asymmetric_term(t, g, loss);
-    else if (starts(loss, "step_"))
+        config->weight[0] = setting(t, g, loss, "overdose_weight", 1);
+    } else if (starts(loss, "step_"))
         *config = step_config(t, g, loss);
     else
         return false;
@@ -536,9 +537,9 @@ static void check_loss(test *t, group *g, const char *name)
         for (int k = 0; k < config.count; k++) check_term(t, g, path, "train.", loss, k, mean[k]);
     } else {
         (void)snprintf(path, sizeof path, "%s/out/%s/terms", g->name, name);
-        check_term(t, g, path, "", loss, 0, mean[0]);
+        check_term(t, g, path, "", loss, 0, total);
         (void)snprintf(path, sizeof path, "%s/out/%s/terms_f64", g->name, name);
-        check_term(t, g, path, "", loss, 0, mean[0]);
+        check_term(t, g, path, "", loss, 0, total);
     }
     dg_loss_destroy(&loss);
 }

@@ -43,10 +43,14 @@ small="--channels 3 --gflops 1 --devices mine.yaml --set model.base=8 --set mode
 "$program" plan $small --set train.on_nan=rollback --json >kept.json || bad "plan with rollback"
 "$program" plan --channels 9 --set data.patch=[128,128,128] --set train.micro_batch=2 --set train.backend=ref --device rtx3090 \
     --cases 100 --ranks 2 --volume 160,192,200 --set train.batch=4 --set train.steps=10000 --json >big.json || bad "plan of a large patch"
+# The recipe for a day on an RTX 3090 fits there, and gets through its steps.
+"$program" plan "$DG_TEST_SOURCE/jobs/configs/openkbp_gpu.yaml" --device rtx3090 --json >recipe.json || bad "plan of the GPU recipe"
 [ "$(value one.json wire_mb_per_step)" = 0.0 ] || bad "one rank sends something"
 python3 - <<'PY' || fail=1
 import json, sys
 one, two = json.load(open("one.json")), json.load(open("two.json"))
+recipe = json.load(open("recipe.json"))
+assert recipe["memory_mb"] < 24576 and 23 * 3600 / recipe["step_s"] > 80000, recipe
 ring = two["parameters"] * 4 / 2**20  # 2 (R - 1) / R of the gradients
 assert abs(two["wire_mb_per_step"] - ring) < 0.02 * ring, two
 half = json.load(open("half.json"))
