@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct settings {
     dg_run_config config; /* first: the rows of run_config point into it */
@@ -27,6 +28,19 @@ static const dg_option extra[] = {
      .unit = "", .help = "print the result as JSON"},
 };
 /* clang-format on */
+
+/* A term that is 0 throughout starts at the lowest width: once it awakes, it would rule the others. */
+static void warn_idle(const dg_job_env *env, const dg_loss_calibration *c)
+{
+    for (int k = 0; k < c->count; k++)
+        if (c->mean[k] == 0)
+            dg_log_write(env->log, DG_LOG_WARNING,
+                         "%s was 0 in all %lld samples, so its weight starts at its highest: %s", c->name[k],
+                         (long long)c->samples,
+                         strcmp(c->name[k], "dvh") == 0
+                             ? "structures of fewer than loss.dvh.min_voxels voxels of the patch give no goal"
+                             : "does any training case have its structures?");
+}
 
 static dg_status show(const dg_job_env *env, const settings *s, const dg_loss_calibration *c)
 {
@@ -53,6 +67,7 @@ static dg_status calibrate(const dg_job_env *env, settings *s)
     if (calibration.count == 0)
         return DG_FAIL(DG_ERR_USAGE, "the loss has no term with a width: set loss.mse, loss.gradient, ...");
     DG_TRY(dg_loss_calibration_write(s->output, &calibration));
+    warn_idle(env, &calibration);
     return show(env, s, &calibration);
 }
 

@@ -57,6 +57,9 @@ same "weights of a first step without dvh" "$(summary without weights_sha256)" "
 
 dg 0 calibrate five.yaml -o calib.json --samples 6
 grep -q '"base"' calib.json || fail "no base in calib.json"
+unsaid "was 0 in all"
+dg 0 calibrate five.yaml -o idle.json --samples 2 --set loss.dvh.min_voxels=100000
+said "dvh was 0 in all 2 samples" "loss.dvh.min_voxels"
 dg 0 train five.yaml --set run.name=started --set loss.calibration=calib.json --set train.steps=1
 first=$(columns started | sed -n 2p | cut -d, -f8)
 want=$(sed -n 's/.*"base": \(-[0-9.e-]*\).*/\1/p' calib.json | tail -n 1)
