@@ -110,10 +110,10 @@ function scoreTable(aggregate) {
 /* ---- perturbed input ---- */
 
 function robustnessSection(data) {
-  const all = data.perturbations || [];
+  const all = (Array.isArray(data.perturbations) ? data.perturbations : []).filter((p) => p && p.metrics);
   if (all.length === 0) return;
-  const metrics = [...new Set(all.flatMap((p) => Object.keys(p.metrics || {})))];
-  const first = (metric) => all.map((p) => p.metrics[metric]).find(Boolean);
+  const metrics = [...new Set(all.flatMap((p) => Object.keys(p.metrics)))];
+  const first = (metric) => all.map((p) => p.metrics[metric]).find(Boolean) || {};
   const signed = (value) => (isNumber(value) && value > 0 ? `+${short(value)}` : short(value));
   const cell = (m) => {
     if (!m) return DASH;
@@ -122,7 +122,7 @@ function robustnessSection(data) {
   };
   const rows = metrics.map((metric) => [metric, short(first(metric).n), short(first(metric).unperturbed), ...all.map((p) => cell(p.metrics[metric]))]);
   section("robustness", "Robustness", plainTable("Change of the means over cases when the network sees a perturbed scan (CT numbers off, noise, larger voxels), with 95 % bootstrap interval over patients",
-    ["metric", "cases", "as it is", ...all.map((p) => `${p.perturbation} ${p.unit}`)], rows));
+    ["metric", "cases", "as it is", ...all.map((p) => `${plainValue(p.perturbation)} ${plainValue(p.unit)}`)], rows));
 }
 
 /* ---- figures and run ---- */
