@@ -71,6 +71,7 @@ static dg_status choose_cases(robustness *r)
     *w = (evaluate_work){.env = r->env, .s = r->s};
     dg_status status = dg_cohort_open(r->s->cohort, &w->cohort);
     if (status == DG_OK) status = evaluate_choose_cases(w);
+    if (status == DG_OK) status = evaluate_choose_target(w); /* refuses segmentations before anything is predicted */
     if (status == DG_OK) status = DG_NEW(&r->ids, w->count, "cases to predict");
     for (int64_t i = 0; status == DG_OK && i < w->count; i++)
         if (w->chosen[i].index >= 0 && w->chosen[i].reason[0] == '\0')
