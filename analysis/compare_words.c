@@ -70,7 +70,7 @@ static dg_better better_of(const char *metric, const char *last)
     if (ends_with(metric, "gamma_pass_rate") || ends_with(metric, "compliance_rate") || strcmp(last, "passed") == 0)
         return DG_BETTER_HIGHER;
     if (strncmp(metric, "segmentation_metrics.", 21) == 0 || strncmp(metric, "challenge.", 10) == 0) {
-        if (strncmp(last, "betti", 5) == 0 || strstr(last, "hausdorff") != NULL || strstr(last, "distance") != NULL ||
+        if (strncmp(last, "betti", 5) == 0 || strcmp(last, "dice_error") == 0 || strstr(last, "hausdorff") != NULL || strstr(last, "distance") != NULL ||
             strstr(last, "voi_bits") != NULL)
             return DG_BETTER_LOWER;
         if (strcmp(last, "fraction_error") == 0) return DG_BETTER_NEAR_ZERO;

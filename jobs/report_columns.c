@@ -33,12 +33,20 @@ static bool criterion_label(const char *key, const char *prefix, char *label, si
 }
 
 static const struct {
-    const char *metric, *label;
-} error_metric[] = {{"openkbp.dose_error_gy", "dose score"},
-                    {"openkbp.dvh_error_gy", "DVH score"},
-                    {"dose_metrics.mae_body_gy", "MAE body"},
-                    {"dose_metrics.mae_ptv_region_gy", "MAE PTV + margin"},
-                    {"dose_metrics.mae_no_mans_land_gy", "MAE no man\u2019s land"}};
+    const char *metric, *label, *unit;
+} error_metric[] = {{"openkbp.dose_error_gy", "dose score", "Gy"},
+                    {"openkbp.dvh_error_gy", "DVH score", "Gy"},
+                    {"dose_metrics.mae_body_gy", "MAE body", "Gy"},
+                    {"dose_metrics.mae_ptv_region_gy", "MAE PTV + margin", "Gy"},
+                    {"dose_metrics.mae_no_mans_land_gy", "MAE no man\u2019s land", "Gy"},
+                    {"segmentation_metrics.dice", "Dice", ""},
+                    {"segmentation_metrics.precision", "precision", ""},
+                    {"segmentation_metrics.recall", "recall", ""},
+                    {"segmentation_metrics.surface_dice", "surface Dice", ""},
+                    {"segmentation_metrics.hausdorff95_mm", "Hausdorff 95", "mm"},
+                    {"segmentation_metrics.betti_error", "Betti error", ""},
+                    {"segmentation_metrics.fraction_error", "fraction error", ""},
+                    {"challenge.score", "challenge", ""}};
 enum { ERROR_METRICS = sizeof error_metric / sizeof *error_metric };
 static const struct {
     const char *prefix, *words;
@@ -88,7 +96,7 @@ int report_case_columns(const dg_results *results, report_column column[REPORT_C
     int count = 0;
     for (int i = 0; i < ERROR_METRICS; i++)
         if (dg_results_has_metric(results, error_metric[i].metric))
-            add_column(column, &count, error_metric[i].metric, error_metric[i].label, "Gy", false);
+            add_column(column, &count, error_metric[i].metric, error_metric[i].label, error_metric[i].unit, false);
     if (count == 0 && dg_results_has_metric(results, "dose_metrics.mae_gy"))
         add_column(column, &count, "dose_metrics.mae_gy", "MAE", "Gy", false);
     add_pass_rates(results, results, column, &count);
@@ -112,16 +120,22 @@ static bool has_aggregate(const dg_results *const *results, int count, const cha
 int report_aggregate_columns(const dg_results *const *results, int count, report_column column[REPORT_COLUMNS_MAX])
 {
     static const struct {
-        const char *key, *label;
-    } error[] = {{"openkbp.dose_score", "dose score"},
-                 {"openkbp.dvh_score", "DVH score"},
-                 {"mae_body_gy_mean", "MAE body"},
-                 {"mae_ptv_region_gy_mean", "MAE PTV + margin"},
-                 {"mae_gy_mean", "MAE"}};
+        const char *key, *label, *unit;
+    } error[] = {{"openkbp.dose_score", "dose score", "Gy"},
+                 {"openkbp.dvh_score", "DVH score", "Gy"},
+                 {"mae_body_gy_mean", "MAE body", "Gy"},
+                 {"mae_ptv_region_gy_mean", "MAE PTV + margin", "Gy"},
+                 {"mae_gy_mean", "MAE", "Gy"},
+                 {"segmentation_metrics.dice.mean", "Dice", ""},
+                 {"segmentation_metrics.surface_dice.mean", "surface Dice", ""},
+                 {"segmentation_metrics.hausdorff95_mm.mean", "Hausdorff 95", "mm"},
+                 {"segmentation_metrics.betti_error.mean", "Betti error", ""},
+                 {"foreground_fraction.bias", "bias of the fraction", ""},
+                 {"challenge.score.mean", "challenge", ""}};
     int columns = 0;
     for (size_t i = 0; i < sizeof error / sizeof *error; i++)
         if (has_aggregate(results, count, error[i].key))
-            add_column(column, &columns, error[i].key, error[i].label, "Gy", false);
+            add_column(column, &columns, error[i].key, error[i].label, error[i].unit, false);
     for (int i = 0; i < count; i++)
         if (results[i] != NULL) add_pass_rates(results[i], NULL, column, &columns);
     return columns;
@@ -148,6 +162,7 @@ const char *report_monitor(const report_experiment *experiment, const char **wor
     } known[] = {{"val_dose_score", "openkbp.dose_error_gy", "dose score"},
                  {"val_mae_ptv_gy", "dose_metrics.mae_ptv_region_gy", "error in PTV + margin"},
                  {"val_mae_gy", "dose_metrics.mae_gy", "mean absolute error"},
+                 {"val_dice_error", "segmentation_metrics.dice_error", "1 - Dice"},
                  {"", "dose_metrics.mae_body_gy", "mean absolute error in the body"}};
     enum { KNOWN = sizeof known / sizeof *known };
     const char *wanted = NULL;
@@ -200,8 +215,9 @@ dg_status report_pick_cases(const report_work *w, const report_experiment *exper
         report_pick *p = &pick[*count];
         if (index[order[k]] < 0) continue;
         *p = (report_pick){.index = index[order[k]], .pick = order[k]};
-        snprintf(p->why, sizeof p->why, "%s: %s%s %.2f Gy", dg_figure_pick_name(order[k]), words,
-                 order[k] == DG_PICK_MEDIAN ? " nearest to the median," : "", value[p->index]);
+        snprintf(p->why, sizeof p->why, "%s: %s%s %.2f%s", dg_figure_pick_name(order[k]), words,
+                 order[k] == DG_PICK_MEDIAN ? " nearest to the median," : "", value[p->index],
+                 report_is_of_labels(experiment->results) ? "" : " Gy");
         if (metric == NULL) snprintf(p->why, sizeof p->why, "%s", words);
         (*count)++;
     }

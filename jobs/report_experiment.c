@@ -58,6 +58,21 @@ static void add_tile(json_t *tiles, const char *label, double value, const char 
 
 static json_t *last_tile(json_t *tiles) { return json_array_get(tiles, json_array_size(tiles) - 1); }
 
+/* Of a metric of segmentations: interval and deviation stand beside its mean. */
+static void add_spread(const dg_results *results, const char *mean_key, json_t *tile)
+{
+    char key[DG_RESULTS_METRIC + 16];
+    const int length = (int)strlen(mean_key) - 5;
+    snprintf(key, sizeof key, "%.*s.interval_95", length, mean_key);
+    const json_t *interval = dg_results_look_up(json_object_get(dg_results_root(results), "aggregate"), key);
+    if (json_array_size(interval) == 2) {
+        json_object_set_new(tile, "low", copy_or_null(json_array_get(interval, 0)));
+        json_object_set_new(tile, "high", copy_or_null(json_array_get(interval, 1)));
+    }
+    snprintf(key, sizeof key, "%.*s.std", length, mean_key);
+    json_object_set_new(tile, "std", report_number(report_aggregate_value(results, key)));
+}
+
 static void add_score_tiles(const dg_results *results, json_t *tiles)
 {
     report_column column[REPORT_COLUMNS_MAX];
@@ -73,6 +88,7 @@ static void add_score_tiles(const dg_results *results, json_t *tiles)
             json_object_set_new(tile, "high", copy_or_null(json_array_get(interval, 1)));
         }
         size_t length = strlen(column[i].key);
+        if (length > 5 && strcmp(column[i].key + length - 5, ".mean") == 0) add_spread(results, column[i].key, tile);
         if (length > 5 && strcmp(column[i].key + length - 5, "_mean") == 0) {
             snprintf(key, sizeof key, "%.*s_std", (int)length - 5, column[i].key);
             json_object_set_new(tile, "std", report_number(report_aggregate_value(results, key)));
@@ -290,6 +306,10 @@ static dg_status picture_all(making *m)
         return DG_OK;
     }
     DG_TRY(report_pick_cases(m->w, m->experiment, wanted, &count));
+    if (report_is_of_labels(m->experiment->results)) {
+        if (!m->w->s->figures) return DG_OK;
+        return report_label_figures(m->w, m->experiment, wanted, count, m->page, m->max_bytes, m->case_figures);
+    }
     for (int k = 0; k < count; k++) DG_TRY(picture(m, &wanted[k], m->max_bytes / 10 * 6));
     return DG_OK;
 }

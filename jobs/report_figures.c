@@ -363,10 +363,27 @@ dg_status report_cohort_figures(const report_work *w, const report_experiment *e
     DG_TRY(start(&t, NULL));
     DG_TRY(training_figures(&t));
     if (experiment->results == NULL) return DG_OK;
+    if (report_is_of_labels(experiment->results)) {
+        dg_figure_result result = {0};
+        return settle(&t, report_label_boxes(experiment->results, &t.output, &result), &result);
+    }
     DG_TRY(gamma_figure(&t));
     DG_TRY(box_figure(&t));
     DG_TRY(constraint_figure(&t));
     return asymmetry_figure(&t);
+}
+
+dg_status report_label_figures(const report_work *w, const report_experiment *experiment, const report_pick *pick,
+                               int count, dg_report_page *page, int64_t max_bytes, json_t *figures)
+{
+    target t = {.w = w, .experiment = experiment, .page = page, .max_bytes = max_bytes, .figures = figures};
+    for (int k = 0; k < count; k++) {
+        dg_figure_result result = {0};
+        const char *id = dg_results_get_case(experiment->results, pick[k].index)->id;
+        DG_TRY(start(&t, w->s->cases.count > 0 ? id : NULL));
+        DG_TRY(settle(&t, report_label_overlay(w, experiment, &pick[k], &t.output, &result), &result));
+    }
+    return DG_OK;
 }
 
 dg_status report_case_figures(const report_work *w, const report_experiment *experiment, const report_pick *pick,

@@ -77,7 +77,7 @@ int report_aggregate_columns(const dg_results *const *results, int count, report
 double report_aggregate_value(const dg_results *results, const char *key);
 json_t *report_columns_json(const report_column *column, int count);
 json_t *report_number(double value); /* null where it is not finite */
-/* The metric of a case that says which is worst, with words and unit for it. */
+/* The metric of a case that says which is worst, the larger the worse, with words for it. */
 const char *report_monitor(const report_experiment *experiment, const char **words);
 /* Worst, median and best of the monitor, or the cases named. DG_ERR_USAGE: a named case is not in the results. */
 DG_MUST_USE dg_status report_pick_cases(const report_work *w, const report_experiment *experiment,
@@ -98,6 +98,20 @@ DG_MUST_USE dg_status report_cohort_figures(const report_work *w, const report_e
 DG_MUST_USE dg_status report_case_figures(const report_work *w, const report_experiment *experiment,
                                           const report_pick *pick, const report_loaded *loaded, dg_report_page *page,
                                           int64_t max_bytes, json_t *figures);
+
+/* Overlays of picked cases in place of volumes, where segmentations were judged. */
+DG_MUST_USE dg_status report_label_figures(const report_work *w, const report_experiment *experiment,
+                                           const report_pick *pick, int count, dg_report_page *page, int64_t max_bytes,
+                                           json_t *figures);
+
+/* ---- report_labels.c */
+bool report_is_of_labels(const dg_results *results);
+DG_MUST_USE dg_status report_label_boxes(const dg_results *results, const dg_figure_output *output,
+                                         dg_figure_result *result);
+/* Label and prediction over the scan; needs cohort and predictions. */
+DG_MUST_USE dg_status report_label_overlay(const report_work *w, const report_experiment *experiment,
+                                           const report_pick *pick, const dg_figure_output *output,
+                                           dg_figure_result *result);
 
 /* ---- report_cohort.c: the contact sheet of a cohort */
 bool report_is_cohort(const char *path); /* by what lies there, or by the ending .h5 */

@@ -114,7 +114,7 @@ static void make_example(example *e)
     }
     e->data =
         (dg_figure_case){HOSTILE,       DG_PICK_MEDIAN, HOSTILE, 2.5,      "Gy",         &e->grid, e->ct, e->reference,
-                         e->prediction, e->gamma,       HOSTILE, e->masks, e->structure, 4,        70,    {0, 0}};
+                         e->prediction, e->gamma,       HOSTILE, e->masks, e->structure, 4,        70,    {0, 0}, NULL};
 }
 
 typedef dg_status (*case_figure)(const dg_figure_output *, const dg_figure_case *, dg_figure_result *);

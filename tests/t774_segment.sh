@@ -61,7 +61,5 @@ dg 0 export cohort --to tiff --what pred labels --predictions m1 -o masks
 dg 0 export cohort --to nifti --what pred --predictions m1 -o nifti
 dg 0 export cohort --to nifti --what pred --predictions both -o probabilities
 [ "$(ls masks | wc -l)" = 12 ] && [ "$(ls nifti | wc -l)" = 6 ] || fail "exported: $(ls masks nifti)"
-dg 1 export cohort --to npz --what pred --predictions m1 -o npz
-said "the file holds a label, and a dose is wanted"
-dg 2 export cohort --to tiff --what dose -o x
+dg 2 export cohort --to tiff --what dose -o nothing
 said "--to tiff knows ct, labels, pred"

@@ -106,6 +106,7 @@ typedef struct dg_figure_case {
     int structure_count;
     double prescription_gy; /* 0: not known; colours then go by the reference maximum */
     double ct_window[2];    /* what grey spans, low and high; both 0: soft tissue, -200 to 300 HU */
+    const char *title;      /* of a contact sheet; NULL: that it shows a case as imported */
 } dg_figure_case;
 
 /* fig2_dose_colorwash: reference and prediction on CT, axial, coronal and sagittal plane through the centroid of the targets (of the

@@ -385,5 +385,6 @@ dg_status dg_figure_contact(const dg_figure_output *output, const dg_figure_case
         dg_figure_caption(result,
                           "Case %.60s: CT and outlines, without dose, in the planes through the centroid of the %s.",
                           data->case_id, s.frame.by_targets ? "targets" : "structures, or of the scan");
-    return draw_sheet(&s, dosed ? "As imported" : "As imported, no dose", output, result);
+    const char *title = dosed ? "As imported" : "As imported, no dose";
+    return draw_sheet(&s, data->title != NULL ? data->title : title, output, result);
 }

@@ -69,6 +69,7 @@ static void put_overlap(json_t *object, const dg_overlap *o)
 {
     const double predicted = dg_overlap_predicted_fraction(o), labelled = dg_overlap_labelled_fraction(o);
     json_object_set_new(object, "dice", number(dg_overlap_dice(o)));
+    json_object_set_new(object, "dice_error", number(1 - dg_overlap_dice(o))); /* as validation calls it */
     json_object_set_new(object, "iou", number(dg_overlap_iou(o)));
     json_object_set_new(object, "precision", number(dg_overlap_precision(o)));
     json_object_set_new(object, "recall", number(dg_overlap_recall(o)));
