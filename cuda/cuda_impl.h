@@ -96,6 +96,10 @@ dg_status cuda_window_blend(dg_backend *backend, const dg_tensor *y, const int64
 dg_status cuda_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
                              const float *const weight[3], float low, float high, float *out);
 dg_status cuda_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
+dg_status cuda_diffuse(dg_backend *backend, const dg_diffuse *how, const dg_tensor *condition, const float *clean,
+                       float *wanted, dg_tensor *x);
+dg_status cuda_denoise(dg_backend *backend, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                       const float *said, float *x, float *clean);
 dg_status cuda_upload_ahead(dg_backend *backend, void *device, const void *host, int64_t bytes);
 dg_status cuda_ahead_open(cuda_ahead *ahead); /* again: nothing */
 void cuda_ahead_close(cuda_ahead *ahead);

@@ -85,6 +85,12 @@ cudaError_t dg_cuda_window_finish(cudaStream_t stream, const dg_ring *sum, int64
                                   const float *const weight[3], float low, float high, float *out);
 cudaError_t dg_cuda_find_nonfinite(cudaStream_t stream, const dg_tensor *x, int32_t *found);
 
+/* diffusion.cu; fresh may be NULL. */
+cudaError_t dg_cuda_diffuse(cudaStream_t stream, const dg_diffuse *how, const dg_tensor *condition, const float *clean,
+                            float *wanted, const dg_tensor *x);
+cudaError_t dg_cuda_denoise(cudaStream_t stream, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                            const float *said, float *x, float *clean);
+
 /* augment.cu */
 cudaError_t dg_cuda_vary(cudaStream_t stream, const dg_raw_sample *raw, const dg_variation *how,
                          const dg_varied_sample *out);

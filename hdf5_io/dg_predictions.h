@@ -44,6 +44,20 @@ DG_MUST_USE dg_status dg_prediction_write_kind(const char *folder, const char *i
 DG_MUST_USE dg_status dg_prediction_write_label(const char *folder, const char *id, const dg_grid *grid,
                                                 const char *model_sha256, const uint8_t *label, const char *made_by,
                                                 dg_ledger_entry *entry);
+/* The same for samples of a diffusion. File: `dose` (their mean), `std` (of the samples, divided by their number) and, where there
+ * are percentiles, `percentile` [percentiles,z,y,x] with @percent, and attribute `samples`. */
+typedef struct dg_prediction_ensemble {
+    int64_t samples;
+    const float *mean_gy, *std_gy;
+    const double *percent; /* [percentiles] */
+    int percentiles;
+    const float *percentile_gy; /* [percentiles, z, y, x] */
+} dg_prediction_ensemble;
+DG_MUST_USE dg_status dg_prediction_write_ensemble(const char *folder, const char *id, const dg_grid *grid,
+                                                   const char *model_sha256, const dg_prediction_ensemble *ensemble,
+                                                   dg_ledger_entry *entry);
+/* Removes FOLDER/<id>.h5; nothing where there is none. */
+void dg_prediction_remove(const char *folder, const char *id);
 /* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged,
  * DG_ERR_MISMATCH: no dose. */
 DG_MUST_USE dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, float **dose_gy);

@@ -45,7 +45,19 @@ typedef struct content {
     const char *model_sha256, *made_by;
     const void *values;
     const float *std;
+    const dg_prediction_ensemble *ensemble; /* NULL: of no ensemble */
 } content;
+
+static dg_status put_ensemble(hid_t file, const content *c, const int64_t chunk[3], const char *role)
+{
+    const dg_prediction_ensemble *e = c->ensemble;
+    const int64_t shape[4] = {e->percentiles, c->grid->shape[0], c->grid->shape[1], c->grid->shape[2]};
+    const int64_t part[4] = {1, chunk[0], chunk[1], chunk[2]};
+    DG_TRY(dg_h5_put_attr(file, "samples", DG_I64, 0, NULL, &e->samples, role));
+    if (e->percentiles == 0) return DG_OK;
+    DG_TRY(dg_h5_put_attr(file, "percent", DG_F64, 1, shape, e->percent, role));
+    return dg_h5_put(file, "percentile", DG_F32, 4, shape, part, e->percentile_gy, role);
+}
 
 static dg_status fill_file(hid_t file, const char *id, const content *c, char hex[DG_HASH_HEX], const char *role)
 {
@@ -61,6 +73,7 @@ static dg_status fill_file(hid_t file, const char *id, const content *c, char he
     const dg_dtype type = c->kind == DG_PREDICTION_LABEL ? DG_U8 : DG_F32;
     DG_TRY(dg_h5_put(file, kind_names[c->kind], type, 3, shape, chunk, c->values, role));
     if (c->std != NULL) DG_TRY(dg_h5_put(file, "std", DG_F32, 3, shape, chunk, c->std, role));
+    if (c->ensemble != NULL) DG_TRY(put_ensemble(file, c, chunk, role));
     return dg_h5_seal(file, role, hex);
 }
 
@@ -95,15 +108,10 @@ dg_status dg_prediction_write_spread(const char *folder, const char *id, const d
     return dg_prediction_write_kind(folder, id, grid, DG_PREDICTION_DOSE, model_sha256, dose_gy, std_gy, entry);
 }
 
-dg_status dg_prediction_write_kind(const char *folder, const char *id, const dg_grid *grid, dg_prediction_kind kind,
-                                   const char *model_sha256, const float *values, const float *std,
-                                   dg_ledger_entry *entry)
+/* Values that are not finite are refused, and probabilities that are none. */
+static dg_status check_values(const char *role, const dg_grid *grid, dg_prediction_kind kind, const float *values)
 {
-    char path[DG_PATH_MAX], role[ROLE_TEXT];
-    DG_TRY(place(folder, id, path, role));
     DG_TRY(dg_grid_check(grid));
-    if (kind == DG_PREDICTION_LABEL)
-        return DG_FAIL(DG_ERR_USAGE, "%s: labels are written by dg_prediction_write_label", role);
     const int64_t voxels = dg_grid_voxels(grid);
     for (int64_t i = 0; i < voxels; i++) {
         if (!isfinite(values[i]))
@@ -113,6 +121,40 @@ dg_status dg_prediction_write_kind(const char *folder, const char *id, const dg_
             return DG_FAIL(DG_ERR_DATA, "%s: probability %g at voxel %lld of %lld; it is not written", role,
                            (double)values[i], (long long)i, (long long)voxels);
     }
+    return DG_OK;
+}
+
+dg_status dg_prediction_write_ensemble(const char *folder, const char *id, const dg_grid *grid,
+                                       const char *model_sha256, const dg_prediction_ensemble *ensemble,
+                                       dg_ledger_entry *entry)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    DG_TRY(place(folder, id, path, role));
+    DG_TRY(check_values(role, grid, DG_PREDICTION_DOSE, ensemble->mean_gy));
+    const content c = {.grid = grid,
+                       .kind = DG_PREDICTION_DOSE,
+                       .model_sha256 = model_sha256,
+                       .values = ensemble->mean_gy,
+                       .std = ensemble->std_gy,
+                       .ensemble = ensemble};
+    return write_file(folder, id, &c, entry);
+}
+
+void dg_prediction_remove(const char *folder, const char *id)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    if (place(folder, id, path, role) == DG_OK) (void)remove(path);
+}
+
+dg_status dg_prediction_write_kind(const char *folder, const char *id, const dg_grid *grid, dg_prediction_kind kind,
+                                   const char *model_sha256, const float *values, const float *std,
+                                   dg_ledger_entry *entry)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    DG_TRY(place(folder, id, path, role));
+    if (kind == DG_PREDICTION_LABEL)
+        return DG_FAIL(DG_ERR_USAGE, "%s: labels are written by dg_prediction_write_label", role);
+    DG_TRY(check_values(role, grid, kind, values));
     const content c = {.grid = grid, .kind = kind, .model_sha256 = model_sha256, .values = values, .std = std};
     return write_file(folder, id, &c, entry);
 }

@@ -1,40 +1,20 @@
 /* predict.c - `dosegrid predict`: a trained network, of doses or of labels, over the cases of a cohort, shared out over ranks case by case,
  * or window by window where there are fewer cases than ranks. Reading the next case and writing the last one go on meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "predict.h"
+#include "predict_impl.h"
 
 #include "compute.h"
 #include "dg_file.h"
 #include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "dg_mpi.h"
-#include "dg_predictions.h"
-#include "dg_results.h"
-#include "dg_tasks.h"
 #include "dg_trace.h"
-#include "lease.h"
-#include "predictor.h"
 #include "split.h"
-#include "stop.h"
-#include "trained.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef struct settings {
-    dg_string_list checkpoint;
-    char cohort[DG_OPT_TEXT], output[DG_OPT_TEXT], split[DG_OPT_TEXT], backend[DG_OPT_TEXT];
-    dg_string_list cases; /* count 0: all; the name of a part: those of the split */
-    bool resume, json, strict;
-    dg_double_list overlap; /* count 0: as trained; the next three likewise */
-    int flips, dtype, average;
-    dg_int_list threads, window_batch; /* count 0: auto */
-    double comm_timeout_s;
-    const dg_predict_request *perturbed; /* for another job, which asks for these cases; NULL: as the rows say */
-} settings;
 
 enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1 };
 static const char *const word_all[] = {"all", NULL};
@@ -43,6 +23,8 @@ static const char *const word_auto[] = {"auto", NULL};
 static const char *const average_names[] = {"doses", "weights", NULL};
 static const char *const flips_names[] = {"trained", "no", "yes", NULL};
 static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
+
+static const char *const sampler_names[] = {"trained", "ddim", "ddpm", "dpm_solver", NULL};
 
 #define AT(field) .offset = offsetof(settings, field)
 /* clang-format off */
@@ -81,45 +63,34 @@ static const dg_option rows[] = {
     {.key = "predict.window_batch", .flag = "window-batch", .type = DG_OPT_INT_LIST, AT(window_batch), .min = 1,
      .max = DG_WINDOW_BATCH, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "windows",
      .help = "most windows of one pass; auto is where a short probe on a GPU finds a window no cheaper (its roundings may then vary), and 1 on a CPU"},
+    {.key = "predict.sampler", .flag = "sampler", .type = DG_OPT_ENUM, AT(sampler), .names = sampler_names,
+     .fallback = "trained", .unit = "", .help = "of a diffusion: how doses are drawn, see diffusion.sampler"},
+    {.key = "predict.sample_steps", .flag = "sample-steps", .type = DG_OPT_INT_LIST, AT(sample_steps), .min = 1,
+     .max = 10000, .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "steps",
+     .help = "of a diffusion: steps of the sampler"},
+    {.key = "predict.eta", .flag = "eta", .type = DG_OPT_DOUBLE_LIST, AT(eta), .min = 0, .max = 1, .list_min = 1,
+     .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
+     .help = "of a diffusion: fresh noise of the sampler ddim"},
+    {.key = "predict.guidance", .flag = "guidance", .type = DG_OPT_DOUBLE_LIST, AT(guidance), .min = 0, .max = 100,
+     .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
+     .help = "of a diffusion: how much more the case counts than in training"},
+    {.key = "predict.ensemble", .flag = "ensemble", .type = DG_OPT_INT_LIST, AT(ensemble), .min = 1, .max = 100000,
+     .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "samples",
+     .help = "of a diffusion: doses drawn of a case; the prediction is their mean, with std and percentiles"},
+    {.key = "predict.sample_seed", .flag = "sample-seed", .type = DG_OPT_INT_LIST, AT(seed), .min = 0, .max = 9e15,
+     .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
+     .help = "of a diffusion: seed of the noise"},
+    {.key = "predict.percentiles", .flag = "percentiles", .type = DG_OPT_DOUBLE_LIST, AT(percentiles), .min = 0,
+     .max = 100, .list_min = 1, .list_max = DG_OPT_LIST_MAX, .names = word_trained, .fallback = "trained", .unit = "%",
+     .help = "of an ensemble: percentiles that are kept voxel by voxel"},
+    {.key = "predict.keep_samples", .flag = "keep-samples", .type = DG_OPT_BOOL, AT(keep_samples),
+     .fallback = "false", .unit = "",
+     .help = "of an ensemble: leaves every sample beside the mean, as predictions in sample-0001, sample-0002, .."},
     DG_JOB_COMM_TIMEOUT("predict", settings),
     {.key = "predict.json", .flag = "json", .type = DG_OPT_BOOL, AT(json), .fallback = "false", .unit = "",
      .help = "prints the result as JSON"},
 };
 /* clang-format on */
-
-/* A prediction on its way to its file, written by a thread while the next case computes. */
-typedef struct writer {
-    pthread_t thread;
-    bool busy;
-    const dg_case_info *info;
-    float *dose_gy, *std_gy; /* owned; std_gy NULL: of one network */
-    dg_ledger_entry entry;
-    dg_error error; /* status DG_OK: none */
-} writer;
-
-/* What a rank holds while it predicts. */
-typedef struct work {
-    const dg_job_env *env;
-    const settings *s;
-    dg_trained network[DG_TRAINED_MAX]; /* the first one's settings hold */
-    int networks;
-    dg_predictor_config config;
-    char made_by[DG_HASH_HEX]; /* of weights and settings: what --resume compares */
-    dg_cohort *cohort;
-    dg_source *source;
-    dg_backend *backend;
-    float *weights[DG_TRAINED_MAX]; /* backend memory */
-    dg_predictor *predictor;
-    int64_t *chosen, count; /* cases of the cohort */
-    bool together;          /* fewer cases than ranks: all work at each case, rank 0 keeps it */
-    writer writer;
-    dg_lease *lease; /* rank 0 */
-    int64_t done, failed, kept, outside;
-    int64_t region[3]; /* cases per dg_region */
-    dg_stop_watch watch;
-    int64_t stopped; /* reason, or 0 */
-    double seconds;
-} work;
 
 static dg_status check_settings(const settings *s)
 {
@@ -241,12 +212,13 @@ static dg_status check_perturbation(const work *w)
  * change roundings on a GPU, and a probe finds it. */
 static dg_status name_maker(work *w)
 {
-    char text[DG_TRAINED_MAX * DG_HASH_HEX + 256] = "";
+    char text[DG_TRAINED_MAX * DG_HASH_HEX + 512] = "";
     int length = 0;
     for (int k = 0; k < w->networks; k++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s ", w->network[k].weights_sha256);
     length += snprintf(text + length, sizeof text - (size_t)length, "overlap %.17g flips %d dtype %d",
                        w->config.overlap, w->config.flips, (int)w->config.dtype);
+    length += predict_samples_describe(w, text + length, sizeof text - (size_t)length);
     DG_TRY(dg_hash_bytes(text, (size_t)length, w->made_by));
     if (w->s->perturbed == NULL) return DG_OK;
     DG_TRY(check_unperturbed(w));
@@ -266,7 +238,8 @@ static dg_status open_data(work *w)
                               .flips = s->flips == AS_TRAINED ? trained->predict.flips : s->flips == 2};
     DG_TRY(dg_cohort_open(s->cohort, &w->cohort));
     DG_TRY(choose_cases(w));
-    w->together = w->count < w->env->comm->size;
+    DG_TRY(predict_samples_open(w));
+    w->together = w->count * w->ensemble.samples < w->env->comm->size;
     if (w->together) w->config.comm = w->env->comm;
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (s->perturbed != NULL) {
@@ -289,6 +262,7 @@ static dg_status open_network(work *w)
         DG_TRY(w->backend->ops->upload(w->backend, w->weights[k], w->network[k].weights, bytes));
     }
     DG_TRY(dg_predictor_create(model, w->backend, w->source, &w->config, NULL, &w->predictor));
+    if (w->diffusion != NULL) dg_predictor_set_sampling(w->predictor, &w->sampling);
     dg_predictor_watch(w->predictor, w->env->comm->heartbeat);
     return dg_predictor_set_weights(w->predictor, w->weights[0]);
 }
@@ -340,11 +314,11 @@ static void *write_prediction(void *argument)
     writer *out = &w->writer;
     const double start = dg_time_s();
     const dg_prediction_kind kind = w->network[0].recipe.labels ? DG_PREDICTION_PROBABILITY : DG_PREDICTION_DOSE;
-    dg_status status = dg_prediction_write_kind(w->s->output, out->info->id, &out->info->grid, kind, w->made_by,
+    dg_status status = dg_prediction_write_kind(out->folder, out->info->id, &out->info->grid, kind, out->made_by,
                                                 out->dose_gy, out->std_gy, &out->entry);
     out->entry.write_s = dg_time_s() - start;
     out->entry.done = status == DG_OK;
-    if (status == DG_OK) status = dg_ledger_append(w->s->output, w->env->comm->rank, &out->entry);
+    if (status == DG_OK) status = dg_ledger_append(out->folder, w->env->comm->rank, &out->entry);
     out->error.status = DG_OK;
     if (status != DG_OK) out->error = *dg_error_last();
     return NULL;
@@ -364,7 +338,7 @@ static dg_status end_write(work *w)
     if (error->status != DG_OK)
         return dg_error_set(error->status, error->frame[0].file, error->frame[0].line, error->frame[0].function, "%s",
                             error->text);
-    w->done++;
+    w->done += w->ensemble.samples == 1; /* an ensemble is done when it is merged */
     return DG_OK;
 }
 
@@ -380,16 +354,19 @@ static void free_prediction(prediction *p)
 }
 
 /* Takes the prediction over. */
-static dg_status begin_write(work *w, const dg_case_info *info, prediction *p, const dg_ledger_entry *entry)
+static dg_status begin_write(work *w, const unit *u, prediction *p, const dg_ledger_entry *entry)
 {
     writer *out = &w->writer;
-    const dg_status status = end_write(w);
+    const dg_case_info *info = dg_cohort_case(w->cohort, u->index);
+    dg_status status = end_write(w);
     if (status != DG_OK) {
         free_prediction(p);
         return status;
     }
     *out = (writer){.info = info, .dose_gy = p->dose_gy, .std_gy = p->std_gy, .entry = *entry};
     *p = (prediction){NULL, NULL};
+    status = predict_samples_place(w, u, out->folder, out->made_by);
+    if (status != DG_OK) return status; /* the doses are the writer's now */
     if (pthread_create(&out->thread, NULL, write_prediction, w) != 0) {
         dg_free(&out->dose_gy);
         dg_free(&out->std_gy);
@@ -400,12 +377,14 @@ static dg_status begin_write(work *w, const dg_case_info *info, prediction *p, c
 }
 
 /* A case that failed by itself stands in the ledger, and the others go on. */
-static dg_status note_failure(work *w, dg_ledger_entry *entry)
+static dg_status note_failure(work *w, const unit *u, dg_ledger_entry *entry)
 {
+    char folder[DG_PATH_MAX], made_by[DG_HASH_HEX];
     snprintf(entry->reason, sizeof entry->reason, "%.255s", dg_error_last()->text);
     DG_TRY(end_write(w));
-    DG_TRY(dg_ledger_append(w->s->output, w->env->comm->rank, entry));
-    w->failed++;
+    DG_TRY(predict_samples_place(w, u, folder, made_by));
+    DG_TRY(dg_ledger_append(folder, w->env->comm->rank, entry));
+    w->failed += w->ensemble.samples == 1;
     dg_log_write(w->env->log, DG_LOG_WARNING, "case %s failed: %s", entry->id, entry->reason);
     return DG_OK;
 }
@@ -495,8 +474,9 @@ static dg_status run_networks(work *w, int64_t index, int64_t next, prediction *
 
 /* One case. What is wrong with the case itself is noted in the ledger; only what would stop every case is returned. `next`
  * is pinned, or -1. */
-static dg_status predict_case(work *w, int64_t index, int64_t next)
+static dg_status predict_case(work *w, const unit *u, int64_t next)
 {
+    const int64_t index = u->index;
     const dg_case_info *info = dg_cohort_case(w->cohort, index);
     const bool keeps = !w->together || w->env->comm->rank == 0;
     dg_ledger_entry entry = {.done = false};
@@ -504,6 +484,10 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     prediction result = {NULL, NULL};
     bool pinned, unlike = false;
     snprintf(entry.id, sizeof entry.id, "%s", info->id);
+    if (w->diffusion != NULL) {
+        w->sampling.sample = u->sample;
+        dg_predictor_set_sampling(w->predictor, &w->sampling);
+    }
     dg_status status = open_case(w, index, &result, &pinned, &unlike);
     (void)dg_heartbeat_phase(w->env->comm->heartbeat, DG_PHASE_PREDICT);
     if (status == DG_OK) status = run_networks(w, index, next, &result, &note);
@@ -514,37 +498,43 @@ static dg_status predict_case(work *w, int64_t index, int64_t next)
     entry.compute_s = note.compute_s;
     if (status != DG_OK) {
         free_prediction(&result);
-        return is_fatal(status) ? status : keeps ? note_failure(w, &entry) : DG_OK;
+        return is_fatal(status) ? status : keeps ? note_failure(w, u, &entry) : DG_OK;
     }
     if (!keeps) return DG_OK;
-    w->region[note.region]++;
-    w->outside += unlike || dg_recipe_outside(&w->network[0].recipe, info);
-    return begin_write(w, info, &result, &entry);
+    w->region[note.region] += u->sample == 0;
+    w->outside += u->sample == 0 && (unlike || dg_recipe_outside(&w->network[0].recipe, info));
+    return begin_write(w, u, &result, &entry);
 }
 
-static bool is_kept(work *w, int64_t index)
+static bool is_kept(work *w, const unit *u)
 {
-    const bool kept =
-        w->s->resume && dg_prediction_valid(w->s->output, dg_cohort_case(w->cohort, index)->id, w->made_by);
-    w->kept += kept;
+    char folder[DG_PATH_MAX], made_by[DG_HASH_HEX];
+    const char *id = dg_cohort_case(w->cohort, u->index)->id;
+    if (!w->s->resume) return false;
+    bool kept = dg_prediction_valid(w->s->output, id, w->made_by);
+    w->kept += kept && u->sample == 0;
+    if (!kept && w->ensemble.samples > 1 && predict_samples_place(w, u, folder, made_by) == DG_OK)
+        kept = dg_prediction_valid(folder, id, made_by);
     return kept;
 }
 
-/* The next case that is to be computed, or -1. */
-static dg_status fetch(work *w, dg_tasks *tasks, int64_t *index)
+/* The next unit that is to be computed, or one with index -1. */
+static dg_status fetch(work *w, dg_tasks *tasks, unit *next)
 {
     for (;;) {
         int64_t task = -1;
         DG_TRY(dg_tasks_next(tasks, &task));
-        *index = task < 0 ? -1 : w->chosen[task];
-        if (task < 0 || !is_kept(w, *index)) return DG_OK;
+        *next = task < 0 ? (unit){-1, 0} : w->units[task];
+        if (task < 0 || !is_kept(w, next)) return DG_OK;
     }
 }
 
 static void tell_progress(const work *w, int64_t turns)
 {
-    const int64_t estimate = turns * (w->together ? 1 : w->env->comm->size);
-    dg_log_progress(w->env->log, "prediction, cases", estimate < w->count ? estimate : w->count, w->count, NULL);
+    const int64_t estimate = w->begun + turns * (w->together ? 1 : w->env->comm->size);
+    const int64_t all = w->count * w->ensemble.samples;
+    dg_log_progress(w->env->log, w->ensemble.samples > 1 ? "prediction, samples" : "prediction, cases",
+                    estimate < all ? estimate : all, all, NULL);
 }
 
 static void tell_case(const work *w, int64_t index)
@@ -557,31 +547,31 @@ static void tell_case(const work *w, int64_t index)
  * towards the end, when another rank may be free for it sooner. */
 static dg_status work_through(work *w, dg_tasks *tasks)
 {
-    int64_t index, ahead = -1;
+    unit now, ahead = {-1, 0};
     double longest_s = 0;
     bool pinned = false;
-    dg_status status = fetch(w, tasks, &index);
-    for (int64_t turns = 1; status == DG_OK && index >= 0; turns++) {
+    dg_status status = fetch(w, tasks, &now);
+    for (int64_t turns = 1; status == DG_OK && now.index >= 0; turns++) {
         w->stopped = dg_stop_watch_due(&w->watch, longest_s);
         if (w->stopped != 0) {
             status = dg_tasks_halt(tasks);
             break;
         }
         const double start = dg_time_s();
-        const bool early = (turns + 1) * w->env->comm->size <= w->count;
-        ahead = -1;
+        const bool early = (turns + 1) * w->env->comm->size <= w->unit_count;
+        ahead = (unit){-1, 0};
         if (early) status = fetch(w, tasks, &ahead);
         if (status != DG_OK) break;
-        tell_case(w, index);
+        tell_case(w, now.index);
         const bool opened =
-            ahead >= 0 && dg_source_pin(w->source, ahead) == DG_OK; /* what fails will tell in its turn */
-        status = predict_case(w, index, opened ? ahead : -1);
-        if (pinned) dg_source_unpin(w->source, index);
+            ahead.index >= 0 && dg_source_pin(w->source, ahead.index) == DG_OK; /* what fails will tell in its turn */
+        status = predict_case(w, &now, opened ? ahead.index : -1);
+        if (pinned) dg_source_unpin(w->source, now.index);
         pinned = opened;
         longest_s = fmax(longest_s, dg_time_s() - start);
         tell_progress(w, turns);
-        index = ahead;
-        if (!early && status == DG_OK) status = fetch(w, tasks, &index);
+        now = ahead;
+        if (!early && status == DG_OK) status = fetch(w, tasks, &now);
     }
     const dg_status written = status == DG_OK ? end_write(w) : status;
     return written;
@@ -593,15 +583,15 @@ static dg_status work_together(work *w)
     dg_comm *comm = w->env->comm;
     dg_status status = DG_OK;
     double longest_s = 0;
-    for (int64_t i = 0; i < w->count && status == DG_OK && w->stopped == 0; i++) {
+    for (int64_t i = 0; i < w->unit_count && status == DG_OK && w->stopped == 0; i++) {
         int64_t kept = 0;
         const double start = dg_time_s();
         DG_TRY(dg_comm_any(comm, dg_stop_watch_due(&w->watch, longest_s), &w->stopped));
         if (w->stopped != 0) break;
-        DG_TRY(dg_comm_any(comm, comm->rank == 0 && is_kept(w, w->chosen[i]), &kept));
+        DG_TRY(dg_comm_any(comm, comm->rank == 0 && is_kept(w, &w->units[i]), &kept));
         if (kept != 0) continue;
-        tell_case(w, w->chosen[i]);
-        status = dg_comm_agree(comm, predict_case(w, w->chosen[i], -1));
+        tell_case(w, w->units[i].index);
+        status = dg_comm_agree(comm, predict_case(w, &w->units[i], -1));
         longest_s = fmax(longest_s, dg_time_s() - start);
         tell_progress(w, i + 1);
     }
@@ -620,85 +610,59 @@ static dg_status share_counts(work *w)
     return dg_comm_any(w->env->comm, w->stopped, &w->stopped);
 }
 
-static dg_status predict_all(work *w)
+/* The samples of cases [first, end) of the list, case by case; they cost what their cases have voxels. */
+static dg_status list_units(work *w, int64_t first, int64_t end, double **cost)
+{
+    const int64_t samples = w->ensemble.samples;
+    w->unit_count = 0;
+    DG_TRY(DG_NEW(cost, (end - first) * samples, "cost of cases"));
+    DG_TRY(DG_NEW(&w->units, (end - first) * samples, "samples of cases"));
+    for (int64_t i = first; i < end; i++)
+        for (int64_t k = 0; k < samples; k++) {
+            (*cost)[w->unit_count] = (double)dg_grid_voxels(&dg_cohort_case(w->cohort, w->chosen[i])->grid);
+            w->units[w->unit_count++] = (unit){w->chosen[i], k};
+        }
+    return DG_OK;
+}
+
+static dg_status predict_round(work *w, int64_t first, int64_t end)
 {
     dg_comm *comm = w->env->comm;
     dg_tasks *tasks = NULL;
-    double *cost = NULL, start = dg_time_s();
-    dg_status status = DG_NEW(&cost, w->count, "cost of cases");
-    for (int64_t i = 0; status == DG_OK && i < w->count; i++) {
-        cost[i] = (double)dg_grid_voxels(&dg_cohort_case(w->cohort, w->chosen[i])->grid);
-    }
-    status = dg_comm_agree(comm, status);
-    if (status == DG_OK) status = dg_tasks_create(comm, cost, w->count, &tasks);
+    double *cost = NULL;
+    dg_status status = dg_comm_agree(comm, list_units(w, first, end, &cost));
+    if (status == DG_OK) status = dg_tasks_create(comm, cost, w->unit_count, &tasks);
     if (status == DG_OK) {
-        dg_stop_watch_open(&w->watch, w->s->output, comm->rank == 0, w->env->log);
         status = w->together ? work_together(w) : work_through(w, tasks);
-        dg_heartbeat_task(comm->heartbeat, NULL);
         (void)dg_heartbeat_phase(comm->heartbeat, DG_PHASE_REDUCE);
         dg_tasks_destroy(&tasks);
         status = dg_comm_agree(comm, status);
     }
+    w->begun += w->unit_count;
     dg_free(&cost);
+    dg_free(&w->units);
+    DG_TRY(status);
+    DG_TRY(dg_comm_any(comm, w->stopped, &w->stopped));
+    if (w->ensemble.samples == 1 || w->stopped != 0) return DG_OK;
+    return dg_comm_agree(comm, predict_samples_combine(w, first, end));
+}
+
+static dg_status predict_all(work *w)
+{
+    dg_comm *comm = w->env->comm;
+    const double start = dg_time_s();
+    const int64_t round = predict_samples_round(w);
+    dg_status status = DG_OK;
+    dg_stop_watch_open(&w->watch, w->s->output, comm->rank == 0, w->env->log);
+    for (int64_t first = 0; first < w->count && status == DG_OK && w->stopped == 0; first += round)
+        status = predict_round(w, first, first + round < w->count ? first + round : w->count);
+    dg_heartbeat_task(comm->heartbeat, NULL);
     w->seconds = dg_time_s() - start;
     if (status == DG_OK) status = dg_compute_share(comm, w->backend, w->env->log);
     if (status == DG_OK) status = share_counts(w);
+    if (status == DG_OK && comm->rank == 0) predict_samples_clean(w);
     dg_stop_watch_close(&w->watch, comm->rank == 0 && w->stopped != 0);
     return status;
-}
-
-/* Failures of this call's cases as the ledger has them, sorted by id. */
-static dg_status list_failures(const work *w, json_t *list)
-{
-    dg_ledger_entry *entries = NULL;
-    int64_t count = 0;
-    DG_TRY(dg_ledger_read(w->s->output, &entries, &count));
-    for (int64_t i = 0; i < count; i++) {
-        if (entries[i].done) continue;
-        json_array_append_new(list, json_pack("{s:s, s:s}", "id", entries[i].id, "reason", entries[i].reason));
-    }
-    dg_free(&entries);
-    return DG_OK;
-}
-
-static void tell(const work *w)
-{
-    dg_log *log = w->env->log;
-    char said[DG_ASSUMED_TEXT];
-    int64_t assumed = 0;
-    for (int64_t i = 0; i < w->count; i++) assumed += dg_case_info_assumed(dg_cohort_case(w->cohort, w->chosen[i]));
-    dg_log_write(log, DG_LOG_INFO, "%lld cases predicted in %.1f s, %lld kept, %lld failed", (long long)w->done,
-                 w->seconds, (long long)w->kept, (long long)w->failed);
-    if (w->done > 0 && !w->network[0].recipe.labels)
-        dg_log_write(log, DG_LOG_INFO,
-                     "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
-                     (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
-                     (long long)w->region[DG_REGION_ALL]);
-    dg_assumed_text(assumed, w->count, said);
-    if (said[0] != '\0') dg_log_write(log, DG_LOG_WARNING, "%s", said);
-    if (w->outside > 0)
-        dg_log_write(log, DG_LOG_WARNING,
-                     "%lld cases are outside what the network was trained on (voxel size, or as named above)",
-                     (long long)w->outside);
-}
-
-static dg_status report(const work *w)
-{
-    json_t *failures = json_array();
-    dg_status status = list_failures(w, failures);
-    tell(w);
-    if (status != DG_OK || !w->s->json) {
-        json_decref(failures);
-        return status;
-    }
-    return dg_job_print_json(
-        w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:i, s:o}", "done",
-                          (json_int_t)w->done, "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds",
-                          w->seconds, "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
-                          "zero_outside_body", (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
-                          (json_int_t)w->region[DG_REGION_ALL], "outside_training_range", (json_int_t)w->outside,
-                          "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network[0].weights_sha256,
-                          "averaged_weights", w->network[0].averaged, "networks", w->networks, "failures", failures));
 }
 
 static void release(work *w)
@@ -708,6 +672,7 @@ static void release(work *w)
     dg_free(&w->writer.dose_gy);
     dg_free(&w->writer.std_gy);
     dg_predictor_destroy(&w->predictor);
+    predict_samples_release(w);
     for (int k = 0; k < w->networks; k++)
         if (w->weights[k] != NULL) w->backend->ops->free(w->backend, w->weights[k]);
     dg_backend_destroy(&w->backend);
@@ -727,7 +692,7 @@ static dg_status predict(const dg_job_env *env, const settings *s, int64_t *fail
     dg_stop_install();
     status = set_up(w);
     if (status == DG_OK) status = predict_all(w);
-    if (status == DG_OK) status = dg_comm_agree(env->comm, env->comm->rank == 0 ? report(w) : DG_OK);
+    if (status == DG_OK) status = dg_comm_agree(env->comm, env->comm->rank == 0 ? predict_report(w) : DG_OK);
     *failed = w->failed;
     if (status == DG_OK && w->stopped != 0) {
         status = DG_FAIL(DG_ERR_PREEMPTED, "stopped on request (%s) after %lld cases: go on with --resume",

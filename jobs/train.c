@@ -57,6 +57,7 @@ static dg_status show(const dg_job_env *env, const settings *s, const dg_trainer
     json_object_set_new(root, "val_dose_score", number(summary->scores.dose_score));
     json_object_set_new(root, "val_dice_error", number(summary->scores.dice_error));
     json_object_set_new(root, "val_fraction_error", number(summary->scores.fraction_error));
+    json_object_set_new(root, "val_denoise_gy", number(summary->scores.denoise_gy));
     return dg_job_print_json(env, root);
 }
 

@@ -1,4 +1,4 @@
-/* ctest: libs=dg_nn label=unit timeout=60 */
+/* ctest: libs=dg_nn label=unit timeout=180 */
 /* t330_diffusion.c - the diffusion process against what is known of it: the posterior by Bayes' rule, gradients by finite
  * differences, and samplers whose network is replaced by the exact answer for a dose that is a point or normally
  * distributed. SPDX-License-Identifier: Apache-2.0 */

@@ -96,7 +96,7 @@ static dg_metrics_row row_of(int64_t step)
                             .grad_norm = 2,
                             .samples_per_s = 4,
                             .validated = step == 4,
-                            .scores = {1.25, NAN, 3.5, NAN, NAN, NAN},
+                            .scores = {1.25, NAN, 3.5, NAN, NAN, NAN, NAN},
                             .gpu = step == 2 ? &GPU : NULL};
 }
 
@@ -116,19 +116,20 @@ static void test_csv(const char *folder)
     dg_metrics_row row = row_of(5);
     DG_CHECK_OK(dg_metrics_add(metrics, &row));
     row = (dg_metrics_row){
-        .step = 5, .seconds = 5.5, .untrained = true, .validated = true, .scores = {1, 2, NAN, NAN, NAN, NAN}};
+        .step = 5, .seconds = 5.5, .untrained = true, .validated = true, .scores = {1, 2, NAN, NAN, NAN, NAN, NAN}};
     DG_CHECK_OK(dg_metrics_add(metrics, &row)); /* the validation that ends a run */
     dg_metrics_destroy(&metrics);
     DG_CHECK_OK(dg_file_read(path, "metrics.csv", 1 << 20, &text, &length));
     DG_CHECK(strcmp(text, "step,seconds,lr,loss,mse,term_dvh,sigma_dvh,grad_norm,samples_per_s,val_mae_gy,"
                           "val_mae_ptv_gy,val_dose_score,val_dice_error,val_fraction_error,val_fraction_distance,"
+                          "val_denoise_gy,"
                           "gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n"
-                          "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,\n"
-                          "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,71,212.5,20480,1755,3,79\n"
-                          "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,\n"
-                          "4,4.000,0.001,0.5,0.25,0.5,0,2,4.000,1.250000,,3.500000,,,,,,,,,\n"
-                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,\n"
-                          "5,5.500,,,,,,,,1.000000,2.000000,,,,,,,,,,\n") == 0);
+                          "1,1.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,,\n"
+                          "2,2.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,71,212.5,20480,1755,3,79\n"
+                          "3,3.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,,\n"
+                          "4,4.000,0.001,0.5,0.25,0.5,0,2,4.000,1.250000,,3.500000,,,,,,,,,,\n"
+                          "5,5.000,0.001,0.5,0.25,0.5,0,2,4.000,,,,,,,,,,,,,\n"
+                          "5,5.500,,,,,,,,1.000000,2.000000,,,,,,,,,,,\n") == 0);
     dg_free(&text);
     unlink(path);
     find_events(folder, path);

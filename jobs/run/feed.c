@@ -178,6 +178,8 @@ static dg_status bring_varied(dg_feed *feed, const dg_sample *s, const char *blo
     return carry(feed, block + at->constraint, slot_of(&to->constraint, slot), feed->size.constraints);
 }
 
+const dg_sample *dg_feed_present(const dg_feed *feed) { return feed->sample[feed->present]; }
+
 dg_status dg_feed_pass(dg_feed *feed, int64_t first, int64_t count, const dg_feed_places *to)
 {
     const dg_sample *sample = feed->sample[feed->present] + first;

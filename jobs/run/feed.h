@@ -31,6 +31,8 @@ void dg_feed_destroy(dg_feed **feed);
  * call after the next. What went wrong with one of them is returned here, also where it was met ahead; the step is then left
  * out and the next call goes on behind it. */
 DG_MUST_USE dg_status dg_feed_next(dg_feed *feed, const dg_sample **samples);
+/* The samples that dg_feed_next gave last. */
+const dg_sample *dg_feed_present(const dg_feed *feed);
 /* Queues that samples [first, first + count) of the step go to their places; what there is room for beyond them counts no
  * voxel. */
 DG_MUST_USE dg_status dg_feed_pass(dg_feed *feed, int64_t first, int64_t count, const dg_feed_places *to);

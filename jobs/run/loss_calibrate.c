@@ -3,6 +3,7 @@
 #include "loss_setup.h"
 
 #include "dg_mem.h"
+#include "diffusion_setup.h"
 #include "predictor.h"
 #include "sample.h"
 #include "split.h"
@@ -167,6 +168,8 @@ dg_status dg_loss_calibrate(const dg_run_config *config, int64_t samples, double
 {
     bench b = {.size = {.regions = true}};
     memset(out, 0, sizeof *out);
+    if (dg_run_is_diffusion(config))
+        return DG_FAIL(DG_ERR_USAGE, "model.kind diffusion_unet has no doses beside which its losses could be calibrated");
     dg_status status = measure(config, &b, samples, noise_gy, out);
     release(&b);
     return status;

@@ -3,6 +3,8 @@
 
 #include "controls.h"
 #include "dg_mem.h"
+#include "diffusion_pass.h"
+#include "diffusion_setup.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,7 +43,11 @@ static int64_t samples_bytes(const dg_run_config *config, const dg_model *model,
     const int64_t voxels = patch_zyx[0] * patch_zyx[1] * patch_zyx[2],
                   known = KNOWN * voxels * sub[0] * sub[1] * sub[2];
     const int64_t sample = model->config.in_channels * voxels * (int64_t)sizeof(float) + known;
-    return 2 * need->samples * sample + need->micro * known;
+    const int64_t noise = dg_run_is_diffusion(config)
+                              ? dg_diffusion_pass_bytes(need->micro, voxels, model->config.in_channels - 1,
+                                                        dg_run_dtype(config->train.dtype))
+                              : 0;
+    return 2 * need->samples * sample + need->micro * known + noise;
 }
 
 dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, const int64_t patch_zyx[3],

@@ -17,7 +17,7 @@ enum { CSV_LIMIT = 1 << 30 };
 static const double FLUSH_INTERVAL_S = 2;
 static const char HEAD[] = "step,seconds,lr,loss";
 static const char TAIL[] = ",grad_norm,samples_per_s,val_mae_gy,val_mae_ptv_gy,val_dose_score,val_dice_error"
-                           ",val_fraction_error,val_fraction_distance"
+                           ",val_fraction_error,val_fraction_distance,val_denoise_gy"
                            ",gpu_temperature_c,gpu_power_w,gpu_memory_mb,gpu_sm_clock_mhz,gpu_ecc_errors,gpu_xid\n";
 enum { HEADER_MAX = sizeof HEAD + sizeof TAIL + DG_METRICS_PARTS_MAX * (DG_METRICS_NAME + 1) };
 
@@ -144,7 +144,8 @@ static dg_status add_events(dg_metrics *metrics, const dg_metrics_row *row)
         {"val/dice_error", row->scores.dice_error, row->validated && !isnan(row->scores.dice_error)},
         {"val/fraction_error", row->scores.fraction_error, row->validated && !isnan(row->scores.fraction_error)},
         {"val/fraction_distance", row->scores.fraction_distance,
-         row->validated && !isnan(row->scores.fraction_distance)}};
+         row->validated && !isnan(row->scores.fraction_distance)},
+        {"val/denoise_gy", row->scores.denoise_gy, row->validated && !isnan(row->scores.denoise_gy)}};
     for (size_t i = 0; i < sizeof item / sizeof item[0]; i++) {
         if (item[i].shown)
             DG_TRY(dg_tfevents_scalar(metrics->events, now, row->step, item[i].tag, (float)item[i].value));
@@ -194,6 +195,7 @@ dg_status dg_metrics_add(dg_metrics *metrics, const dg_metrics_row *row)
     put_score(csv, row->validated, row->scores.dice_error);
     put_score(csv, row->validated, row->scores.fraction_error);
     put_score(csv, row->validated, row->scores.fraction_distance);
+    put_score(csv, row->validated, row->scores.denoise_gy);
     put_gpu(csv, &gpu);
     fputc('\n', csv);
     if (ferror(csv)) return failed();

@@ -19,6 +19,7 @@ typedef struct dg_scores {
     double dice_error;     /* of labels: 1 - Dice at probability 1/2 over the voxels that count */
     double fraction_error; /* of labels: mean over cases of the predicted minus the labelled fraction of these voxels */
     double fraction_distance; /* the mean over cases of that without its sign */
+    double denoise_gy; /* of a diffusion: error of the dose that one step sees through given noise */
 } dg_scores;
 
 typedef struct dg_metrics_row {

@@ -39,6 +39,14 @@ dg_status dg_predictor_set_weights(dg_predictor *predictor, const float *weights
 }
 
 void dg_predictor_watch(dg_predictor *p, dg_heartbeat *heartbeat) { p->heartbeat = heartbeat; }
+
+void dg_predictor_set_sampling(dg_predictor *p, const dg_sampling *sampling)
+{
+    const bool guided = sampling->guidance != 1, was = p->sampling.guidance != 1;
+    if (p->sampling.diffusion == NULL || guided != was) predictor_drop(p); /* memory of another kind */
+    p->sampling = *sampling;
+}
+
 void dg_predictor_set_batch(dg_predictor *p, int64_t batch) { p->config.batch = batch; }
 
 void dg_patch_of(const dg_recipe *recipe, const int64_t net_shape[3], int64_t multiple, int64_t patch_zyx[3])
@@ -143,13 +151,14 @@ static dg_status make_case(predictor_case *c, const dg_tiling *t)
     const dg_comm *comm = c->p->config.comm;
     DG_TRY(DG_NEW(&c->bad, 2 * windows, "marks of windows"));
     DG_TRY(DG_NEW(&c->ran, windows, "windows of a layer"));
-    if (comm == NULL || comm->rank == 0) DG_TRY(DG_NEW(&c->values, n[0] * n[1] * n[2], "blended volume"));
+    if (comm == NULL || comm->rank == 0 || c->p->sampling.diffusion != NULL)
+        DG_TRY(DG_NEW(&c->values, n[0] * n[1] * n[2], "blended volume"));
     if (comm != NULL && comm->size > 1)
         DG_TRY(DG_NEW(&c->message, fine * t->patch[1] * t->sub[1] * n[2], "a strip between ranks"));
     return predictor_prepare(c->p, c->info, t);
 }
 
-static dg_status begin_case(predictor_case *c, dg_tiling *t, double *scale_gy)
+dg_status predictor_begin(predictor_case *c, dg_tiling *t, double *scale_gy)
 {
     const dg_predictor *p = c->p;
     const dg_recipe *recipe = dg_source_recipe(p->source);
@@ -164,14 +173,26 @@ static dg_status begin_case(predictor_case *c, dg_tiling *t, double *scale_gy)
     return make_case(c, t);
 }
 
+void predictor_end(predictor_case *c, dg_tiling *tiling)
+{
+    dg_predictor *p = c->p;
+    if (p->ahead < 0 || p->ahead != c->next)
+        dg_slab_reader_settle(p->reader); /* nothing of this case is read any more */
+    dg_free(&c->values);
+    dg_free(&c->message);
+    dg_free(&c->bad);
+    dg_free(&c->ran);
+    dg_tiling_release(tiling);
+}
+
 /* All ranks or none go on; those that share a case end it together. */
 static dg_status compute_case(predictor_case *c, dg_tiling *t, double *scale_gy)
 {
     dg_comm *comm = c->p->config.comm;
-    dg_status status = begin_case(c, t, scale_gy);
+    dg_status status = predictor_begin(c, t, scale_gy);
     if (comm != NULL) status = dg_comm_agree(comm, status);
     if (status != DG_OK) return status;
-    status = predictor_layers(c);
+    status = c->p->sampling.diffusion != NULL ? predictor_sample(c) : predictor_layers(c);
     if (comm == NULL || comm->size == 1 || status == DG_ERR_COMM) return status;
     if (status != DG_OK) {
         const dg_error error = *dg_error_last();
@@ -191,19 +212,15 @@ dg_status dg_predictor_run(dg_predictor *p, int64_t index, int64_t next, float *
     const double start = dg_time_s();
     memset(note, 0, sizeof *note);
     dg_status status = compute_case(&c, &tiling, &scale_gy);
-    if (status == DG_OK && c.values != NULL)
+    const bool keeps = p->config.comm == NULL || p->config.comm->rank == 0;
+    if (status == DG_OK && keeps)
         status = to_native(dg_source_recipe(p->source), info, &tiling.net, tiling.output, c.values, scale_gy, dose_gy);
-    if (status == DG_OK && c.values != NULL && !dg_source_recipe(p->source)->labels)
+    if (status == DG_OK && keeps && !dg_source_recipe(p->source)->labels)
         status = restrict_to_region(dg_source_case(p->source, index), dose_gy, &note->region);
-    if (p->ahead < 0 || p->ahead != next) dg_slab_reader_settle(p->reader); /* nothing of this case is read any more */
     note->windows = c.windows;
     note->batch = p->memory.batch;
     note->read_s = c.read_s;
     note->compute_s = dg_time_s() - start - c.waited_s;
-    dg_free(&c.values);
-    dg_free(&c.message);
-    dg_free(&c.bad);
-    dg_free(&c.ran);
-    dg_tiling_release(&tiling);
+    predictor_end(&c, &tiling);
     return status;
 }

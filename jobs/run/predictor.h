@@ -11,6 +11,7 @@
 #include "dg_comm.h"
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
+#include "dg_sampler.h"
 #include "sample.h"
 
 typedef struct dg_predictor dg_predictor;
@@ -22,6 +23,16 @@ typedef struct dg_predictor_config {
     int64_t batch;  /* most windows of one pass; below 1: 1 */
     dg_comm *comm;  /* ranks that share every case; NULL: alone. Borrowed */
 } dg_predictor_config;
+
+/* How a diffusion draws doses. Everything is borrowed. */
+typedef struct dg_sampling {
+    const dg_diffusion *diffusion;
+    const dg_sampler_step *step; /* [count], dg_sampler_plan */
+    int64_t count;
+    double guidance; /* 1: none, and one pass a step */
+    uint64_t seed;
+    int64_t sample; /* its number: below 2^40 */
+} dg_sampling;
 
 /* Where a prediction is kept; elsewhere it is 0. */
 typedef enum dg_region { DG_REGION_ALL, DG_REGION_BODY, DG_REGION_POSSIBLE_DOSE } dg_region;
@@ -44,6 +55,14 @@ void dg_predictor_watch(dg_predictor *predictor, dg_heartbeat *heartbeat);
  * and memory lasts. 1 where threads of the host share each window, and where a patch holds a whole case. Not collective. */
 DG_MUST_USE dg_status dg_predictor_probe(dg_predictor *predictor, int64_t *batch);
 void dg_predictor_set_batch(dg_predictor *predictor, int64_t batch);
+/* From now on `run` draws a sample of a diffusion: a pass over all windows for every step, at whose end x_t is changed as a
+ * whole. Its noise is a function of case, seed, sample, step and voxel of the network's grid, so that neither windows nor
+ * ranks show in it. Backend memory then holds all planes of a case. The model is a diffusion_unet. */
+void dg_predictor_set_sampling(dg_predictor *predictor, const dg_sampling *sampling);
+/* The error, in Gy, of the dose that the network's words at a time speak of, held in 0 to 1.5 of the scale: its mean over the
+ * voxels that count in a loss and over the times t[count]. x_t has noise that is a function of case, seed and time. */
+DG_MUST_USE dg_status dg_predictor_denoise(dg_predictor *predictor, int64_t index, const int64_t *t, int count,
+                                           double *mean_gy);
 /* Dose of a pinned case in Gy on its native grid, dose_gy[z,y,x], within [0, 1.5 scale] and 0 outside possible_dose (else
  * body); of a network of labels the probability of the foreground, everywhere. `next`, also pinned and until it is run itself, is read ahead; -1: none. Where ranks share cases all call with the
  * same ones (collective), and rank 0 alone gets the dose. DG_ERR_DATA: the case lacks a channel or prescription;

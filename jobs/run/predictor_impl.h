@@ -16,7 +16,10 @@ typedef struct predictor_memory {
     float *plain;         /* outputs of a pass, kept while the mirrored windows pass */
     float *constraint[2]; /* [batch, constraints], of the case and of the mirrored case */
     int32_t *bad;         /* [2][windows of a layer]: inputs, outputs that are not finite */
-    void *block[16];
+    /* of a diffusion: x_t, the dose of the step before, and what the network said: of the case, without it, both guided */
+    dg_ring noisy;
+    float *before, *said[3];
+    void *block[24];
     int blocks;
 } predictor_memory;
 
@@ -32,7 +35,8 @@ struct dg_predictor {
     dg_plan *plan; /* of memory.batch windows of memory.patch, or NULL */
     predictor_memory memory;
     dg_slab_reader *reader;
-    int64_t ahead; /* case whose first planes are being read; -1: none */
+    dg_sampling sampling; /* diffusion NULL: the network's output is the dose */
+    int64_t ahead;        /* case whose first planes are being read; -1: none */
 };
 
 /* One case under way. */
@@ -47,6 +51,7 @@ typedef struct predictor_case {
     int64_t (*ran)[3]; /* starts of this rank's windows of the present layer */
     int64_t windows, in_layer;
     int64_t known;  /* planes that were brought to the backend */
+    bool blind;     /* of a diffusion: the network is not told the case */
     int64_t strips; /* strips folded (rank 0) or sent, in order */
     double read_s, waited_s;
 } predictor_case;
@@ -54,11 +59,24 @@ typedef struct predictor_case {
 /* predictor_memory.c */
 DG_MUST_USE dg_status predictor_prepare(dg_predictor *p, const dg_case_info *info, const dg_tiling *tiling);
 void predictor_drop(dg_predictor *p);
+/* Fills the conditioning vectors of a pass: of a diffusion the time, and nothing of the case when blind. */
+DG_MUST_USE dg_status predictor_tell(dg_predictor *p, const dg_case_info *info, int64_t time, bool blind);
 int64_t predictor_batch_of(const dg_predictor *p, const dg_tiling *tiling);
 
 /* predictor_layers.c: all layers of a case; values is complete on the rank that keeps them. */
 DG_MUST_USE dg_status predictor_layers(predictor_case *c);
+/* The planes of a case alone, and then the windows of all its layers: what they blend to in memory.said[blind], on rank 0. */
+DG_MUST_USE dg_status predictor_load(predictor_case *c);
+DG_MUST_USE dg_status predictor_sweep(predictor_case *c);
 /* After a failure: what other ranks still send is taken, what they still wait for is sent. */
 DG_MUST_USE dg_status predictor_settle(predictor_case *c);
+
+/* predictor.c: tiling and memory of a case, and its dose scale; ends with predictor_end. */
+DG_MUST_USE dg_status predictor_begin(predictor_case *c, dg_tiling *tiling, double *scale_gy);
+void predictor_end(predictor_case *c, dg_tiling *tiling);
+
+/* predictor_sample.c: values = a sample of the diffusion in units of the scale, where they are kept. @collective where ranks
+ * share cases. */
+DG_MUST_USE dg_status predictor_sample(predictor_case *c);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "dg_trace.h"
 
+#include <float.h>
 #include <string.h>
 
 static const float HIGHEST_DOSE = 1.5f; /* in units of the dose scale */
@@ -149,16 +150,36 @@ static dg_window_channels channels_of(const dg_recipe *recipe, bool mirrored)
     return channels;
 }
 
+/* The windows of a pass as the network's input; of a diffusion the noisy dose is the first channel. Beyond the volume it is 0,
+ * and so is the case where the network is not told it: windows that lie beyond the volume as a whole. */
+static dg_status cut_out(predictor_case *c, pass *w, const dg_tensor *input)
+{
+    dg_predictor *p = c->p;
+    const dg_backend_ops *ops = p->backend->ops;
+    dg_window_channels channels = channels_of(dg_source_recipe(p->source), w->windows.mirrored);
+    dg_tensor known = *input, noisy = *input;
+    if (p->sampling.diffusion == NULL)
+        return ops->window_gather(p->backend, &p->memory.volume, &channels, &w->windows, &known);
+    const dg_window_channels alone = {.from = {0}};
+    noisy.c = 1;
+    DG_TRY(ops->window_gather(p->backend, &p->memory.noisy, &alone, &w->windows, &noisy));
+    dg_windows at = w->windows;
+    known.c--;
+    known.data = (char *)known.data + dg_dtype_size(known.dtype);
+    for (int64_t i = 0; c->blind && i < w->count; i++) at.start[i][0] = p->memory.volume.z;
+    for (int64_t k = 0; c->blind && k < known.c; k++) channels.outside[k] = 0;
+    return ops->window_gather(p->backend, &p->memory.volume, &channels, &at, &known);
+}
+
 /* Windows of the volume, mirrored or not, through the network. */
 static dg_status run_network(predictor_case *c, pass *w, bool mirrored)
 {
     dg_predictor *p = c->p;
     dg_backend *backend = p->backend;
-    const dg_window_channels channels = channels_of(dg_source_recipe(p->source), mirrored);
     dg_tensor input = dg_plan_input(p->plan), constraints = dg_plan_constraints(p->plan);
     input.n = w->count;
     w->windows.mirrored = mirrored;
-    DG_TRY(backend->ops->window_gather(backend, &p->memory.volume, &channels, &w->windows, &input));
+    DG_TRY(cut_out(c, w, &input));
     if (!mirrored) DG_TRY(backend->ops->find_nonfinite(backend, &input, p->memory.bad + c->in_layer));
     if (constraints.data != NULL) {
         dg_tensor vector = constraints;
@@ -277,12 +298,15 @@ static dg_status finish_layer(predictor_case *c, int64_t layer)
     const int64_t first = layer > 0 ? dg_tiling_ready(c->tiling, layer - 1) : 0;
     const int64_t count = dg_tiling_ready(c->tiling, layer) - first;
     DG_TRY(fold_until(c, (layer + 1) * c->tiling->strips));
+    if (c->p->sampling.diffusion != NULL) /* no dose yet */
+        return backend->ops->window_finish(backend, &m->sum, first, count, (const float *const *)m->weight_sum,
+                                           -FLT_MAX, FLT_MAX, m->said[c->blind] + first * plane);
     DG_TRY(backend->ops->window_finish(backend, &m->sum, first, count, (const float *const *)m->weight_sum, 0,
                                        HIGHEST_DOSE, m->out));
     return backend->ops->download(backend, c->values + first * plane, m->out, count * plane * (int64_t)sizeof(float));
 }
 
-dg_status predictor_layers(predictor_case *c)
+static void begin_planes(predictor_case *c)
 {
     int64_t first, end;
     if (c->p->ahead != c->index) {
@@ -290,6 +314,29 @@ dg_status predictor_layers(predictor_case *c)
         dg_slab_reader_begin(c->p->reader, c->index, first, end);
     }
     c->p->ahead = -1;
+}
+
+dg_status predictor_load(predictor_case *c)
+{
+    begin_planes(c);
+    for (int64_t k = 0; k < c->tiling->layers; k++) DG_TRY(load_layer(c, k));
+    return DG_OK;
+}
+
+dg_status predictor_sweep(predictor_case *c)
+{
+    c->strips = 0;
+    for (int64_t k = 0; k < c->tiling->layers; k++) {
+        DG_TRY(run_layer(c, k));
+        if (rank(c) == 0) DG_TRY(finish_layer(c, k));
+        DG_TRY(check_windows(c));
+    }
+    return DG_OK;
+}
+
+dg_status predictor_layers(predictor_case *c)
+{
+    begin_planes(c);
     DG_TRY(load_layer(c, 0));
     for (int64_t k = 0; k < c->tiling->layers; k++) {
         DG_TRY(run_layer(c, k));

@@ -45,6 +45,23 @@ static dg_status make_weights(dg_predictor *p, const dg_tiling *t)
     return DG_OK;
 }
 
+/* Length of a conditioning vector. */
+static int64_t vector_of(const dg_model *model)
+{
+    return model->graph.constraints < 0 ? 0 : model->graph.tensor[model->graph.constraints].c;
+}
+
+static dg_status make_diffusion(dg_predictor *p, const dg_tiling *t)
+{
+    predictor_memory *m = &p->memory;
+    const int64_t bytes = t->output[0] * t->output[1] * t->output[2] * (int64_t)sizeof(float);
+    DG_TRY(make_ring(p, 1, t->output, t->output[0], "noisy dose", &m->noisy));
+    DG_TRY(take(p, bytes, "dose of a step", &m->before));
+    for (int k = 0; k < (p->sampling.guidance != 1 ? 3 : 1); k++)
+        DG_TRY(take(p, bytes, "what the network said", &m->said[k]));
+    return DG_OK;
+}
+
 /* The ring of inputs holds the planes of a layer and those that the next one needs besides. */
 static dg_status make_memory(dg_predictor *p, const dg_tiling *t, int64_t batch)
 {
@@ -54,18 +71,19 @@ static dg_status make_memory(dg_predictor *p, const dg_tiling *t, int64_t batch)
     const int64_t voxels = t->patch[0] * t->patch[1] * t->patch[2] * t->sub[0] * t->sub[1] * t->sub[2];
     const int64_t height = fine < t->output[0] ? fine : t->output[0], plane = t->output[1] * t->output[2];
     const int64_t strip[3] = {fine, t->patch[1] * t->sub[1], t->output[2]};
-    const int64_t vectors = batch * recipe->constraint_count * (int64_t)sizeof(float);
+    const int64_t vectors = batch * vector_of(p->model) * (int64_t)sizeof(float);
+    const bool stays = p->sampling.diffusion != NULL || held > t->net.shape[0]; /* every step wants all planes */
     memcpy(m->net, t->net.shape, sizeof m->net);
     memcpy(m->patch, t->patch, sizeof m->patch);
     m->batch = batch;
-    DG_TRY(make_ring(p, recipe->count, t->net.shape, held < t->net.shape[0] ? held : t->net.shape[0],
-                     "planes of a case", &m->volume));
+    DG_TRY(make_ring(p, recipe->count, t->net.shape, stays ? t->net.shape[0] : held, "planes of a case", &m->volume));
     DG_TRY(make_ring(p, 1, t->output, height, "sums of windows", &m->sum));
     DG_TRY(make_ring(p, 1, strip, fine, "sums of a strip of windows", &m->strip));
     DG_TRY(take(p, height * plane * (int64_t)sizeof(float), "finished planes", &m->out));
     if (p->config.flips) DG_TRY(take(p, batch * voxels * (int64_t)sizeof(float), "outputs of windows", &m->plain));
     for (int k = 0; k < 2 && vectors > 0; k++) DG_TRY(take(p, vectors, "constraints", &m->constraint[k]));
     DG_TRY(take(p, 2 * t->strips * t->across * (int64_t)sizeof(int32_t), "marks of windows", &m->bad));
+    if (p->sampling.diffusion != NULL) DG_TRY(make_diffusion(p, t));
     return make_weights(p, t);
 }
 
@@ -86,16 +104,20 @@ static dg_status make_all(dg_predictor *p, const dg_tiling *t, int64_t batch)
     return dg_plan_create(p->model, p->backend, &plan, &p->plan);
 }
 
-static dg_status put_constraints(dg_predictor *p, const dg_case_info *info)
+dg_status predictor_tell(dg_predictor *p, const dg_case_info *info, int64_t time, bool blind)
 {
     const dg_recipe *recipe = dg_source_recipe(p->source);
-    const int64_t each = recipe->constraint_count, batch = p->memory.batch;
+    const int64_t each = vector_of(p->model), times = each - recipe->constraint_count, batch = p->memory.batch;
     float *host;
     dg_status status = DG_OK;
     if (each == 0) return DG_OK;
     DG_TRY(DG_NEW(&host, batch * each, "constraints"));
     for (int mirrored = 0; mirrored < 2 && status == DG_OK; mirrored++) {
-        for (int64_t i = 0; i < batch; i++) dg_recipe_constraints(recipe, info, mirrored == 1, host + i * each);
+        for (int64_t i = 0; i < batch; i++) {
+            if (times > 0) dg_diffusion_sinusoids(time, times, host + i * each);
+            if (recipe->constraint_count > 0 && !blind)
+                dg_recipe_constraints(recipe, info, mirrored == 1, host + i * each + times);
+        }
         status = p->backend->ops->upload(p->backend, p->memory.constraint[mirrored], host,
                                          batch * each * (int64_t)sizeof(float));
     }
@@ -122,6 +144,6 @@ dg_status predictor_prepare(dg_predictor *p, const dg_case_info *info, const dg_
     }
     if (!p->packed) DG_TRY(dg_plan_set_weights(p->plan, p->weights));
     p->packed = true;
-    DG_TRY(put_constraints(p, info));
+    DG_TRY(predictor_tell(p, info, 0, false));
     return p->backend->ops->sync(p->backend); /* planes come ahead of what is queued */
 }

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_config.h"
 
+#include "diffusion_setup.h"
+
 #include "dg_mem.h"
 
 #include <float.h>
@@ -46,13 +48,18 @@ static const char *const shared_gpu_names[] = {"refuse", "mpi", NULL};
 static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error",
-                                             "val_fraction_distance", NULL};
+                                             "val_fraction_distance", "val_denoise_gy", NULL};
 static const char *const target_names[] = {"dose", "labels", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
 static const char *const weighting_names[] = {"fixed", "learned", NULL};
 static const char *const gamma_names[] = {"continuous", "pymedphys", NULL};
+static const char *const process_names[] = {"ddpm", "flow", NULL};
+static const char *const noise_names[] = {"cosine", "linear", NULL};
+static const char *const words_names[] = {"auto", "noise", "clean", "v", NULL};
+static const char *const times_names[] = {"uniform", "min_snr", NULL};
+static const char *const sampler_names[] = {"ddim", "ddpm", "dpm_solver", NULL};
 static const char *const rule_names[] = {"icru", "lower", "linear", NULL};
 
 static const dg_option rows[] = {
@@ -100,6 +107,24 @@ static const dg_option rows[] = {
     WHOLE("model.base", model.base, 1, 1024, "48", "channels", "channels of the first level"),
     WHOLE("model.levels", model.levels, 1, 8, "5", "", "resolution levels, the bottleneck included"),
     WHOLE("model.cond_channels", model.cond_channels, 1, 4096, "256", "channels", "width of the embedded constraint vector"),
+
+    WORD("diffusion.process", diffusion.process, process_names, "ddpm", "of model.kind diffusion_unet: ddpm, noise added step by step, or flow, the straight line from dose to noise (rectified flow)"),
+    WORD("diffusion.schedule", diffusion.schedule, noise_names, "cosine", "process ddpm: course of the noise over its steps"),
+    WHOLE("diffusion.steps", diffusion.steps, 1, 10000, "1000", "steps", "steps of the process, from the dose to noise"),
+    WORD("diffusion.predict", diffusion.predict, words_names, "auto", "what the network says: the noise, the clean dose, or v, their mixture (with flow the velocity); auto is v, and noise with compat upstream"),
+    WORD("diffusion.weighting", diffusion.weighting, times_names, "uniform", "weight of a time in the loss: uniform, or min_snr, the signal-to-noise ratio of the dose's error up to a limit"),
+    REAL("diffusion.snr_limit", diffusion.snr_limit, 1e-3, 1e6, "5", "", "limit of weighting min_snr"),
+    REAL("diffusion.drop_condition", diffusion.drop_condition, 0, 0.9, "0", "", "share of training samples that are not told the case, so that diffusion.guidance can be other than 1"),
+    WORD("diffusion.compat", diffusion.compat, compat_names, "corrected", "upstream: schedule, penalty of negative doses and sampler with the reference tool's faults"),
+    WORD("diffusion.sampler", diffusion.sampler, sampler_names, "ddim", "how doses are drawn: ddim (with flow: steps of Euler's), ddpm, or dpm_solver, the second-order solver"),
+    WHOLE("diffusion.sample_steps", diffusion.sample_steps, 1, 10000, "50", "steps", "steps of the sampler, each a pass of the network over the case"),
+    REAL("diffusion.eta", diffusion.eta, 0, 1, "0", "", "sampler ddim: 0 draws no fresh noise, 1 as much as ddpm"),
+    REAL("diffusion.guidance", diffusion.guidance, 0, 100, "1", "", "how much more the case counts than in training (classifier-free guidance); other than 1 takes two passes a step"),
+    WHOLE("diffusion.ensemble", diffusion.ensemble, 1, 100000, "1", "samples", "doses drawn of a case; of more than one the prediction is the mean, with std and percentiles"),
+    LIST(DG_OPT_DOUBLE_LIST, "diffusion.percentiles", diffusion.percentiles, 0, 100, 0, DG_OPT_LIST_MAX, word_none, "[5, 95]", "%",
+         "percentiles of an ensemble that are kept voxel by voxel; none: mean and std only"),
+    WHOLE("diffusion.seed", diffusion.seed, 0, BIG, "42", "", "seed of the noise that doses are drawn from, in prediction and validation"),
+    WHOLE("diffusion.validate_steps", diffusion.validate_steps, 1, 10000, "10", "steps", "steps of the sampler in validation (ddim, eta 0)"),
 
     WORD("loss.mask", loss.mask, mask_names, "none", "voxels that count in the loss"),
     WORD("loss.compat", loss.compat, compat_names, "corrected", "upstream: the reference tool's own forms with their faults, to repeat its numbers (doc/losses.md)"),
@@ -208,7 +233,7 @@ static const dg_option rows[] = {
      .help = "parameters that stay as they are, by patterns of their names: [enc*, bottleneck.*]; with --init: fine-tuning"},
     WHOLE("train.validate_every", train.validate_every, 0, BIG, "500", "steps", "steps between validations; 0: only at the end"),
     WORD("train.monitor", train.monitor, monitor_names, "auto",
-         "what picks best.h5; auto is val_dose_score on OpenKBP cases, else val_mae_ptv_gy, of labels val_dice_error; val_fraction_distance: labels, predicted minus labelled fraction without its sign"),
+         "what picks best.h5; auto is val_denoise_gy of a diffusion, val_dose_score on OpenKBP cases, else val_mae_ptv_gy, of labels val_dice_error; val_fraction_distance: labels, predicted minus labelled fraction without its sign"),
     WHOLE("train.early_stopping.patience", train.early_stopping.patience, 0, BIG, "0", "validations",
           "validations without gain before training ends; 0: never"),
     REAL("train.early_stopping.min_delta", train.early_stopping.min_delta, 0, BIG, "0", "", "smallest gain of train.monitor that counts, here and for plateaus, in its unit"),
@@ -409,10 +434,9 @@ dg_status dg_run_config_check(const dg_run_config *config)
         loss->phases.count == 0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
     }
-    if (strcmp(config->model.kind, "diffusion_unet") == 0) {
-        return DG_FAIL(DG_ERR_USAGE, "model.kind diffusion_unet needs the time of a diffusion step, which this version's "
-                                     "train does not tell it; choose unet, attention_unet, bottleneck_attn or cascade");
-    }
+    if (dg_run_is_diffusion(config)) DG_TRY(dg_run_check_diffusion(config));
+    else if (config->train.monitor == DG_MONITOR_DENOISE)
+        return DG_FAIL(DG_ERR_USAGE, "train.monitor val_denoise_gy is of model.kind diffusion_unet");
     DG_TRY(check_labels(config, factor));
     if (config->optim.schedule.min_lr > config->optim.lr && config->optim.schedule.kind != DG_SCHEDULE_CONSTANT) {
         return DG_FAIL(DG_ERR_USAGE, "optim.schedule.min_lr %g is above optim.lr %g", config->optim.schedule.min_lr,
@@ -474,7 +498,7 @@ dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_chan
 {
     int64_t factor[3];
     dg_run_config_coarsen(config, factor);
-    dg_model_config model = {.in_channels = in_channels,
+    dg_model_config model = {.in_channels = in_channels + dg_run_is_diffusion(config), /* the noisy dose comes first */
                              .out_channels = factor[0] * factor[1] * factor[2],
                              .base_channels = config->model.base,
                              .levels = config->model.levels,

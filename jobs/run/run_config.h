@@ -33,7 +33,8 @@ typedef enum dg_monitor {
     DG_MONITOR_MAE,
     DG_MONITOR_MAE_PTV,
     DG_MONITOR_DICE_ERROR,
-    DG_MONITOR_FRACTION
+    DG_MONITOR_FRACTION,
+    DG_MONITOR_DENOISE
 } dg_monitor;
 /* Activation type as the options spell it; see dg_run_dtype. */
 typedef enum dg_run_type { DG_TYPE_BF16, DG_TYPE_F32 } dg_run_type;
@@ -209,6 +210,25 @@ typedef struct dg_loss_settings {
     } asymmetric;
 } dg_loss_settings;
 
+/* A diffusion of doses (model.kind diffusion_unet): how it is learned and how doses are drawn; doc/diffusion.md. */
+typedef enum dg_process { DG_PROCESS_DDPM, DG_PROCESS_FLOW } dg_process;
+typedef enum dg_said { DG_SAID_AUTO, DG_SAID_NOISE, DG_SAID_CLEAN, DG_SAID_V } dg_said;
+typedef enum dg_time_weighting { DG_TIMES_UNIFORM, DG_TIMES_MIN_SNR } dg_time_weighting;
+typedef struct dg_diffusion_settings {
+    int process, schedule; /* dg_process; 0 cosine, 1 linear */
+    int64_t steps;
+    int predict;   /* dg_said */
+    int weighting; /* dg_time_weighting */
+    double snr_limit, drop_condition;
+    int compat;  /* dg_loss_compat */
+    int sampler; /* dg_sampler_kind */
+    int64_t sample_steps;
+    double eta, guidance;
+    int64_t ensemble;
+    dg_double_list percentiles;
+    int64_t seed, validate_steps;
+} dg_diffusion_settings;
+
 typedef struct dg_run_config {
     struct {
         char name[DG_OPT_TEXT], dir[DG_OPT_TEXT], condition[DG_OPT_TEXT];
@@ -219,6 +239,7 @@ typedef struct dg_run_config {
         char kind[DG_OPT_TEXT];
         int64_t base, levels, cond_channels;
     } model;
+    dg_diffusion_settings diffusion;
     dg_loss_settings loss;
     struct {
         int kind; /* dg_optim_kind */

@@ -224,6 +224,7 @@ static dg_status write_summary(dg_trainer *t, const dg_trainer_summary *s)
     json_object_set_new(root, "val_dice_error", number(s->scores.dice_error));
     json_object_set_new(root, "val_fraction_error", number(s->scores.fraction_error));
     json_object_set_new(root, "val_fraction_distance", number(s->scores.fraction_distance));
+    json_object_set_new(root, "val_denoise_gy", number(s->scores.denoise_gy));
     trainer_controls_describe(t, root);
     return dg_run_folder_write(&t->folder, "training_summary.json", root);
 }
@@ -238,7 +239,7 @@ static dg_status summarise(dg_trainer *t, int64_t first_step, dg_trainer_end end
                                 .val_skipped = t->val_lost_count,
                                 .seconds = trainer_elapsed_s(t),
                                 .data_wait_s = dg_feed_waited_s(t->feed),
-                                .scores = judged ? t->scores : (dg_scores){NAN, NAN, NAN, NAN, NAN, NAN},
+                                .scores = judged ? t->scores : (dg_scores){NAN, NAN, NAN, NAN, NAN, NAN, NAN},
                                 .monitor = judged ? trainer_monitor_name(t->monitor) : "",
                                 .best = judged ? t->progress.best : NAN,
                                 .best_step = t->progress.best_step,

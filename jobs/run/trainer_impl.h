@@ -6,10 +6,12 @@
 #include "controls.h"
 #include "detectors.h"
 #include "dg_checkpoint.h"
+#include "dg_sampler.h"
 #include "dg_gpu_sensor.h"
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
+#include "diffusion_pass.h"
 #include "feed.h"
 #include "loss_setup.h"
 #include "predictor.h"
@@ -72,6 +74,10 @@ struct dg_trainer {
     uint8_t *counted;    /* the same */
     dg_loss_setup setup; /* of the loss; its learned weights are of the run */
     dg_loss *loss;
+    dg_diffusion *diffusion;  /* with the next two: NULL where the network gives the dose itself */
+    dg_diffusion_pass *noise; /* into the samples of a pass */
+    dg_sampler_step *sampling;
+    int64_t sampling_steps;
     uint32_t *regions;          /* backend memory, [micro, outputs]; NULL where the loss looks at none */
     float *distance;            /* the same, to the labels' surface */
     float *scale_gy, *coupled;  /* backend memory, [micro] and [1] */
@@ -166,6 +172,15 @@ bool trainer_is_frozen(const dg_trainer *t, const char *parameter);
 /* DG_ERR_USAGE with the name of the setting: the pattern names no parameter. */
 DG_MUST_USE dg_status trainer_check_pattern(const dg_trainer *t, const char *key, const char *pattern);
 
+/* trainer_diffusion.c, for a diffusion: the process and how validation samples it, the memory of a pass; samples [first,
+ * first + count) of this rank go to their places, with noise; and the one-step error of a validation case. */
+DG_MUST_USE dg_status trainer_diffusion_make(dg_trainer *t);
+void trainer_diffusion_release(dg_trainer *t);
+DG_MUST_USE dg_status trainer_diffusion_fill(dg_trainer *t, int64_t first, int64_t count, dg_feed_places *places);
+DG_MUST_USE dg_status trainer_diffusion_score(dg_trainer *t, int64_t index, double *error_gy);
+/* Does a checkpoint that weights are taken from fit the process? DG_ERR_MISMATCH names what differs. */
+DG_MUST_USE dg_status trainer_diffusion_check_init(const dg_trainer *t, const char *path);
+
 /* trainer_loss.c: what the loss knows, and its weights. */
 DG_MUST_USE dg_status trainer_loss_make(dg_trainer *t);
 void trainer_loss_release(dg_trainer *t);
@@ -174,6 +189,8 @@ dg_loss_batch trainer_loss_batch(const dg_trainer *t);
 dg_tensor trainer_loss_gradient(const dg_trainer *t);
 /* Weights of the terms in the step that comes. */
 void trainer_loss_now(dg_trainer *t, double now[DG_LOSS_TERMS_MAX]);
+/* Queues the loss of the pass that was computed. */
+DG_MUST_USE dg_status trainer_loss_evaluate(dg_trainer *t);
 /* Weights of the step that comes, and what couples its samples. @collective where the loss is coupled. */
 DG_MUST_USE dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples);
 /* Loss and columns from the terms' means; the gradients of learned weights. */

@@ -82,6 +82,14 @@ void trainer_loss_release(dg_trainer *t)
     dg_free(&t->pass_value);
 }
 
+dg_status trainer_loss_evaluate(dg_trainer *t)
+{
+    dg_tensor dy = trainer_loss_gradient(t);
+    const dg_loss_batch batch = trainer_loss_batch(t);
+    return t->noise != NULL ? dg_diffusion_pass_loss(t->noise, t->loss, &batch, &dy)
+                            : dg_loss_evaluate(t->loss, &batch, &dy);
+}
+
 /* Voxels of the coupled term over the whole batch: known before anything is computed. @collective */
 static dg_status share_count(dg_trainer *t, const dg_sample *samples)
 {

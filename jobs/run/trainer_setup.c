@@ -154,6 +154,7 @@ static dg_status make_pass(dg_trainer *t)
                               .high_dose_fraction = t->config.data.high_dose_fraction,
                               .augment = dg_run_config_augment(&t->config)};
     DG_TRY(trainer_loss_make(t));
+    DG_TRY(trainer_diffusion_make(t));
     DG_TRY(trainer_detect_make(t));
     return trainer_register(t);
 }
@@ -335,6 +336,7 @@ void dg_trainer_destroy(dg_trainer **trainer)
     dg_optim_destroy(&t->optim);
     if (t->backend != NULL) {
         trainer_loss_release(t);
+        trainer_diffusion_release(t);
         void *const memory[] = {t->weights, t->target, t->counted};
         for (int i = 0; i < 3; i++) {
             if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);

@@ -224,6 +224,12 @@ static bool may_change(const char *key)
                                             "train.comm_timeout_s",
                                             "train.cuda_graph",
                                             "train.mtbi_h",
+                                            "diffusion.sampler",
+                                            "diffusion.sample_steps",
+                                            "diffusion.eta",
+                                            "diffusion.guidance",
+                                            "diffusion.ensemble",
+                                            "diffusion.percentiles",
                                             "train.max_restarts",
                                             "train.on_degradation",
                                             "train.degradation_factor",
@@ -307,6 +313,7 @@ dg_status trainer_init_from(dg_trainer *t, const char *path)
     dg_state weights = weights_state(t);
     dg_status status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
                                                 : dg_checkpoint_load_one(path, &weights);
+    if (status == DG_OK && !dg_weights_file_is(path)) status = trainer_diffusion_check_init(t, path);
     if (status != DG_OK) status = dg_error_context(status, "--init");
     return dg_comm_agree(t->comm, status);
 }

@@ -88,7 +88,7 @@ dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
 /* Samples [first, first + count) of this rank go to where a pass finds them. */
 dg_status trainer_fill_pass(dg_trainer *t, int64_t first, int64_t count)
 {
-    const dg_feed_places places = {.count = t->micro,
+    dg_feed_places places = {.count = t->micro,
                                    .input = dg_plan_input(t->plan),
                                    .target = t->target,
                                    .counted = t->counted,
@@ -96,6 +96,7 @@ dg_status trainer_fill_pass(dg_trainer *t, int64_t first, int64_t count)
                                    .distance = t->distance,
                                    .scale_gy = t->scale_gy,
                                    .constraint = dg_plan_constraints(t->plan)};
+    if (t->noise != NULL) return trainer_diffusion_fill(t, first, count, &places);
     return dg_feed_pass(t->feed, first, count, &places);
 }
 
@@ -139,9 +140,7 @@ static dg_status compute_pass(dg_trainer *t, int64_t first, int64_t count, bool 
     DG_TRY(dg_fault_reach(DG_FAULT_FORWARD, NULL, 0));
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
-    dg_tensor dy = trainer_loss_gradient(t);
-    const dg_loss_batch batch = trainer_loss_batch(t);
-    DG_TRY(dg_loss_evaluate(t->loss, &batch, &dy));
+    DG_TRY(trainer_loss_evaluate(t));
     range = trainer_begin(t, DG_PHASE_BACKWARD);
     dg_status status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);

@@ -10,12 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES = 6, LOST = 2 * SCORES, ROW, REASON = 240 };
+enum { SCORES = 7, LOST = 2 * SCORES, ROW, REASON = 240 };
 
 const char *trainer_monitor_name(dg_monitor monitor)
 {
     static const char *const names[] = {"auto",           "val_dose_score", "val_mae_gy",
-                                        "val_mae_ptv_gy", "val_dice_error", "val_fraction_distance"};
+                                        "val_mae_ptv_gy", "val_dice_error", "val_fraction_distance",
+                                        "val_denoise_gy"};
     return names[monitor];
 }
 
@@ -44,7 +45,7 @@ static dg_status score_labels(dg_source *source, int64_t index, const float *pro
     DG_TRY_GOTO(status, dg_source_read(source, index, &whole, &wanted), done);
     for (int64_t i = 0; i < voxels; i++) label[i] = target[i] > 0.5f;
     dg_overlap_add_probability(&overlap, probability, 0.5, label, counted, voxels);
-    *out = (dg_scores){NAN, NAN, NAN, .dice_error = 1 - dg_overlap_dice(&overlap)};
+    *out = (dg_scores){NAN, NAN, NAN, .denoise_gy = NAN, .dice_error = 1 - dg_overlap_dice(&overlap)};
     out->fraction_error = dg_overlap_predicted_fraction(&overlap) - dg_overlap_labelled_fraction(&overlap);
     out->fraction_distance = fabs(out->fraction_error);
 done:
@@ -92,7 +93,7 @@ dg_status trainer_score_case(dg_source *source, int64_t index, const float *pred
             inside.count++;
         }
     }
-    *out = (dg_scores){mean_of(&all), mean_of(&ptv), mean_of(&inside), NAN, NAN, NAN};
+    *out = (dg_scores){mean_of(&all), mean_of(&ptv), mean_of(&inside), NAN, NAN, NAN, NAN};
 done:
     dg_free(&dose);
     dg_free(&bits);
@@ -108,6 +109,7 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
     dg_status status = DG_NEW(&predicted, dg_grid_voxels(&info->grid), "predicted dose");
     if (status == DG_OK) status = dg_predictor_run(t->predictor, index, -1, predicted, &note);
     if (status == DG_OK) status = trainer_score_case(t->source, index, predicted, out);
+    if (status == DG_OK && t->diffusion != NULL) status = trainer_diffusion_score(t, index, &out->denoise_gy);
     dg_source_unpin(t->source, index);
     dg_free(&predicted);
     return status == DG_OK ? DG_OK : dg_error_context(status, "validation of case %s", info->id);
@@ -118,7 +120,8 @@ static dg_status validate_case(dg_trainer *t, int64_t index, dg_scores *out)
 static void fill_row(double row[ROW], const dg_scores *scores)
 {
     const double value[SCORES] = {scores->mae_gy,     scores->mae_ptv_gy,     scores->dose_score,
-                                  scores->dice_error, scores->fraction_error, scores->fraction_distance};
+                                  scores->dice_error, scores->fraction_error, scores->fraction_distance,
+                                  scores->denoise_gy};
     for (int k = 0; k < SCORES; k++) {
         row[k] = isnan(value[k]) ? 0 : value[k];
         row[SCORES + k] = isnan(value[k]) ? 0 : 1;
@@ -136,7 +139,7 @@ static dg_scores average(const double *table, int64_t count)
         }
         mean[k] = present > 0 ? sum / present : NAN;
     }
-    return (dg_scores){mean[0], mean[1], mean[2], mean[3], mean[4], mean[5]};
+    return (dg_scores){mean[0], mean[1], mean[2], mean[3], mean[4], mean[5], mean[6]};
 }
 
 static double score_of(const dg_scores *scores, dg_monitor monitor)
@@ -144,6 +147,7 @@ static double score_of(const dg_scores *scores, dg_monitor monitor)
     if (monitor == DG_MONITOR_DOSE_SCORE) return scores->dose_score;
     if (monitor == DG_MONITOR_DICE_ERROR) return scores->dice_error;
     if (monitor == DG_MONITOR_FRACTION) return scores->fraction_distance;
+    if (monitor == DG_MONITOR_DENOISE) return scores->denoise_gy;
     return monitor == DG_MONITOR_MAE_PTV ? scores->mae_ptv_gy : scores->mae_gy;
 }
 
@@ -152,6 +156,7 @@ static dg_status resolve_monitor(dg_trainer *t)
     dg_monitor wanted = (dg_monitor)t->config.train.monitor;
     if (wanted == DG_MONITOR_AUTO) {
         wanted = t->recipe.labels               ? DG_MONITOR_DICE_ERROR
+                 : t->diffusion != NULL         ? DG_MONITOR_DENOISE
                  : !isnan(t->scores.dose_score) ? DG_MONITOR_DOSE_SCORE
                  : !isnan(t->scores.mae_ptv_gy) ? DG_MONITOR_MAE_PTV
                                                 : DG_MONITOR_MAE;

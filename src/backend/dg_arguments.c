@@ -257,3 +257,24 @@ dg_status dg_arguments_find(const dg_tensor *x, const int32_t *found)
     DG_TRY(check_view("find_nonfinite", "x", x));
     return check_given("find_nonfinite", "found", found);
 }
+
+dg_status dg_arguments_diffuse(const dg_tensor *condition, const float *clean, const float *wanted, const dg_tensor *x)
+{
+    DG_TRY(check_view("diffuse", "condition", condition));
+    DG_TRY(check_shape("diffuse", "x", x, 1, condition->z, condition->y, condition->x, condition->c + 1));
+    DG_TRY(check_given("diffuse", "clean", clean));
+    DG_TRY(check_given("diffuse", "wanted", wanted));
+    if (condition->n != 1 || condition->dtype != x->dtype)
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "diffuse: %" PRId64 " samples of type %d; it takes one at a time, of x's type %d", condition->n,
+                       (int)condition->dtype, (int)x->dtype);
+    return DG_OK;
+}
+
+dg_status dg_arguments_denoise(int64_t count, const float *said, const float *x, const float *clean)
+{
+    if (count < 0) return DG_FAIL(DG_ERR_INTERNAL, "denoise: %" PRId64 " voxels", count);
+    DG_TRY(check_given("denoise", "said", said));
+    DG_TRY(check_given("denoise", "x", x));
+    return check_given("denoise", "clean", clean);
+}

@@ -41,5 +41,8 @@ DG_MUST_USE dg_status dg_arguments_gather(const dg_ring *volume, const dg_window
 DG_MUST_USE dg_status dg_arguments_blend(const dg_tensor *y, const int64_t sub[3], const dg_ring *sum);
 DG_MUST_USE dg_status dg_arguments_finish(const dg_ring *sum, int64_t first, int64_t count, const float *out);
 DG_MUST_USE dg_status dg_arguments_find(const dg_tensor *x, const int32_t *found);
+DG_MUST_USE dg_status dg_arguments_diffuse(const dg_tensor *condition, const float *clean, const float *wanted,
+                                           const dg_tensor *x);
+DG_MUST_USE dg_status dg_arguments_denoise(int64_t count, const float *said, const float *x, const float *clean);
 
 #endif

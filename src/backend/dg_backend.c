@@ -83,6 +83,8 @@ static const char *missing_operation(const dg_backend_ops *ops)
     NEED(window_blend);
     NEED(window_finish);
     NEED(find_nonfinite);
+    NEED(diffuse);
+    NEED(denoise);
     NEED(fill);
     NEED(axpy);
     NEED(sum_squares);

@@ -13,6 +13,8 @@
 #ifndef DG_BACKEND_H
 #define DG_BACKEND_H
 
+#include "dg_denoise.h"
+#include "dg_diffuse.h"
 #include "dg_dtype.h"
 #include "dg_loss_term.h"
 #include "dg_status.h"
@@ -242,6 +244,15 @@ typedef struct dg_backend_ops {
     dg_status (*window_finish)(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
                                const float *const weight[3], float low, float high, float *out);
     dg_status (*find_nonfinite)(dg_backend *backend, const dg_tensor *x, int32_t *found);
+
+    /* Diffusion of doses. diffuse: one sample. Channel 0 of x [1,z,y,x,1+c] = x_t of clean [z*y*x], the others = condition
+     * [1,z,y,x,c] of the same type (0 where it is blind); wanted [z*y*x] = what the network is to say.
+     * denoise: one step of a sampler over `count` voxels: said, the network's words, x, which becomes the next one, and clean,
+     * the dose of the step before and then of this one; fresh noise of voxel i is number i of the stream (NULL: none). */
+    dg_status (*diffuse)(dg_backend *backend, const dg_diffuse *how, const dg_tensor *condition, const float *clean,
+                         float *wanted, dg_tensor *x);
+    dg_status (*denoise)(dg_backend *backend, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                         const float *said, float *x, float *clean);
 
     /* Flat f32 buffers. */
     dg_status (*fill)(dg_backend *backend, float *x, int64_t count, float value);

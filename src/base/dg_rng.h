@@ -19,6 +19,9 @@ typedef enum dg_rng_purpose {
     DG_RNG_BOOTSTRAP = 6,
     DG_RNG_TEST = 7,
     DG_RNG_NOISE = 8,     /* a = voxel, b = case: of CT numbers (jobs/run/perturbation.h) */
+    DG_RNG_DIFFUSION = 9, /* a = step, b = slot: time of a diffusion, and whether the condition is told */
+    DG_RNG_DIFFUSION_NOISE = 10, /* a = step, b = slot: noise of the sample's voxels */
+    DG_RNG_SAMPLER = 11,  /* seed of a case, a = number of the sample, b = step of the sampler: noise of the case's voxels */
     DG_RNG_BATCH = 16,    /* a = step: how many samples it has */
     DG_RNG_GRADIENT = 17, /* a = step, b = block of parameters: noise on a gradient */
     DG_RNG_WEIGHTS = 18   /* the same: noise on weights */

@@ -123,6 +123,20 @@ dg_reading dg_diffusion_read(const dg_diffusion *d, int64_t t)
     return (dg_reading){1 / signal, -noise / signal, 0, 1};
 }
 
+double dg_diffusion_dose_scale(const dg_diffusion *d, int64_t t, bool raw)
+{
+    return raw ? d->signal[t] / (d->signal[t] + raw_guard) : d->signal[t];
+}
+
+double dg_diffusion_min_snr(const dg_diffusion *d, int64_t t, double limit)
+{
+    /* The dose is off by clean_out times what the words are; written without a division by the signal, which may be 0. */
+    const double signal = d->signal[t], noise = d->noise[t], snr = signal * signal / (noise * noise);
+    if (d->config.prediction == DG_PREDICT_NOISE) return snr > limit ? limit / snr : 1;
+    const double out = d->config.prediction == DG_PREDICT_CLEAN ? 1 : noise;
+    return fmin(snr, limit) * out * out;
+}
+
 void dg_diffusion_posterior(const dg_diffusion *d, int64_t t, double *clean, double *x, double *variance)
 {
     const double beta = d->beta[t], added = d->noise[t] * d->noise[t];
@@ -166,7 +180,7 @@ double dg_diffusion_evaluate(const dg_diffusion *d, const dg_diffusion_loss *los
 {
     const double signal = d->signal[t], spread = d->noise[t];
     const dg_reading read = dg_diffusion_read(d, t);
-    const double scale = loss->raw ? signal / (signal + raw_guard) : signal;
+    const double scale = dg_diffusion_dose_scale(d, t, loss->raw);
     double error = 0, penalty = 0;
     for (int64_t i = 0; i < count; i++) {
         double x = signal * clean[i] + spread * noise[i];

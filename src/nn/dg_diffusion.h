@@ -43,6 +43,10 @@ typedef struct dg_reading {
     double clean_x, clean_out, noise_x, noise_out;
 } dg_reading;
 dg_reading dg_diffusion_read(const dg_diffusion *diffusion, int64_t t);
+/* What a loss of the dose is multiplied by: signal, which bounds its gradient; `raw`: all but 1, as the reference tool. */
+double dg_diffusion_dose_scale(const dg_diffusion *diffusion, int64_t t, bool raw);
+/* Weight of a time in min-SNR weighting (Hang et al. 2023): the error of the dose counts min(signal^2 / noise^2, limit). */
+double dg_diffusion_min_snr(const dg_diffusion *diffusion, int64_t t, double limit);
 
 /* The posterior of x_{t-1} given x_t and x_0: mean = *clean x_0 + *x x_t, and its variance (0 at t = 0). Ho et al. eq. 7; not
  * for the flow. */

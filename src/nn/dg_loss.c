@@ -190,19 +190,28 @@ dg_status dg_loss_set_weights(dg_loss *loss, const double *weight, double scale)
 
 dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor *dy)
 {
+    return dg_loss_evaluate_some(loss, UINT32_MAX, batch, dy);
+}
+
+dg_status dg_loss_evaluate_some(dg_loss *loss, uint32_t terms, const dg_loss_batch *batch, dg_tensor *dy)
+{
     const int count = loss->config.count;
+    bool add = false;
     if (batch->y.n != loss->samples)
         return DG_FAIL(DG_ERR_INTERNAL, "a loss of %lld samples got %lld", (long long)loss->samples,
                        (long long)batch->y.n);
     for (int k = 0; k < count; k++) {
         const dg_loss_term *term = &loss->config.term[k];
+        const bool accumulate = add;
+        if ((terms >> k & 1) == 0) continue;
+        add = true;
         if (term->kind == DG_LOSS_PERCEPTUAL) {
             DG_TRY(dg_perceptual_evaluate(loss->perceptual, batch, loss->weight + k, loss->value + loss->first[k] + 1,
-                                          loss->width, dy, k > 0));
+                                          loss->width, dy, accumulate));
             continue;
         }
         dg_status status = loss->backend->ops->loss(loss->backend, term, batch, loss->weight + k, loss->workspace[k],
-                                                    loss->value + loss->first[k], loss->width, dy, k > 0);
+                                                    loss->value + loss->first[k], loss->width, dy, accumulate);
         if (status != DG_OK)
             return dg_error_context(status, "loss term %s", dg_loss_kind_name(loss->config.term[k].kind));
     }

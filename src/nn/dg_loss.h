@@ -33,6 +33,8 @@ DG_MUST_USE dg_status dg_loss_set_weights(dg_loss *loss, const double *weight, d
 /* Queues all terms: their values, and dy (NULL: not wanted) = gradient of scale * sum over samples and terms of weight *
  * value. dy is 0 where the mask is. Before the first dg_loss_set_weights the weights are the config's and scale is 1. */
 DG_MUST_USE dg_status dg_loss_evaluate(dg_loss *loss, const dg_loss_batch *batch, dg_tensor *dy);
+/* Only the terms whose bit is set; the others keep the values they had. No bit: dy = 0 is left to the caller. */
+DG_MUST_USE dg_status dg_loss_evaluate_some(dg_loss *loss, uint32_t terms, const dg_loss_batch *batch, dg_tensor *dy);
 /* Waits, and gives the unweighted values of the last evaluation: value[i * count + k] of sample i and term k. */
 DG_MUST_USE dg_status dg_loss_read(dg_loss *loss, double *value);
 /* Waits, and gives the goals of the DVH term k of the last evaluation: value[n][goals][DG_GOAL_VALUES]. */

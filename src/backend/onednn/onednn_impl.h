@@ -116,6 +116,10 @@ dg_status onednn_window_blend(dg_backend *backend, const dg_tensor *y, const int
 dg_status onednn_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
                             const float *const weight[3], float low, float high, float *out);
 dg_status onednn_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
+dg_status onednn_diffuse(dg_backend *backend, const dg_diffuse *how, const dg_tensor *condition, const float *clean,
+                         float *wanted, dg_tensor *x);
+dg_status onednn_denoise(dg_backend *backend, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                         const float *said, float *x, float *clean);
 
 /* onednn_flat.c */
 dg_status onednn_fill(dg_backend *backend, float *x, int64_t count, float value);

@@ -68,6 +68,10 @@ dg_status ref_window_blend(dg_backend *backend, const dg_tensor *y, const int64_
 dg_status ref_window_finish(dg_backend *backend, dg_ring *sum, int64_t first, int64_t count,
                             const float *const weight[3], float low, float high, float *out);
 dg_status ref_find_nonfinite(dg_backend *backend, const dg_tensor *x, int32_t *found);
+dg_status ref_diffuse(dg_backend *backend, const dg_diffuse *how, const dg_tensor *condition, const float *clean,
+                      float *wanted, dg_tensor *x);
+dg_status ref_denoise(dg_backend *backend, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                      const float *said, float *x, float *clean);
 dg_status ref_fill(dg_backend *backend, float *x, int64_t count, float value);
 dg_status ref_axpy(dg_backend *backend, int64_t count, double a, const float *x, float *y);
 dg_status ref_sum_squares(dg_backend *backend, int64_t count, const float *x, double *sum);
