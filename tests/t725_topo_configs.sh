@@ -13,8 +13,7 @@ small="--set data.cohort=cohort --set data.patch=[16,16,16] --set data.split.tra
 terms() { # file: names of the terms that its loss gives a weight
     sed -n '/^loss:/,/^[a-z]*:/p' "$1" | sed 's/^ *- [0-9]*-[0-9]* \(.*\)$/ph \1/' | awk '
         /^ph / {for (i = 2; i <= NF; i++) {split($i, p, "="); print p[1]}; next}
-        /^  (dice|boundary|cldice|connectivity|variance|entropy): [0-9]/ {sub(":", "", $1); if ($2 > 0) print $1}
-        /^  focal: .*weight/ {print "focal"}' | sort -u
+        /^  (dice|focal|boundary|cldice|connectivity|variance|entropy): ([0-9]|{weight)/ {print substr($1, 1, length($1) - 1)}' | sort -u
 }
 for version in v1 v2 v3 v4 v5 v6 v7 v8 v9 all_at_once dice; do
     file=$configs/topo_$version.yaml

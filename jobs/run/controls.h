@@ -28,6 +28,7 @@ typedef struct dg_control_state {
     int64_t kick; /* number of the intervention whose noise comes before the next step; 0: none */
 } dg_control_state;
 
+/* Before the first validation: rates as the schedule has them. */
 dg_control_state dg_controls_start(void);
 
 /* What one validation made the rules do. */
