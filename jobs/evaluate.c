@@ -18,6 +18,7 @@ static const char *const word_auto[] = {"auto", NULL};
 static const char *const unit_names[] = {"auto", "gy", "prescription", NULL};
 static const char *const word_run[] = {"run", NULL};
 static const char *const touch_names[] = {"face", "corner", NULL};
+static const char *const instance_names[] = {"components", "watershed", NULL};
 
 #define AT(field) .offset = offsetof(evaluate_settings, field)
 /* clang-format off */
@@ -73,6 +74,8 @@ static const dg_option own_rows[] = {
      .unit = "", .help = "segmentations: which foreground voxels touch, for Betti numbers: over faces (6) or corners too (26)"},
     {.key = "evaluate.challenge", .flag = "challenge", .type = DG_OPT_BOOL, AT(challenge), .fallback = "true", .unit = "",
      .help = "segmentations: the score of the Vesuvius challenge, whose Betti matching takes most of the time; --no-challenge leaves it out"},
+    {.key = "evaluate.instances", .flag = "instances", .type = DG_OPT_ENUM, AT(instances), .names = instance_names,
+     .fallback = "components", .unit = "", .help = "segmentations: what the challenge's variation of information compares: 26-connected components, or instances of a watershed on the distance to the background, which parts sheets that touch"},
     {.key = "evaluate.fraction_band", .flag = "fraction-band", .type = DG_OPT_DOUBLE_LIST, AT(fraction_band), .min = 0, .max = 1,
      .list_min = 2, .list_max = 2, .names = word_none, .fallback = "none", .unit = "",
      .help = "segmentations: [low, high], counts cases whose predicted fraction of foreground is outside"},

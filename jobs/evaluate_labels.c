@@ -33,6 +33,7 @@ dg_status evaluate_choose_target(evaluate_work *w)
     c->tolerance_mm = s->surface_tolerance.count > 0 ? s->surface_tolerance.value[0] : 0;
     c->touch = s->touch == 0 ? DG_TOUCH_FACE : DG_TOUCH_CORNER;
     c->challenge = s->challenge;
+    c->watershed = s->instances == 1;
     if (s->fraction_band.count == 2) memcpy(c->band, s->fraction_band.value, sizeof c->band);
     if (s->fraction_band.count == 2 && !(c->band[0] < c->band[1]))
         return DG_FAIL(DG_ERR_USAGE, "--fraction-band [%g, %g]: the first is the lower one", c->band[0], c->band[1]);

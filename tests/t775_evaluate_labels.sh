@@ -34,6 +34,11 @@ same "Dice of a mask" "$(grep '"dice": [0-9]' m.json)" "$(grep '"dice": [0-9]' m
 dg 0 compare raw@1=all.json masks@1=m.json -o cmp.json --metrics 'segmentation_metrics.*'
 said "segmentation_metrics.dice"
 
+# instances of a watershed are others than components, and Betti numbers stay as they are
+dg 0 evaluate --cohort cohort -p p -o shed.json --run runs/a --threads 1 --instances watershed
+[ "$(grep voi_bits shed.json)" != "$(grep voi_bits all.json)" ] || fail "a watershed parts nothing"
+same "topology" "$(grep topology_score shed.json)" "$(grep topology_score all.json)"
+
 # without the challenge, and with a band that no phantom is in
 dg 0 evaluate --cohort cohort -p p -o plain.json --run runs/a --threads 1 --no-challenge --fraction-band '[0.998,0.999]'
 said "outside the band: 6"

@@ -8,6 +8,7 @@
 #include "dg_partition.h"
 #include "dg_surface.h"
 #include "dg_trace.h"
+#include "dg_watershed.h"
 #include "evaluation_impl.h"
 #include "labels.h"
 
@@ -130,12 +131,20 @@ static dg_status number_components(const masks *m, const uint8_t *mask, dg_touch
     return status;
 }
 
+static dg_status find_instances(const masks *m, const uint8_t *mask, bool watershed, int threads, uint32_t **labels)
+{
+    int64_t count;
+    if (!watershed) return number_components(m, mask, DG_TOUCH_CORNER, labels);
+    DG_TRY(DG_NEW(labels, m->voxels, "instances"));
+    return dg_watershed(mask, m->grid->shape, threads, *labels, &count);
+}
+
 /* The challenge's instances are the components over corners, whatever Betti numbers are counted by. */
-static dg_status compare_instances(const masks *m, dg_information *out)
+static dg_status compare_instances(const masks *m, bool watershed, int threads, dg_information *out)
 {
     uint32_t *predicted = NULL, *label = NULL;
-    dg_status status = number_components(m, m->predicted, DG_TOUCH_CORNER, &predicted);
-    if (status == DG_OK) status = number_components(m, m->label, DG_TOUCH_CORNER, &label);
+    dg_status status = find_instances(m, m->predicted, watershed, threads, &predicted);
+    if (status == DG_OK) status = find_instances(m, m->label, watershed, threads, &label);
     if (status == DG_OK) status = dg_partition_compare(predicted, label, m->voxels, out);
     dg_free(&predicted);
     dg_free(&label);
@@ -154,7 +163,7 @@ static json_t *matches_json(const dg_betti_matches *m)
 }
 
 /* In voxels, as the challenge has no other unit. */
-static dg_status put_challenge(json_t *entry, const masks *m, int threads)
+static dg_status put_challenge(json_t *entry, const masks *m, bool watershed, int threads)
 {
     static const double unit[3] = {1, 1, 1};
     const dg_grid grid = dg_grid_make(m->grid->shape, unit);
@@ -163,7 +172,7 @@ static dg_status put_challenge(json_t *entry, const masks *m, int threads)
     dg_betti_matches matches = {{0}, {0}, {0}};
     DG_TRY(
         dg_surface_compare(m->predicted, m->label, &grid, CHALLENGE_TOLERANCE, HAUSDORFF_PERCENT, threads, &surface));
-    DG_TRY(compare_instances(m, &information));
+    DG_TRY(compare_instances(m, watershed, threads, &information));
     DG_TRY(dg_betti_match_octants(m->predicted, m->label, m->grid->shape, &matches));
     const double voi = information.split + information.merge;
     const double part[3] = {dg_betti_score(&matches), surface.dice, 1 / (1 + CHALLENGE_ALPHA * voi)};
@@ -192,7 +201,7 @@ static dg_status measure(masks *m, const dg_evaluation_config *config, json_t *e
         if (m->counted[i] == 0) m->predicted[i] = m->label[i] = 0;
     DG_TRY(put_surface(object, m, labels, config->threads));
     DG_TRY(put_betti(entry, object, m, labels->touch));
-    return labels->challenge ? put_challenge(entry, m, config->threads) : DG_OK;
+    return labels->challenge ? put_challenge(entry, m, labels->watershed, config->threads) : DG_OK;
 }
 
 dg_status dg_label_evaluate(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config,

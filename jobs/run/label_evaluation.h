@@ -17,6 +17,7 @@ typedef struct dg_label_config {
     double threshold;      /* of probabilities; masks stay as they are */
     double tolerance_mm;   /* of surface Dice; 0: twice the finest voxel side of a case */
     dg_touch touch;        /* of components and Betti numbers */
+    bool watershed;        /* instances of the challenge: of a watershed, not components */
     bool challenge;        /* Betti matching and what else makes the challenge's score */
     double band[2];        /* predicted fractions outside are counted; band[1] 0: none */
 } dg_label_config;

@@ -26,6 +26,7 @@ json_t *dg_label_settings_json(const dg_label_config *c)
                   "background", background, "ignore", ignore, "threshold", c->threshold, "surface_tolerance_mm",
                   c->tolerance_mm > 0 ? json_real(c->tolerance_mm) : json_string("auto"), "touch", (int)c->touch,
                   "challenge", (int)c->challenge);
+    json_object_set_new(object, "instances", json_string(c->watershed ? "watershed" : "components"));
     if (c->band[1] > 0) json_object_set_new(object, "fraction_band", json_pack("[f, f]", c->band[0], c->band[1]));
     return object;
 }
