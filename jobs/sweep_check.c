@@ -88,6 +88,15 @@ static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
     return DG_OK;
 }
 
+/* Conditions may learn from other labels; what they are judged by is the same. */
+static void judge_by(sweep_work *w, const dg_run_config *config)
+{
+    w->labels = config->data.target == DG_TARGET_LABELS;
+    w->judging[0] = config->data.labels.foreground;
+    w->judging[1] = config->data.labels.background;
+    w->judging[2] = config->data.labels.ignore;
+}
+
 /* Runs of one seed and fold differ in the condition alone; config[0] is that of the first condition. */
 static dg_status resolve_all(sweep_work *w, dg_run_config *config)
 {
@@ -101,6 +110,7 @@ static dg_status resolve_all(sweep_work *w, dg_run_config *config)
             DG_TRY(check_end(own, w->plan.condition[condition].name));
             if (condition > 0) DG_TRY(check_equal(w, condition, &config[0], own));
             DG_TRY(fill_job(w, index, own));
+            if (condition == w->plan.reference) judge_by(w, own);
         }
     }
     w->steps = config->train.steps > 0 || config->train.epochs > 0 ? config->train.steps : DG_RUN_STEPS;

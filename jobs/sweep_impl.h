@@ -45,6 +45,8 @@ typedef struct sweep_work {
     int jobs;
     int64_t steps, batch; /* of every run; steps 0: `epochs` */
     double epochs;
+    bool labels;                 /* segmentations are judged, all of them by the labels of the reference: */
+    dg_int_list judging[3];      /* its foreground, background and ignored values */
     int signals;                 /* descriptor that signals come from; -1: not yet */
     pid_t child[SWEEP_JOBS_MAX]; /* [children] stages that run here */
     int children;

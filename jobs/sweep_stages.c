@@ -25,6 +25,20 @@ void sweep_words_release(sweep_words *words)
     words->count = 0;
 }
 
+static dg_status add_labels(const sweep_work *w, sweep_words *words)
+{
+    static const char *const FLAG[] = {"--foreground", "--background", "--ignore"};
+    for (int k = 0; k < 3; k++) {
+        char text[512] = "none";
+        size_t length = 0;
+        for (int i = 0; i < w->judging[k].count; i++)
+            length += (size_t)snprintf(text + length, sizeof text - length, "%s%lld", i == 0 ? "" : ",",
+                                       (long long)w->judging[k].value[i]);
+        DG_TRY(sweep_words_add(words, (const char *const[]){FLAG[k], text, NULL}));
+    }
+    return DG_OK;
+}
+
 dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_stage stage, sweep_words *words)
 {
     char checkpoint[DG_PATH_MAX], predictions[DG_PATH_MAX];
@@ -38,6 +52,7 @@ dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_st
                                     job->folder, "--output", job->results, "--resume",      NULL};
     const char *const *const all[] = {train, predict, evaluate};
     DG_TRY(sweep_words_add(words, all[stage]));
+    if (stage == STAGE_EVALUATE && w->labels) DG_TRY(add_labels(w, words));
     return stage == STAGE_TRAIN ? sweep_words_add(words, w->set) : DG_OK; /* w->set ends with NULL */
 }
 
