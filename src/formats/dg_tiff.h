@@ -19,7 +19,7 @@ DG_MUST_USE dg_status dg_tiff_read(const char *path, const char *role, dg_tiff *
 /* The same of a file in memory. */
 DG_MUST_USE dg_status dg_tiff_read_memory(const void *data, int64_t bytes, const char *role, dg_tiff *out);
 void dg_tiff_release(dg_tiff *tiff);
-/* Writes values[z,y,x], uint8_t or uint16_t by `bits`, durably: a page for each plane, LZW in strips, BigTIFF where offsets of 32
+/* Writes values[z,y,x], uint8_t or uint16_t by `bits`, durably: a page for each plane, deflated in strips, BigTIFF where offsets of 32
  * bits may not do. The compressed file is made in memory. DG_ERR_IO. */
 DG_MUST_USE dg_status dg_tiff_write(const char *path, const char *role, const int64_t shape_zyx[3], int bits,
                                     const void *values);

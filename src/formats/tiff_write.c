@@ -89,7 +89,7 @@ static bool write_page(TIFF *tiff, const int64_t shape[3], int bits, const uint8
               TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK) != 0 &&
               TIFFSetField(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) != 0 &&
               TIFFSetField(tiff, TIFFTAG_ROWSPERSTRIP, (uint32_t)(rows < shape[1] ? rows : shape[1])) != 0 &&
-              TIFFSetField(tiff, TIFFTAG_COMPRESSION, COMPRESSION_LZW) != 0;
+              TIFFSetField(tiff, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE) != 0;
     for (int64_t y = 0; ok && y < shape[1]; y++)
         ok = TIFFWriteScanline(tiff, (void *)(uintptr_t)(plane + y * row), (uint32_t)y, 0) == 1;
     return ok && TIFFWriteDirectory(tiff) == 1;
