@@ -70,9 +70,11 @@ void evaluate_print_labels(const json_t *aggregate)
         if (json_object_size(group) > 0 && k == 1) printf("Vesuvius challenge\n");
         json_object_foreach(group, name, metric) print_row(name, metric);
     }
-    printf("predicted minus labelled fraction: bias %.4f, limits of agreement %.4f to %.4f\n",
-           real_of(json_object_get(fraction, "bias")), real_of(json_array_get(limits, 0)),
-           real_of(json_array_get(limits, 1)));
+    printf("predicted minus labelled fraction: bias %.4f", real_of(json_object_get(fraction, "bias")));
+    if (json_is_number(json_array_get(limits, 0)))
+        printf(", limits of agreement %.4f to %.4f", real_of(json_array_get(limits, 0)),
+               real_of(json_array_get(limits, 1)));
+    printf("\n");
     if (json_object_get(fraction, "outside_band") != NULL)
         printf("cases with a predicted fraction outside the band: %lld\n",
                (long long)json_integer_value(json_object_get(fraction, "outside_band")));
