@@ -88,6 +88,13 @@ add_browser() {
   ! grep -qx 'ID=debian' /etc/os-release || PACKAGES+=(chromium)
 }
 
+# Tests of exports ask other readers where they are there: dciodvfy, drtdump, pydicom and nibabel.
+install_readers() {
+  local packages=(dicom3tools dcmtk python3-pydicom python3-nibabel)
+  agree "install ${packages[*]} for the tests of exports?" || { say "without them their opinion is left out"; return 0; }
+  (ASSUME_YES=yes; install_missing "${packages[@]}") || say "the other readers cannot be installed here: their opinion is left out"
+}
+
 # The tests of launchers start a private Slurm (cluster/testbed) and are skipped where it is missing. Its packages bring
 # services: they are not started, each test has daemons of its own.
 install_slurm() {
@@ -112,7 +119,7 @@ set -- "${arguments[@]:-}"
 
 case "${1:-}" in
   build) prepare; configure_and_build release ;;
-  test)  add_browser; prepare; install_slurm; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
+  test)  add_browser; prepare; install_slurm; install_readers; configure_and_build release; configure_and_build asan; exec bash tests/tools/run_tests.sh ;;
   demo)  prepare; configure_and_build release; shift; exec bash tests/tools/demo.sh "$@" ;;
   cuda-info) exec bash tests/tools/cuda_info.sh ;;
   *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;

@@ -48,3 +48,18 @@ said "reference dose"
 unsaid Phantom
 dg 0 gamma "prediction/${id}_pred.nii.gz" "again/cases/$other.h5:/dose" --dose-percent 0.1 --distance-mm 0.1 --cutoff-percent 0 --json
 same "share of voxels with the predicted dose" 100.0 "$(value pass_percent)"
+
+# The opinion of others, where they are installed (./setup.sh test installs them).
+python=$(for p in python3 /usr/bin/python3; do "$p" -c 'import nibabel, pydicom' 2>/dev/null && echo "$p" && break; done)
+if [ -z "$python" ]; then
+    echo "not here: a python3 with pydicom and nibabel, whose reading is left out"
+    exit 0
+fi
+dg 0 export cohort --to dicom --bits 16 --predictions p --reference clinic --salt secret -o sixteen
+dg 0 export cohort --to nifti --what '[ct]' -o ct
+run 0 "$python" "$here/tools/read_exports.py" "dcm/$id/RTDOSE.dcm" "sixteen/$id/RTDOSE.dcm" "prediction/${id}_pred.nii.gz" "ct/${id}_ct.nii.gz" \
+    clinic/somebody
+cat out
+said "32 bits: " "16 bits: " "8 slices where they were scanned"
+run 1 "$python" "$here/tools/read_exports.py" "dcm/$id/RTDOSE.dcm" "sixteen/$id/RTDOSE.dcm" "ct/${id}_ct.nii.gz" "ct/${id}_ct.nii.gz" clinic/somebody
+said "is another one than the NIfTI file's"
