@@ -5,8 +5,7 @@
 #include "dg_check.h"
 #include "dg_mem.h"
 #include "dg_sampler.h"
-#include "golden_io.h"
-#include "test_net.h"
+#include "golden_network.h"
 
 #include <float.h>
 
@@ -208,14 +207,7 @@ static test_net open_net(test *t, int64_t n, const int64_t size[3], bool trainin
                                  .training = training,
                                  .keep_all = keep_all};
     test_net net = test_net_open(t->args.backend, 2, &t->model, &plan);
-    const dg_param_table *table = &net.model->params;
-    float *weights = test_floats(table->total);
-    for (int i = 0; i < table->count; i++) {
-        golden_array a = golden_read_f32(t->file, "params/%s", table->item[i].name);
-        golden_want_count(t->file, table->item[i].name, &a, table->item[i].count);
-        dg_param_from_torch(&table->item[i], a.f32, weights);
-        golden_array_free(&a);
-    }
+    float *weights = golden_network_weights(t->file, "params", &net.model->params);
     test_net_weights(&net, weights);
     free(weights);
     return net;
@@ -307,12 +299,6 @@ static void free_batch(batch *b)
     free(b->x);
 }
 
-static double gradient_tolerance(test *t, const char *path)
-{
-    if (t->args.bf16) return 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01;
-    return fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0));
-}
-
 /* One parameter's gradient: all of it, or every stride-th number of it. */
 static void check_gradient(test *t, const dg_param *param, const float *flat)
 {
@@ -330,7 +316,7 @@ static void check_gradient(test *t, const dg_param *param, const float *flat)
     dg_param_to_torch(param, flat, got);
     const int64_t count = (param->count + stride - 1) / stride;
     for (int64_t i = 0; i < count; i++) got[i] = got[i * stride];
-    const double tolerance = gradient_tolerance(t, path);
+    const double tolerance = golden_network_tolerance(t->file, &t->args, path);
     check_network(t, path, got, count, tolerance, tolerance);
     free(got);
 }

@@ -6,8 +6,7 @@
 #include "dg_mem.h"
 #include "dg_optim.h"
 #include "dg_study_tiling.h"
-#include "golden_io.h"
-#include "test_net.h"
+#include "golden_network.h"
 
 typedef struct test {
     golden *file;
@@ -36,18 +35,6 @@ static dg_model_config read_model(test *t)
     return model;
 }
 
-static float *read_weights(test *t, const dg_param_table *table, const char *group)
-{
-    float *weights = test_floats(table->total);
-    for (int i = 0; i < table->count; i++) {
-        golden_array a = golden_read_f32(t->file, "%s/%s", group, table->item[i].name);
-        golden_want_count(t->file, table->item[i].name, &a, table->item[i].count);
-        dg_param_from_torch(&table->item[i], a.f32, weights);
-        golden_array_free(&a);
-    }
-    return weights;
-}
-
 static test_net open_net(test *t, const golden_array *x, bool training, bool keep_all)
 {
     if (x->rank != 5 || x->shape[1] != t->model.in_channels)
@@ -60,27 +47,10 @@ static test_net open_net(test *t, const golden_array *x, bool training, bool kee
                                  .training = training,
                                  .keep_all = keep_all};
     test_net net = test_net_open(t->args.backend, 2, &t->model, &plan);
-    float *weights = read_weights(t, &net.model->params, "params");
+    float *weights = golden_network_weights(t->file, "params", &net.model->params);
     test_net_weights(&net, weights);
     free(weights);
     return net;
-}
-
-/* The file says nothing of bf16: 1 % is what PyTorch's autocast does to the dose networks. */
-static void check_output(test *t, const char *label, const char *path, const float *got, int64_t count)
-{
-    golden_array wanted = golden_read_f32(t->file, "%s", path);
-    golden_want_count(t->file, path, &wanted, count);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    if (t->args.bf16) {
-        golden_check(&t->tally, label, "rel-L2", e.rel_l2, 3 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.01));
-    } else {
-        const bool rounded = strncmp(path, "out/act/", 8) == 0;
-        const double noise = rounded ? golden_attr_or(t->file, path, "noise_rel_l2", 0) : 0;
-        golden_check(&t->tally, label, "rel-L2", e.rel_l2, fmax(2e-5, 2 * noise));
-        golden_check(&t->tally, label, "max", e.max, 1e-4 * e.absmax);
-    }
-    golden_array_free(&wanted);
 }
 
 static void check_activation(test *t, test_net *net, const char *module)
@@ -99,7 +69,8 @@ static void check_activation(test *t, test_net *net, const char *module)
     float *got = test_net_torch(net, &dense);
     golden_array wanted = golden_read_f32(t->file, "%s", path);
     const int64_t sample = dg_tensor_voxels(&value) * value.c; /* the file may hold sample 0 alone */
-    check_output(t, path, path, got, wanted.count == sample ? sample : value.n * sample);
+    golden_network_output(t->file, &t->args, &t->tally, path, path, got,
+                          wanted.count == sample ? sample : value.n * sample);
     golden_array_free(&wanted);
     free(got);
 }
@@ -111,7 +82,8 @@ static void check_inference(test *t, const golden_array *x)
     DG_CHECK_OK(dg_plan_forward(net.plan, NULL));
     dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y);
-    check_output(t, "out/prob (inference plan)", "out/prob", output, y.n * dg_tensor_voxels(&y) * y.c);
+    golden_network_output(t->file, &t->args, &t->tally, "out/prob (inference plan)", "out/prob", output,
+                          y.n * dg_tensor_voxels(&y) * y.c);
     free(output);
     test_net_close(&net);
     if (!golden_has(t->file, "out/act")) return;
@@ -192,40 +164,6 @@ static void check_attribute(test *t, const char *path, const char *name, double 
     check_number(t, label, got, wanted, tolerance);
 }
 
-static void check_parameter(test *t, const dg_param *param, const float *flat)
-{
-    char path[GOLDEN_TEXT];
-    (void)snprintf(path, sizeof path, "out/grad/%s", param->name);
-    if (golden_attr_or(t->file, path, "null_gradient", 0) != 0) return;
-    golden_array wanted = golden_read_f32(t->file, "%s", path);
-    float *got = test_floats(param->count);
-    golden_want_count(t->file, path, &wanted, param->count);
-    dg_param_to_torch(param, flat, got);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    const double noise = golden_attr_or(t->file, path, "noise_rel_l2", 0);
-    golden_check(&t->tally, path, "rel-L2", e.rel_l2,
-                 t->args.bf16 ? 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01
-                              : fmax(2e-4, 20 * noise));
-    free(got);
-    golden_array_free(&wanted);
-}
-
-static void check_input_gradient(test *t, test_net *net)
-{
-    if (!golden_has(t->file, "out/grad_input")) return;
-    golden_array wanted = golden_read_f32(t->file, "out/grad_input");
-    const dg_tensor gradient = dg_plan_input_gradient(net->plan);
-    float *got = test_net_torch(net, &gradient);
-    golden_want_count(t->file, "out/grad_input", &wanted, gradient.n * dg_tensor_voxels(&gradient) * gradient.c);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    if (t->args.bf16)
-        golden_check(&t->tally, "out/grad_input", "1-cosine", 1 - e.cosine, 0.1);
-    else
-        golden_check(&t->tally, "out/grad_input", "rel-L2", e.rel_l2, 1e-3);
-    free(got);
-    golden_array_free(&wanted);
-}
-
 /* Forward, loss and backward of a training plan. */
 static void check_gradients(test *t, const golden_array *x)
 {
@@ -241,14 +179,14 @@ static void check_gradients(test *t, const golden_array *x)
     const double loss = test_net_step(&net, &config, label, mean);
     const dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y), *flat = test_buffer_get(&net.scope, net.gradients, net.total);
-    check_output(t, "out/prob", "out/prob", output, dg_tensor_voxels(&y) * y.n);
+    golden_network_output(t->file, &t->args, &t->tally, "out/prob", "out/prob", output, dg_tensor_voxels(&y) * y.n);
     check_number(t, "out/loss", loss, wanted.f64[0], 1e-5);
     check_attribute(t, "out/terms", "total", loss, 1e-5);
     for (int k = 0; k < config.count; k++)
         check_attribute(t, "out/terms", dg_loss_kind_name(config.term[k].kind), mean[k], 1e-5);
     for (int i = 0; i < net.model->params.count && golden_has(t->file, "out/grad"); i++)
-        check_parameter(t, &net.model->params.item[i], flat);
-    check_input_gradient(t, &net);
+        golden_network_parameter(t->file, &t->args, &t->tally, &net.model->params.item[i], flat);
+    golden_network_input_gradient(t->file, &t->args, &t->tally, &net);
     free(flat);
     free(output);
     free(label);

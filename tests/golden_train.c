@@ -5,9 +5,8 @@
 #include "dg_check.h"
 #include "dg_loss_weights.h"
 #include "dg_optim.h"
-#include "golden_io.h"
+#include "golden_network.h"
 #include "golden_regions.h"
-#include "test_net.h"
 
 typedef struct test {
     golden *file;
@@ -139,13 +138,9 @@ static test_net open_net(test *t)
                                  .training = true,
                                  .dtype = t->args.bf16 ? DG_BF16 : DG_F32};
     test_net net = test_net_open(t->args.backend, 2, &t->model, &plan);
-    float *flat = test_floats(net.total);
-    for (int i = 0; i < net.model->params.count; i++) {
-        golden_array a = read_parameter(t, "init", net.model->params.item[i].name);
-        golden_want_count(t->file, net.model->params.item[i].name, &a, net.model->params.item[i].count);
-        dg_param_from_torch(&net.model->params.item[i], a.f32, flat);
-        golden_array_free(&a);
-    }
+    char init[GOLDEN_TEXT];
+    (void)snprintf(init, sizeof init, "%s/init", t->group);
+    float *flat = golden_network_weights(t->file, init, &net.model->params);
     test_net_weights(&net, flat);
     free(flat);
     golden_array_free(&x);

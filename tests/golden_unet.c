@@ -4,8 +4,7 @@
 #include "dg_check.h"
 #include "dg_mem.h"
 #include "dg_window.h"
-#include "golden_io.h"
-#include "test_net.h"
+#include "golden_network.h"
 
 #include <unistd.h>
 
@@ -54,17 +53,6 @@ static dg_model_config read_model(test *t)
     return model;
 }
 
-static void read_weights(test *t, const dg_param_table *table)
-{
-    t->weights = test_floats(table->total);
-    for (int i = 0; i < table->count; i++) {
-        golden_array a = golden_read_f32(t->file, "params/%s", table->item[i].name);
-        golden_want_count(t->file, table->item[i].name, &a, table->item[i].count);
-        dg_param_from_torch(&table->item[i], a.f32, t->weights);
-        golden_array_free(&a);
-    }
-}
-
 static test_net open_net(test *t, const golden_array *x, bool training, bool keep_all)
 {
     const dg_plan_config plan = {.n = x->shape[0],
@@ -75,7 +63,7 @@ static test_net open_net(test *t, const golden_array *x, bool training, bool kee
                                  .training = training,
                                  .keep_all = keep_all};
     test_net net = test_net_open(t->args.backend, 2, &t->model, &plan);
-    if (t->weights == NULL) read_weights(t, &net.model->params);
+    if (t->weights == NULL) t->weights = golden_network_weights(t->file, "params", &net.model->params);
     test_net_weights(&net, t->weights);
     return net;
 }
@@ -92,60 +80,6 @@ static void set_input(test *t, test_net *net, const char *x_path, const char *co
     golden_array_free(&k);
 }
 
-/* Against a dataset; bf16 is measured by what PyTorch's own autocast does there. */
-static void check_output(test *t, const char *label, const char *path, const float *got, int64_t count,
-                         double bf16_fallback)
-{
-    golden_array wanted = golden_read_f32(t->file, "%s", path);
-    golden_want_count(t->file, path, &wanted, count);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    if (t->args.bf16) {
-        const double bf16 = golden_attr_or(t->file, path, "bf16_rel_l2", bf16_fallback);
-        golden_check(&t->tally, label, "rel-L2", e.rel_l2, 3 * bf16);
-    } else {
-        /* Activations are stored with as few as 13 bits, which alone may take more than 2e-5. */
-        const bool rounded = strncmp(path, "out/act/", 8) == 0;
-        const double noise = rounded ? golden_attr_or(t->file, path, "noise_rel_l2", 0) : 0;
-        golden_check(&t->tally, label, "rel-L2", e.rel_l2, fmax(2e-5, 2 * noise));
-        golden_check(&t->tally, label, "max", e.max, 1e-4 * e.absmax);
-    }
-    golden_array_free(&wanted);
-}
-
-static void check_parameter(test *t, const dg_param *param, const float *flat)
-{
-    char path[GOLDEN_TEXT];
-    (void)snprintf(path, sizeof path, "out/grad/%s", param->name);
-    /* the group may be absent, but where it is it holds every parameter */
-    if (!golden_has(t->file, "out/grad") || golden_attr_or(t->file, path, "null_gradient", 0) != 0) return;
-    golden_array wanted = golden_read_f32(t->file, "%s", path);
-    float *got = test_floats(param->count);
-    golden_want_count(t->file, path, &wanted, param->count);
-    dg_param_to_torch(param, flat, got);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    double tolerance = fmax(2e-4, 20 * golden_attr_or(t->file, path, "noise_rel_l2", 0));
-    if (t->args.bf16) tolerance = 2.5 * golden_attr_or(t->file, path, "bf16_rel_l2", 0.3) + 0.01;
-    golden_check(&t->tally, path, "rel-L2", e.rel_l2, tolerance);
-    free(got);
-    golden_array_free(&wanted);
-}
-
-static void check_input_gradient(test *t, test_net *net)
-{
-    if (!golden_has(t->file, "out/grad_input")) return;
-    golden_array wanted = golden_read_f32(t->file, "out/grad_input");
-    const dg_tensor gradient = dg_plan_input_gradient(net->plan);
-    float *got = test_net_torch(net, &gradient);
-    golden_want_count(t->file, "out/grad_input", &wanted, gradient.n * dg_tensor_voxels(&gradient) * gradient.c);
-    const golden_error e = golden_compare(got, wanted.f32, wanted.count);
-    if (t->args.bf16)
-        golden_check(&t->tally, "out/grad_input", "1-cosine", 1 - e.cosine, 0.1);
-    else
-        golden_check(&t->tally, "out/grad_input", "rel-L2", e.rel_l2, 1e-3);
-    free(got);
-    golden_array_free(&wanted);
-}
-
 /* Forward, loss and backward of a training plan. */
 static void check_training(test *t, const golden_array *x)
 {
@@ -159,10 +93,11 @@ static void check_training(test *t, const golden_array *x)
     const double loss = test_net_step(&net, &mse, target.f32, NULL);
     const dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y), *flat = test_buffer_get(&net.scope, net.gradients, net.total);
-    check_output(t, "out/y", "out/y", output, target.count, 0.01);
+    golden_network_output(t->file, &t->args, &t->tally, "out/y", "out/y", output, target.count);
     golden_check(&t->tally, "out/loss", "relative", fabs(loss / wanted.f64[0] - 1), t->args.bf16 ? 1e-2 : 1e-5);
-    for (int i = 0; i < net.model->params.count; i++) check_parameter(t, &net.model->params.item[i], flat);
-    check_input_gradient(t, &net);
+    for (int i = 0; i < net.model->params.count; i++)
+        golden_network_parameter(t->file, &t->args, &t->tally, &net.model->params.item[i], flat);
+    golden_network_input_gradient(t->file, &t->args, &t->tally, &net);
     free(flat);
     free(output);
     golden_array_free(&target);
@@ -186,7 +121,7 @@ static void check_activation(test *t, test_net *net, const char *module)
             test_tensor(&net->scope, DG_F32, (test_shape){1, first.z, first.y, first.x, first.c}, 0, NULL);
         DG_CHECK_OK(net->scope.ops->copy(net->scope.backend, &first, &dense, false)); /* it may be a slice */
         float *got = test_net_torch(net, &dense);
-        check_output(t, path, path, got, wanted.count, 0.01);
+        golden_network_output(t->file, &t->args, &t->tally, path, path, got, wanted.count);
         free(got);
     }
     golden_array_free(&wanted);
@@ -200,7 +135,8 @@ static void check_inference(test *t, const golden_array *x)
     DG_CHECK_OK(dg_plan_forward(net.plan, NULL));
     dg_tensor y = dg_plan_output(net.plan);
     float *output = test_net_torch(&net, &y);
-    check_output(t, "out/y (inference plan)", "out/y", output, y.n * dg_tensor_voxels(&y) * y.c, 0.01);
+    golden_network_output(t->file, &t->args, &t->tally, "out/y (inference plan)", "out/y", output,
+                          y.n * dg_tensor_voxels(&y) * y.c);
     free(output);
     test_net_close(&net);
     if (!golden_has(t->file, "out/act")) return;
@@ -271,7 +207,7 @@ static void check_stitch(test *t)
                                              (float)golden_attr_or(t->file, "stitch", "clamp_lo", 0),
                                              (float)golden_attr_or(t->file, "stitch", "clamp_hi", 1.5), out));
     float *got = test_buffer_get(&net.scope, out, voxels);
-    check_output(t, "stitch/pred", "stitch/pred", got, voxels, 0.01);
+    golden_network_output(t->file, &t->args, &t->tally, "stitch/pred", "stitch/pred", got, voxels);
     dg_free(&boxes);
     free(got);
     free(nothing);
