@@ -26,7 +26,7 @@ function(dg_onednn_kernels target)
   endforeach()
   # Properties of a source come after dg_flags, which turns contraction off. Under the undefined-behaviour sanitizer these
   # loops take minutes to compile; AddressSanitizer stays.
-  set(dg_kernel_flags -ffp-contract=fast)
+  set(dg_kernel_flags -ffp-contract=fast -fno-trapping-math) # nobody reads exception flags: branches become selections
   if(DG_SANITIZE)
     list(APPEND dg_kernel_flags -O1 -fno-sanitize=undefined)
   else()

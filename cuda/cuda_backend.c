@@ -403,8 +403,6 @@ static dg_status loss(dg_backend *backend, const dg_loss_term *term, const dg_lo
                       void *workspace, double *value, int64_t stride, dg_tensor *dy, bool accumulate)
 {
     DG_TRY(dg_arguments_loss(term, batch, weight, value, dy));
-    if (dg_loss_is_of_labels(term->kind))
-        return DG_FAIL(DG_ERR_UNSUPPORTED, "losses of labels run on the backends ref and onednn, not yet on cuda");
     DG_CUDA(dg_cuda_loss(stream_of(backend), term, batch, weight, workspace, value, stride, dy, accumulate));
     return DG_OK;
 }

@@ -65,8 +65,14 @@ static inline dim3 loss_stream(int64_t items, int64_t samples)
 int64_t loss_gradient_workspace(const dg_loss_batch *shape);
 int64_t loss_dvh_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 int64_t loss_ssim_workspace(const dg_loss_batch *shape);
+int64_t loss_label_workspace(const dg_loss_batch *shape);
+int64_t loss_connectivity_workspace(const dg_loss_batch *shape);
+int64_t loss_cldice_workspace(const dg_loss_term *term, const dg_loss_batch *shape);
 cudaError_t loss_gradient(const loss_call &call);
 cudaError_t loss_dvh(const loss_call &call);
 cudaError_t loss_ssim(const loss_call &call);
+cudaError_t loss_label(const loss_call &call);
+cudaError_t loss_connectivity(const loss_call &call);
+cudaError_t loss_cldice(const loss_call &call);
 
 #endif

@@ -77,7 +77,11 @@ int64_t dg_cuda_loss_workspace(const dg_loss_term *term, const dg_loss_batch *sh
     case DG_LOSS_GRADIENT: return loss_gradient_workspace(shape);
     case DG_LOSS_DVH: return loss_dvh_workspace(term, shape);
     case DG_LOSS_SSIM: return loss_ssim_workspace(shape);
-    default: return shape->y.n * (LOSS_CHUNKS + 1) * SUMS * (int64_t)sizeof(double);
+    case DG_LOSS_CONNECTIVITY: return loss_connectivity_workspace(shape);
+    case DG_LOSS_CLDICE: return loss_cldice_workspace(term, shape);
+    default:
+        return dg_loss_is_of_labels(term->kind) ? loss_label_workspace(shape)
+                                                : shape->y.n * (LOSS_CHUNKS + 1) * SUMS * (int64_t)sizeof(double);
     }
 }
 
@@ -89,6 +93,8 @@ cudaError_t dg_cuda_loss(cudaStream_t stream, const dg_loss_term *term, const dg
     case DG_LOSS_GRADIENT: return loss_gradient(call);
     case DG_LOSS_DVH: return loss_dvh(call);
     case DG_LOSS_SSIM: return loss_ssim(call);
-    default: return loss_points(call);
+    case DG_LOSS_CONNECTIVITY: return loss_connectivity(call);
+    case DG_LOSS_CLDICE: return loss_cldice(call);
+    default: return dg_loss_is_of_labels(term->kind) ? loss_label(call) : loss_points(call);
     }
 }

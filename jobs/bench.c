@@ -10,7 +10,7 @@
 
 static const char *const dtype_names[] = {"f32", "bf16", NULL};
 static const char *const mode_names[] = {"infer", "train", NULL};
-static const char *const loss_names[] = {"plain", "five", "five_upstream", NULL};
+static const char *const loss_names[] = {"plain", "five", "five_upstream", "labels", NULL};
 static const char *const reduction_names[] = {"fast", "ordered", NULL};
 
 #define ROW(name_, type_, low, high, default_, unit_, help_)                                                 \
@@ -37,8 +37,8 @@ static const dg_option rows[] = {
     CHOICE(dtype, dtype_names, "bf16", "activations"),
     CHOICE(mode, mode_names, "infer", "model: forward alone, or forward, loss, backward and AdamW"),
     CHOICE(loss, loss_names, "plain",
-           "model and train: mse and negative, or also gradient, DVH, structure and asymmetric terms, as they are or in the "
-           "reference tool's form"),
+           "model and train: mse and negative; also gradient, DVH, structure and asymmetric terms, as they are or in the "
+           "reference tool's form; or all terms of labels behind the topology U-Net"),
     CHOICE(reduction, reduction_names, "fast", "train: how gradients are summed over ranks"),
     ROW(steps, DG_OPT_INT, 1, BENCH_STEPS_MAX, "5", "", "timed repetitions, after one that is not"),
     ROW(threads, DG_OPT_INT, 0, 4096, "0", "", "threads a rank; 0 is its share of the cores"),
@@ -67,8 +67,9 @@ double bench_median(double *seconds, int64_t count)
 
 dg_status bench_create_model(const bench_settings *s, dg_model **out)
 {
-    const dg_model_config config = {
-        .kind = "unet", .in_channels = s->channels, .out_channels = 1, .base_channels = s->base, .levels = s->levels};
+    dg_model_config config = {
+        .in_channels = s->channels, .out_channels = 1, .base_channels = s->base, .levels = s->levels};
+    snprintf(config.kind, sizeof config.kind, "%s", s->loss == BENCH_LOSS_LABELS ? "topology_unet" : "unet");
     return dg_model_create(&config, out);
 }
 

@@ -5,6 +5,7 @@
 #include "gamma_pair.h"
 #include "job.h"
 
+#include "dg_loss.h"
 #include "dg_model.h"
 #include "dg_plan.h"
 
@@ -22,7 +23,7 @@ typedef struct bench_settings {
 
 enum { BENCH_F32, BENCH_BF16 };
 enum { BENCH_INFER, BENCH_TRAIN };
-enum { BENCH_LOSS_PLAIN, BENCH_LOSS_FIVE, BENCH_LOSS_FIVE_UPSTREAM };
+enum { BENCH_LOSS_PLAIN, BENCH_LOSS_FIVE, BENCH_LOSS_FIVE_UPSTREAM, BENCH_LOSS_LABELS };
 
 /* Each fills *answer (caller owns) with its figures on rank 0. The reference to a figure's meaning is its key. */
 DG_MUST_USE dg_status bench_conv(const dg_job_env *env, const bench_settings *s, json_t **answer);
@@ -42,7 +43,20 @@ DG_MUST_USE dg_status bench_layers(const bench_settings *s, dg_plan *plan, dg_ba
 /* Prints layers[] as a table. */
 void bench_print_layers(const json_t *layers);
 
-/* The baseline network of the settings. */
+/* Losses of `--loss` over made-up targets: five parts over structures, or all terms of labels. */
+DG_MUST_USE dg_loss_config bench_loss_config(const bench_settings *s);
+/* Backend memory for what the loss reads beside the output, a made-up target among it; y gives the shape. Freed by
+ * bench_free_targets, also where it fails. */
+DG_MUST_USE dg_status bench_create_targets(const bench_settings *s, dg_backend *backend, const dg_tensor *y,
+                                           dg_loss_batch *out);
+void bench_free_targets(dg_backend *backend, dg_loss_batch *batch);
+/* Adds terms{} to the answer: median seconds of each term of `--loss labels` by itself. */
+DG_MUST_USE dg_status bench_terms(const bench_settings *s, dg_backend *backend, const dg_loss_batch *batch,
+                                  dg_tensor *dy, json_t *answer);
+/* Values of made-up inputs: a wave, so that losses are finite and no value is special. */
+DG_MUST_USE dg_status bench_fill_tensor(dg_backend *backend, const dg_tensor *t);
+
+/* The network of the settings: the baseline, or with losses of labels the topology U-Net. */
 DG_MUST_USE dg_status bench_create_model(const bench_settings *s, dg_model **out);
 /* This rank's threads (its share of the cores for 0) and a backend on them. */
 DG_MUST_USE dg_status bench_create_backend(const dg_job_env *env, const bench_settings *s, dg_backend **out);

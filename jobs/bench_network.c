@@ -22,8 +22,8 @@ typedef struct network {
     dg_optim *optim;
     dg_loss *loss;
     dg_reducer *reducer;
-    void *weights, *gradients, *target;
-    uint32_t *regions;       /* backend memory; NULL with the plain loss */
+    void *weights, *gradients;
+    dg_loss_batch batch;     /* what the loss reads */
     double loss_s;           /* in the loss, all steps */
     int64_t passes, samples; /* of this rank in a step, and in a pass */
     struct sliding *sliding; /* NULL: a step is a pass */
@@ -41,38 +41,10 @@ static void release(network *w)
     if (w->backend != NULL) {
         w->backend->ops->free(w->backend, w->weights);
         w->backend->ops->free(w->backend, w->gradients);
-        w->backend->ops->free(w->backend, w->target);
-        w->backend->ops->free(w->backend, w->regions);
+        bench_free_targets(w->backend, &w->batch);
     }
     dg_backend_destroy(&w->backend);
     dg_model_destroy(&w->model);
-}
-
-/* bf16 by cutting: the value does not matter. */
-static uint16_t upper_half(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)(bits >> 16);
-}
-
-/* Input and target: a wave, so that losses are finite and no value is special. */
-static dg_status fill_tensor(dg_backend *backend, const dg_tensor *t)
-{
-    const int64_t count = t->n * dg_tensor_voxels(t) * t->pitch;
-    const int64_t bytes = count * (int64_t)dg_dtype_size(t->dtype);
-    char *host;
-    DG_TRY(dg_alloc(&host, (size_t)bytes, 1, "made-up input"));
-    for (int64_t i = 0; i < count; i++) {
-        const float value = (float)(i * 7919 % 2003) / 1001.5f - 1.0f;
-        if (t->dtype == DG_BF16)
-            ((uint16_t *)host)[i] = upper_half(value);
-        else
-            ((float *)host)[i] = value;
-    }
-    dg_status status = backend->ops->upload(backend, t->data, host, bytes);
-    dg_free(&host);
-    return status;
 }
 
 static dg_status fill_weights(network *w)
@@ -87,82 +59,16 @@ static dg_status fill_weights(network *w)
     return status;
 }
 
-/* Five parts over made-up structures, each a box of its own: three targets, and seven organs with their boundaries. */
-enum { TARGETS = 3, ORGANS = 7, NEAR_BIT = 16 };
-
-static dg_loss_config loss_of(const bench_settings *s)
-{
-    dg_loss_config config = {
-        .count = 2, .term = {{.kind = DG_LOSS_MSE}, {.kind = DG_LOSS_NEGATIVE}}, .weight = {1.0, 0.1}};
-    if (s->loss == BENCH_LOSS_PLAIN) return config;
-    const uint32_t targets = (1u << TARGETS) - 1, organs = ((1u << ORGANS) - 1) << TARGETS;
-    const bool upstream = s->loss == BENCH_LOSS_FIVE_UPSTREAM;
-    dg_loss_term dvh = {.kind = DG_LOSS_DVH,
-                        .upstream = upstream,
-                        .window = 0.0125,
-                        .bins = 100,
-                        .d95_temperature = 0.1,
-                        .vx_temperature = upstream ? 1.0f : 0.0005f,
-                        .min_voxels = 1};
-    for (int g = 0; g < TARGETS + ORGANS; g++)
-        dvh.goal[dvh.goals++] = (dg_loss_goal){.kind = g < TARGETS  ? DG_GOAL_DOSE
-                                                       : g % 2 == 0 ? DG_GOAL_MEAN
-                                                                    : DG_GOAL_VOLUME,
-                                               .region = 1u << g,
-                                               .weight = 1,
-                                               .level = g < TARGETS ? 0.95 : 0.3};
-    config.term[2] = (dg_loss_term){.kind = DG_LOSS_GRADIENT};
-    config.term[3] = dvh;
-    config.term[4] = (dg_loss_term){.kind = DG_LOSS_STRUCTURE,
-                                    .upstream = upstream,
-                                    .inside = targets,
-                                    .near = organs << (NEAR_BIT - TARGETS),
-                                    .weight_inside = 2,
-                                    .weight_near = 1.5f,
-                                    .weight_else = 0.5f};
-    config.term[5] = (dg_loss_term){.kind = DG_LOSS_ASYMMETRIC, .upstream = upstream, .inside = targets, .ratio = 3};
-    config.count = 6;
-    for (int k = 2; k < config.count; k++) config.weight[k] = 1;
-    return config;
-}
-
-static dg_status fill_regions(network *w, const dg_tensor *y)
-{
-    const int64_t voxels = dg_tensor_voxels(y), count = y->n * voxels;
-    uint32_t *host = NULL;
-    DG_TRY(DG_NEW(&host, count, "regions"));
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t z = i % voxels / (y->y * y->x), row = i / y->x % y->y, x = i % y->x;
-        for (int g = 0; g < TARGETS + ORGANS; g++) {
-            const int64_t from = (g * y->z) / 16, size = y->z / 3;
-            const int64_t dz = z - from, dy = row - from, dx = x - from;
-            const bool inside = dz >= 0 && dy >= 0 && dx >= 0 && dz < size && dy < size && dx < size;
-            const bool rim = inside && (dz < 2 || dy < 2 || dx < 2 || dz > size - 3 || dy > size - 3 || dx > size - 3);
-            if (inside) host[i] |= 1u << g;
-            if (rim && g >= TARGETS) host[i] |= 1u << (NEAR_BIT + g - TARGETS);
-        }
-    }
-    dg_status status =
-        w->backend->ops->alloc(w->backend, count * (int64_t)sizeof *host, "regions", (void **)&w->regions);
-    if (status == DG_OK) status = w->backend->ops->upload(w->backend, w->regions, host, count * (int64_t)sizeof *host);
-    dg_free(&host);
-    return status;
-}
-
 static dg_status create_training(network *w)
 {
     const dg_optim_config optim = {
         .kind = DG_OPTIM_ADAMW, .lr = 1e-4, .weight_decay = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
-    const dg_loss_config loss = loss_of(w->settings);
+    const dg_loss_config loss = bench_loss_config(w->settings);
     const int64_t bytes = w->model->params.total * (int64_t)sizeof(float);
-    dg_tensor target = dg_plan_output(w->plan);
+    const dg_tensor y = dg_plan_output(w->plan);
     DG_TRY(dg_optim_create(&optim, &w->model->params, w->backend, &w->optim));
-    DG_TRY(w->backend->ops->alloc(w->backend, w->samples * dg_tensor_voxels(&target) * (int64_t)sizeof(float), "target",
-                                  &w->target));
-    target.data = w->target;
-    DG_TRY(fill_tensor(w->backend, &target));
-    if (w->settings->loss != BENCH_LOSS_PLAIN) DG_TRY(fill_regions(w, &target));
-    DG_TRY(dg_loss_create(&loss, w->backend, &(dg_loss_batch){.y = target}, &w->loss));
+    DG_TRY(bench_create_targets(w->settings, w->backend, &y, &w->batch));
+    DG_TRY(dg_loss_create(&loss, w->backend, &w->batch, &w->loss));
     if (w->comm == NULL) return w->backend->ops->alloc(w->backend, bytes, "gradients", &w->gradients);
     const dg_reducer_config sums = {.kind = (dg_reduction)w->settings->reduction,
                                     .wire = DG_F32,
@@ -187,7 +93,7 @@ static dg_status create_parts(const dg_job_env *env, network *w)
     DG_TRY(fill_weights(w));
     DG_TRY(dg_plan_set_weights(w->plan, w->weights));
     const dg_tensor input = dg_plan_input(w->plan);
-    DG_TRY(fill_tensor(w->backend, &input));
+    DG_TRY(bench_fill_tensor(w->backend, &input));
     return config.training ? create_training(w) : DG_OK;
 }
 
@@ -195,12 +101,10 @@ static dg_status create_parts(const dg_job_env *env, network *w)
 static dg_status pass(network *w, float *gradients, bool last)
 {
     dg_tensor dy = dg_plan_output_gradient(w->plan);
-    dg_loss_batch batch = {.y = dg_plan_output(w->plan), .target = dg_plan_output(w->plan), .regions = w->regions};
-    batch.target.data = w->target;
     DG_TRY(dg_plan_forward(w->plan, NULL));
     const double start = dg_time_s();
-    DG_TRY(dg_loss_evaluate(w->loss, &batch, &dy));
-    if (w->regions != NULL) DG_TRY(w->backend->ops->sync(w->backend)); /* the time is asked for */
+    DG_TRY(dg_loss_evaluate(w->loss, &w->batch, &dy));
+    if (w->settings->loss != BENCH_LOSS_PLAIN) DG_TRY(w->backend->ops->sync(w->backend)); /* the time is asked for */
     w->loss_s += dg_time_s() - start;
     return dg_plan_backward(w->plan, gradients, w->reducer != NULL && last ? dg_reducer_ready : NULL, w->reducer, NULL);
 }
@@ -356,6 +260,10 @@ static dg_status run_network(const dg_job_env *env, network *w, json_t **answer)
     if (status == DG_OK) status = describe(w, seconds, conv_s, answer);
     if (status == DG_OK && (w->settings->layers || w->backend->ops->device != NULL) && w->comm == NULL)
         status = bench_layers(w->settings, w->plan, w->backend, w->gradients, *answer);
+    if (status == DG_OK && w->settings->loss == BENCH_LOSS_LABELS && w->optim != NULL) {
+        dg_tensor dy = dg_plan_output_gradient(w->plan);
+        status = bench_terms(w->settings, w->backend, &w->batch, &dy, *answer);
+    }
     if (status != DG_OK) {
         json_decref(*answer);
         *answer = NULL;

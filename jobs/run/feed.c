@@ -148,10 +148,10 @@ static dg_varied_sample place_of(const dg_feed *feed, int64_t slot, const dg_fee
     return place;
 }
 
-/* Few numbers from one place in backend memory to another. */
+/* Numbers from one place in backend memory to another. */
 static dg_status carry(dg_feed *feed, const void *from, void *to, int64_t count)
 {
-    dg_tensor a = {(void *)(uintptr_t)from, DG_F32, 1, 1, 1, 1, count, count}, b = a;
+    dg_tensor a = {(void *)(uintptr_t)from, DG_F32, 1, 1, 1, count, 1, 1}, b = a;
     b.data = to;
     return feed->backend->ops->copy(feed->backend, &a, &b, false);
 }
@@ -174,6 +174,8 @@ static dg_status bring_varied(dg_feed *feed, const dg_sample *s, const char *blo
     raw.regions = feed->size.regions ? (const void *)(block + at->regions) : NULL;
     DG_TRY(feed->device->vary(feed->backend, &raw, &how, &place));
     DG_TRY(carry(feed, block + at->scale_gy, to->scale_gy + slot, 1));
+    if (to->distance != NULL)
+        DG_TRY(carry(feed, block + at->distance, to->distance + slot * feed->size.outputs, feed->size.outputs));
     if (to->constraint.data == NULL) return DG_OK;
     return carry(feed, block + at->constraint, slot_of(&to->constraint, slot), feed->size.constraints);
 }

@@ -132,9 +132,10 @@ void dg_sample_place(const dg_sample_size *size, void *block, dg_sample *out)
 dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out)
 {
     memset(out, 0, sizeof *out);
-    if (size->raw) return DG_OK;
+    if (size->raw && !size->distance) return DG_OK;
     int64_t spare = size->outputs > size->voxels ? size->outputs : size->voxels;
-    dg_status status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
+    dg_status status = DG_OK;
+    if (!size->raw) status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
     if (status == DG_OK) status = DG_NEW(&out->dose, size->outputs, "dose of a sample");
     if (status == DG_OK) status = DG_NEW(&out->counted, size->outputs, "counted voxels of a sample");
     if (status == DG_OK && size->regions) status = DG_NEW(&out->regions, size->outputs, "regions of a sample");
@@ -303,6 +304,7 @@ void dg_sample_variation(const dg_recipe *recipe, const dg_case_info *info, cons
     memset(out, 0, sizeof *out);
     dg_augment_move(&m.coarse, size->patch, m.coarse_spacing, &out->coarse);
     dg_augment_move(&m.fine, m.fine_shape, m.fine_spacing, &out->fine);
+    out->labels = recipe->labels;
     out->mirrored = draw->augment.flip;
     dg_augment_noise(&m.coarse, &out->noise);
     for (int c = 0; c < recipe->count; c++) {
@@ -331,15 +333,32 @@ static int64_t count_coupled(const dg_variation *how, uint32_t inside, const uin
     return count;
 }
 
-/* Distances to the surface of the sample's label, as it lies in the patch. */
-static dg_status measure(const dg_recipe *recipe, const dg_sample_size *size, dg_sample *out)
+/* Distances to the surface of a label, as it lies in the patch. */
+static dg_status measure(const dg_recipe *recipe, const dg_sample_size *size, const float *target,
+                         const uint8_t *counted, float *distance)
 {
     uint8_t *label;
     DG_TRY(DG_NEW(&label, size->outputs, "label of a sample"));
-    for (int64_t i = 0; i < size->outputs; i++) label[i] = out->counted[i] != 0 && out->target[i] > 0.5f;
-    dg_status status = dg_label_distance(label, out->counted, size->patch, recipe->upstream_distance, 1, out->distance);
+    for (int64_t i = 0; i < size->outputs; i++) label[i] = counted[i] != 0 && target[i] > 0.5f;
+    dg_status status = dg_label_distance(label, counted, size->patch, recipe->upstream_distance, 1, distance);
     dg_free(&label);
     return status;
+}
+
+/* The same of a raw sample, whose label a device varies: it is varied here, too. */
+static dg_status measure_raw(const dg_recipe *recipe, const dg_sample_size *size, const moves *m, bool mirrored,
+                             dg_sample_work *work, dg_sample *out)
+{
+    float *target = work->spare;
+    uint8_t *counted = (uint8_t *)(work->spare + size->outputs);
+    memcpy(work->dose, out->target, (size_t)size->outputs * sizeof *work->dose);
+    memcpy(work->counted, out->counted, (size_t)size->outputs);
+    if (m->any) {
+        move(&m->fine, m->fine_shape, m->fine_spacing, recipe->labels, work->dose, work->spare);
+        move_counted(&m->fine, m->fine_shape, m->fine_spacing, work->counted, work->spare);
+    }
+    arrange_outputs(size, mirrored, work->dose, work->counted, target, counted);
+    return measure(recipe, size, target, counted, out->distance);
 }
 
 bool dg_all_finite(const float *values, int64_t count)
@@ -379,13 +398,14 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
         dg_sample_variation(recipe, info, size, draw, &how);
         out->coupled = count_coupled(&how, size->coupled, buffers.counted, buffers.regions);
     }
+    const moves m = moves_of(recipe, info, size, draw);
+    if (size->raw && out->distance != NULL) DG_TRY(measure_raw(recipe, size, &m, mirrored, work, out));
     if (!size->raw) {
-        const moves m = moves_of(recipe, info, size, draw);
         vary(recipe, &m, size, work);
         dg_sample_interleave(recipe, size, mirrored, work->channels, out->input);
         arrange_outputs(size, mirrored, work->dose, work->counted, out->target, out->counted);
         if (out->regions != NULL) arrange_regions(recipe, size, mirrored, work->regions, out->regions);
-        if (out->distance != NULL) DG_TRY(measure(recipe, size, out));
+        if (out->distance != NULL) DG_TRY(measure(recipe, size, out->target, out->counted, out->distance));
     }
     double scale_gy;
     DG_TRY(dg_recipe_scale(recipe, info, &scale_gy));

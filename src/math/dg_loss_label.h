@@ -4,6 +4,7 @@
 #ifndef DG_LOSS_LABEL_H
 #define DG_LOSS_LABEL_H
 
+#include "dg_elementary.h"
 #include "dg_hd.h"
 #include "dg_loss_term.h"
 
@@ -26,22 +27,33 @@ DG_HD static inline bool dg_label_is_inside(float p) { return p >= DG_LABEL_MARG
 
 DG_HD static inline float dg_label_log(float x)
 {
-    const float l = logf(x);
+    const float l = dg_log(x);
     return l > DG_LABEL_LEAST_LOG ? l : DG_LABEL_LEAST_LOG;
 }
 
+/* The probability of the label. */
+DG_HD static inline float dg_label_likelihood(float p, bool t)
+{
+    const float c = dg_label_inside(p);
+    return t ? c : 1.0f - c;
+}
+
+/* Weighted cross-entropy, and that times (1 - q)^gamma. */
+DG_HD static inline float dg_focal_entropy(const dg_loss_term *k, float p, bool t)
+{
+    const float a = t ? k->alpha * k->foreground : (1.0f - k->alpha) * k->background;
+    return -a * dg_log(dg_label_likelihood(p, t));
+}
 DG_HD static inline float dg_focal(const dg_loss_term *k, float p, bool t)
 {
-    const float c = dg_label_inside(p), q = t ? c : 1.0f - c;
-    const float a = t ? k->alpha * k->foreground : (1.0f - k->alpha) * k->background;
-    return -a * powf(1.0f - q, k->gamma) * logf(q);
+    return dg_focal_entropy(k, p, t) * dg_power(1.0f - dg_label_likelihood(p, t), k->gamma);
 }
 DG_HD static inline float dg_focal_slope(const dg_loss_term *k, float p, bool t)
 {
     if (!dg_label_is_inside(p)) return 0.0f;
     const float q = t ? p : 1.0f - p, away = 1.0f - q;
     const float a = t ? k->alpha * k->foreground : (1.0f - k->alpha) * k->background;
-    const float slope = k->gamma * powf(away, k->gamma - 1.0f) * logf(q) - powf(away, k->gamma) / q;
+    const float slope = k->gamma * dg_power(away, k->gamma - 1.0f) * dg_log(q) - dg_power(away, k->gamma) / q;
     return t ? a * slope : -a * slope;
 }
 
@@ -62,9 +74,9 @@ DG_HD static inline float dg_cross_entropy_slope(float p, bool t)
 DG_HD static inline float dg_entropy(float p)
 {
     const float c = dg_label_inside(p);
-    return -(c * logf(c) + (1.0f - c) * logf(1.0f - c));
+    return -(c * dg_log(c) + (1.0f - c) * dg_log(1.0f - c));
 }
-DG_HD static inline float dg_entropy_slope(float p) { return dg_label_is_inside(p) ? logf((1.0f - p) / p) : 0.0f; }
+DG_HD static inline float dg_entropy_slope(float p) { return dg_label_is_inside(p) ? dg_log((1.0f - p) / p) : 0.0f; }
 
 /* Adds a voxel to the sums of its sample. */
 DG_HD static inline void dg_label_add(const dg_loss_term *k, float p, float label, float distance, double *sum)

@@ -71,12 +71,13 @@ static dg_status loss_points(const loss_call *call)
 
 int64_t onednn_loss_workspace(const dg_loss_term *term, const dg_loss_batch *shape)
 {
-    if (dg_loss_is_of_labels(term->kind)) return onednn_loss_label_workspace(term, shape);
     switch (term->kind) {
     case DG_LOSS_GRADIENT: return onednn_loss_gradient_workspace(shape);
     case DG_LOSS_DVH: return onednn_loss_dvh_workspace(term, shape);
     case DG_LOSS_SSIM: return onednn_loss_ssim_workspace(shape);
-    default: return 0;
+    case DG_LOSS_CONNECTIVITY: return onednn_loss_connectivity_workspace(shape);
+    case DG_LOSS_CLDICE: return onednn_loss_cldice_workspace(term, shape);
+    default: return dg_loss_is_of_labels(term->kind) ? onednn_loss_label_workspace(shape) : 0;
     }
 }
 

@@ -9,6 +9,8 @@
 #include "part_resample.h"
 #include "part_thin.h"
 #include "part_flat.h"
+#include "part_label.h"
+#include "part_window.h"
 
 const dg_kernels DG_KERNELS = {
     .name = DG_ISA_TEXT,
@@ -32,6 +34,14 @@ const dg_kernels DG_KERNELS = {
     .thin = thin,
     .thin_back = thin_back,
     .thin_weights = thin_weights,
+    .label_sums = label_sums,
+    .label_slopes = label_slopes,
+    .widest = widest,
+    .widest_back = widest_back,
+    .erode = erode,
+    .erode_back = erode_back,
+    .skeleton = skeleton,
+    .skeleton_back = skeleton_back,
     .axpy = axpy,
     .sum_squares = sum_squares,
     .adamw = adamw,

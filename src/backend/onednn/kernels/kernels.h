@@ -37,6 +37,18 @@ typedef struct dg_axis {
     const float *weight;
 } dg_axis;
 
+/* Up to DG_LABEL_TILE voxels of a batch of labels, for terms that sum over a sample: counts 1, or 0 where the voxel does
+ * not count, and then p is 1/2 and the rest 0. */
+enum { DG_LABEL_TILE = 256 };
+typedef struct dg_label_tile {
+    int64_t count;
+    float p[DG_LABEL_TILE], t[DG_LABEL_TILE], distance[DG_LABEL_TILE], counts[DG_LABEL_TILE];
+} dg_label_tile;
+
+/* Windows of voxels along lines (part_window.h). A place holds, three bits each from bit 0 on, where the greatest value of a
+ * window stands along x, y and z. */
+enum { DG_WINDOW_RADIUS = 2, DG_PLACE_BITS = 3 };
+
 typedef struct dg_kernels {
     const char *name;
     /* Sums over rows of (x - origin) and its square are added to sum[0..c) and sum[c..2c). */
@@ -82,6 +94,30 @@ typedef struct dg_kernels {
     void (*thin)(dg_rows x, const float *w, const float *bias, int cout, dg_rows y, int64_t count, int64_t c);
     void (*thin_back)(dg_rows dy, const float *w, int cout, dg_rows dx, bool accumulate, int64_t count, int64_t c);
     void (*thin_weights)(dg_rows x, dg_rows dy, int cout, double *dw, int64_t count, int64_t c);
+
+    /* What dg_label_add adds, and scale * dg_label_slope. */
+    void (*label_sums)(const dg_loss_term *term, const dg_label_tile *tile, double *sum);
+    void (*label_slopes)(const dg_loss_term *term, const dg_label_tile *tile, const float *factor, float scale,
+                         float *slope);
+    /* The greatest of 2 radius + 1 lines, the first of equals, and which it was at bit `shift` of place (NULL: not wanted;
+     * shift 0 overwrites). `hides`: infinity stands for a voxel that does not count, and never wins. */
+    void (*widest)(const float *const *line, int radius, int64_t count, bool hides, float *best, int shift,
+                   uint16_t *place);
+    /* out[i] = sum of what the lines d send here: those whose place names this line. */
+    void (*widest_back)(const float *const *d, const uint16_t *const *place, int radius, int64_t count, int shift,
+                        float *out);
+    /* The least of a voxel and its six neighbours (side: z-, z+, y-, y+; x has one more at either end), infinity where the
+     * voxel does not count, which is where it is infinite itself; route (NULL: not wanted) is for erode_back. */
+    void (*erode)(const float *x, const float *const side[4], int64_t count, float *out, uint16_t *route);
+    /* out[i] = own[i] and what the erosions of the voxel and its neighbours send it of their gradients d. */
+    void (*erode_back)(const float *own, const float *d, const float *const d_side[4], const uint16_t *route,
+                       const uint16_t *const route_side[4], int64_t count, float *out);
+    /* One level of a soft skeleton: excess = max(0, x - opened), skeleton = before + max(0, excess - before * excess), before
+     * NULL: excess; 0 where x is infinite. Backward: from ds of this level that of excess (where x - opened is above 0) and,
+     * in place, of before. */
+    void (*skeleton)(const float *x, const float *opened, const float *before, int64_t count, float *excess,
+                     float *skeleton);
+    void (*skeleton_back)(const float *excess, const float *before, int64_t count, float *ds, float *de);
 
     void (*axpy)(int64_t count, float a, const float *x, float *y);
     double (*sum_squares)(int64_t count, const float *x);
