@@ -3,6 +3,7 @@
  * ctest: libs=dg_run label=unit timeout=60 args=--backend ref; --backend onednn
  * SPDX-License-Identifier: Apache-2.0 */
 #include "feed.h"
+#include "phantom_surface.h"
 #include "t7_cases.h"
 
 #include <stdlib.h>
@@ -19,7 +20,7 @@ typedef struct bench {
     dg_source *source;
     dg_backend *backend;
     dg_feed_places places[STEPS][PASSES]; /* all apart: nothing has to be waited for between steps */
-    void *memory[STEPS * PASSES * 6];
+    void *memory[STEPS * PASSES * 7];
     int taken;
 } bench;
 
@@ -47,14 +48,15 @@ static void *take(bench *b, int64_t bytes, int byte)
     return b->memory[b->taken++] = data;
 }
 
-static void open_bench(const t7_cohort *t, const char *yaml, dg_dtype dtype, const dg_augment_config *augment, bench *b)
+static void open_bench(dg_cohort *cohort, const char *yaml, dg_dtype dtype, const dg_augment_config *augment, bench *b)
 {
     const dg_backend_options options = {.threads = 1, .deterministic = true};
     dg_run_config config;
     memset(b, 0, sizeof *b);
     t7_config(yaml, &config);
-    DG_CHECK_OK(dg_recipe_resolve(&config, t->cohort, cases, CASES, &b->recipe));
-    name_regions(&b->recipe);
+    DG_CHECK_OK(dg_recipe_resolve(&config, cohort, cases, CASES, &b->recipe));
+    if (!b->recipe.labels) name_regions(&b->recipe);
+    b->recipe.distance = b->recipe.labels;
     b->sampler = (dg_sampler){.seed = 7,
                               .batch = BATCH,
                               .cases = cases,
@@ -63,8 +65,8 @@ static void open_bench(const t7_cohort *t, const char *yaml, dg_dtype dtype, con
                               .high_dose_fraction = 0.5,
                               .augment = *augment};
     b->size = dg_sample_size_of(&b->recipe, b->sampler.patch, dtype);
-    b->size.coupled = 1;
-    DG_CHECK_OK(dg_source_create(t->cohort, &b->recipe, 1 << 20, &b->source));
+    b->size.coupled = b->size.regions;
+    DG_CHECK_OK(dg_source_create(cohort, &b->recipe, 1 << 20, &b->source));
     DG_CHECK_OK(dg_backend_create(backend_name, &options, &b->backend));
     const int64_t outputs = MICRO * b->size.outputs, c = b->size.channels;
     for (int k = 0; k < STEPS * PASSES; k++) {
@@ -75,11 +77,12 @@ static void open_bench(const t7_cohort *t, const char *yaml, dg_dtype dtype, con
         p->input = (dg_tensor){take(b, bytes, 0x33), dtype, MICRO, n[0], n[1], n[2], c, c};
         p->target = take(b, outputs * 4, 0x33);
         p->counted = take(b, outputs, 0x33);
-        p->regions = take(b, outputs * 4, 0x33);
+        if (b->size.regions) p->regions = take(b, outputs * 4, 0x33);
+        if (b->size.distance) p->distance = take(b, outputs * 4, 0x33);
         p->scale_gy = take(b, MICRO * 4, 0x33);
         p->constraint = (dg_tensor){.dtype = DG_F32, .n = MICRO, .z = 1, .y = 1, .x = 1};
         p->constraint.c = p->constraint.pitch = b->size.constraints;
-        p->constraint.data = take(b, MICRO * b->size.constraints * 4, 0x33);
+        if (b->size.constraints > 0) p->constraint.data = take(b, MICRO * b->size.constraints * 4, 0x33);
     }
 }
 
@@ -122,26 +125,29 @@ static void check_slot(bench *b, const dg_feed_places *p, int64_t slot, const dg
     check_bytes(b, p->input.data, slot * input, want->input, input);
     check_bytes(b, p->target, slot * outputs * 4, want->target, outputs * 4);
     check_bytes(b, p->counted, slot * outputs, want->counted, outputs);
-    check_bytes(b, p->regions, slot * outputs * 4, want->regions, outputs * 4);
+    if (p->regions != NULL) check_bytes(b, p->regions, slot * outputs * 4, want->regions, outputs * 4);
+    if (p->distance != NULL) check_bytes(b, p->distance, slot * outputs * 4, want->distance, outputs * 4);
     check_bytes(b, p->scale_gy, slot * 4, want->scale_gy, 4);
-    check_bytes(b, p->constraint.data, slot * b->size.constraints * 4, want->constraint, b->size.constraints * 4);
+    if (p->constraint.data != NULL)
+        check_bytes(b, p->constraint.data, slot * b->size.constraints * 4, want->constraint, b->size.constraints * 4);
 }
 
 static int64_t count_coupled(const bench *b, const dg_sample *s)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < b->size.outputs; i++) count += s->counted[i] != 0 && (s->regions[i] & b->size.coupled) != 0;
+    for (int64_t i = 0; i < b->size.outputs; i++)
+        count += b->size.coupled != 0 && s->counted[i] != 0 && (s->regions[i] & b->size.coupled) != 0;
     return count;
 }
 
-static void check_feed(const t7_cohort *t, const char *yaml, dg_dtype dtype, const dg_augment_config *augment)
+static void check_feed(dg_cohort *cohort, const char *yaml, dg_dtype dtype, const dg_augment_config *augment)
 {
     static bench b;
     static int64_t coupled[STEPS][MINE];
     dg_sample_work work;
-    dg_sample want;
+    dg_sample want = {.coupled = 0};
     int mirrored = 0;
-    open_bench(t, yaml, dtype, augment, &b);
+    open_bench(cohort, yaml, dtype, augment, &b);
     run_steps(&b, coupled);
     void *block = malloc((size_t)dg_sample_layout_of(&b.size).bytes);
     DG_CHECK(block != NULL);
@@ -175,7 +181,7 @@ static void check_bad_case(t7_cohort *t)
     const dg_augment_config none = {.flip = false};
     const dg_sample *sample;
     dg_feed *feed;
-    open_bench(t, "data: {channels: [ct]}", DG_F32, &none, &b);
+    open_bench(t->cohort, "data: {channels: [ct]}", DG_F32, &none, &b);
     b.sampler.batch = 1;
     memcpy(b.sampler.patch, shape, sizeof shape);
     b.size = dg_sample_size_of(&b.recipe, shape, DG_F32);
@@ -197,6 +203,27 @@ static void check_bad_case(t7_cohort *t)
     close_bench(&b);
 }
 
+/* Labels go by their nearest voxel, and distances are those of the label as it was varied. */
+static void check_labels(const dg_augment_config *all, const dg_augment_config *none)
+{
+    const dg_phantom_config config = {.shape = {shape[0], shape[1], shape[2]}, .spacing_mm = {1, 1, 1}, .seed = 3};
+    static const char yaml[] =
+        "{data: {target: labels, labels: {foreground: [1], ignore: [2]}, augment: {flip: true}}, "
+        "model: {kind: topology_unet}}";
+    dg_phantom_surface *scan[CASES];
+    dg_case_data data[CASES];
+    dg_cohort *cohort = NULL;
+    for (int c = 0; c < CASES; c++) {
+        DG_CHECK_OK(dg_phantom_surface_create(&config, c, &scan[c]));
+        data[c] = scan[c]->data;
+    }
+    DG_CHECK_OK(dg_cohort_memory_create(data, CASES, &cohort));
+    check_feed(cohort, yaml, DG_F32, all);
+    check_feed(cohort, yaml, DG_BF16, none);
+    dg_cohort_close(&cohort);
+    for (int c = 0; c < CASES; c++) dg_phantom_surface_destroy(&scan[c]);
+}
+
 int main(int argc, char **argv)
 {
     const dg_augment_config all = {.flip = true, .shift_voxels = 2, .rotate_deg = 20, .noise_hu = 30};
@@ -215,15 +242,18 @@ int main(int argc, char **argv)
         }
     }
     DG_CHECK_OK(dg_cohort_memory_create(t.data, CASES, &t.cohort));
-    static const char fine[] = "{data: {channels: [mask.Left, ct, mask.Right, sdf.PTV70], constraints: true, augment: {flip: true}}}";
-    static const char blocks[] = "{data: {channels: [ct, mask.Right, mask.Left], coarsen: [1, 2, 2], constraints: true, augment: {flip: true}}}";
-    check_feed(&t, fine, DG_F32, &all);
-    check_feed(&t, fine, DG_BF16, &all);
-    check_feed(&t, blocks, DG_F32, &all);
-    check_feed(&t, blocks, DG_BF16, &shift);
-    check_feed(&t, blocks, DG_F32, &turn);
-    check_feed(&t, fine, DG_F32, &none);
+    static const char fine[] =
+        "{data: {channels: [mask.Left, ct, mask.Right, sdf.PTV70], constraints: true, augment: {flip: true}}}";
+    static const char blocks[] =
+        "{data: {channels: [ct, mask.Right, mask.Left], coarsen: [1, 2, 2], constraints: true, augment: {flip: true}}}";
+    check_feed(t.cohort, fine, DG_F32, &all);
+    check_feed(t.cohort, fine, DG_BF16, &all);
+    check_feed(t.cohort, blocks, DG_F32, &all);
+    check_feed(t.cohort, blocks, DG_BF16, &shift);
+    check_feed(t.cohort, blocks, DG_F32, &turn);
+    check_feed(t.cohort, fine, DG_F32, &none);
     check_bad_case(&t);
+    check_labels(&all, &none);
     t7_release(&t);
     return 0;
 }
