@@ -35,13 +35,9 @@ dg_loss_batch trainer_loss_batch(const dg_trainer *t)
 
 dg_tensor trainer_loss_gradient(const dg_trainer *t) { return as_voxels(t, dg_plan_output_gradient(t->plan)); }
 
-/* What a backend and a pass must be: a term that joins samples must see all of a step's at once. */
+/* A term that joins samples must see all of a step's at once. */
 static dg_status check_joined(const dg_trainer *t)
 {
-    if (t->recipe.labels && t->backend->ops->device != NULL)
-        return DG_FAIL(DG_ERR_UNSUPPORTED,
-                       "data.target labels is trained on the backends ref and onednn, not yet on %s",
-                       t->backend->ops->name);
     for (int k = 0; k < t->setup.config.count; k++)
         if (dg_loss_joins_samples(&t->setup.config.term[k]) && t->micro != t->config.train.batch)
             return DG_FAIL(DG_ERR_USAGE,
