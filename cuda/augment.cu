@@ -42,7 +42,7 @@ __global__ void vary_outputs(dg_raw_sample raw, dg_variation how, dg_varied_samp
             out.counted[to] = 0;
             continue;
         }
-        const dg_corners corners = dg_move_corners(&how.fine, y, column, how.labels);
+        const dg_corners corners = dg_move_corners(&how.fine, y, column, false);
         out.target[to] = dg_corners_value(&corners, raw.target + plane);
         const dg_corners nearest = dg_move_corners(&how.fine, y, column, true);
         const int64_t at = plane + nearest.y0 + nearest.x0;

@@ -144,40 +144,50 @@ static void check_refusals(dg_comm *comm)
     DG_CHECK_FAILS(dg_morphology_apply(comm, &slab, DG_ERODE, DG_TOUCH_EDGE, 1, mask), DG_ERR_USAGE, "over edges");
 }
 
-/* Reads this rank's planes of a file of bytes, labels and opens them, writes them to OUT.RANK.labels and OUT.RANK.opened. */
+static void write_planes(const char *out, int rank, const char *kind, const void *data, size_t size, int64_t count)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%.4000s.%d.%s", out, rank, kind);
+    FILE *file = fopen(path, "wb");
+    DG_CHECK(file != NULL);
+    DG_CHECK(fwrite(data, size, (size_t)count, file) == (size_t)count);
+    DG_CHECK(fclose(file) == 0);
+}
+
+/* Reads this rank's planes of a file of bytes; labels, opens, closes and fills them, each from the mask as it was, and
+ * writes OUT.RANK.labels, .opened, .closed and .filled. */
 static void file_mode(dg_comm *comm, char **argv)
 {
+    static const char *const kinds[] = {"labels", "opened", "closed", "filled"};
     const int64_t n[3] = {atoll(argv[2]), atoll(argv[3]), atoll(argv[4])}, area = n[1] * n[2];
     const dg_slab slab = dg_slab_of(n, comm->rank, comm->size);
     const int64_t mine = slab.count * area;
-    uint8_t *mask = malloc((size_t)mine + 1);
+    uint8_t *mask = malloc((size_t)mine + 1), *work = malloc((size_t)mine + 1);
     uint32_t *labels = malloc((size_t)(mine + 1) * sizeof *labels);
-    char path[4096];
-    int64_t count = 0;
+    int64_t count = 0, changed;
+    double seconds[4];
     FILE *file = fopen(argv[1], "rb");
-    DG_CHECK(mask != NULL && labels != NULL && file != NULL);
+    DG_CHECK(mask != NULL && work != NULL && labels != NULL && file != NULL);
     DG_CHECK(fseek(file, slab.first * area, SEEK_SET) == 0 && fread(mask, 1, (size_t)mine, file) == (size_t)mine);
     fclose(file);
-    DG_CHECK_OK(dg_comm_barrier(comm));
-    const double start = dg_time_s();
-    DG_CHECK_OK(dg_components_label(comm, &slab, mask, DG_TOUCH_CORNER, labels, &count));
-    DG_CHECK_OK(dg_comm_barrier(comm));
-    const double labelled = dg_time_s();
-    DG_CHECK_OK(dg_morphology_apply(comm, &slab, DG_OPEN, DG_TOUCH_FACE, 1, mask));
-    DG_CHECK_OK(dg_comm_barrier(comm));
-    const double opened = dg_time_s();
-    for (int k = 0; k < 2; k++) {
-        (void)snprintf(path, sizeof path, "%.4000s.%d.%s", argv[5], comm->rank, k == 0 ? "labels" : "opened");
-        file = fopen(path, "wb");
-        DG_CHECK(file != NULL);
-        const size_t size = k == 0 ? sizeof *labels : 1;
-        DG_CHECK(fwrite(k == 0 ? (void *)labels : mask, size, (size_t)mine, file) == (size_t)mine);
-        DG_CHECK(fclose(file) == 0);
+    for (int k = 0; k < 4; k++) {
+        memcpy(work, mask, (size_t)mine);
+        DG_CHECK_OK(dg_comm_barrier(comm));
+        const double start = dg_time_s();
+        if (k == 0) DG_CHECK_OK(dg_components_label(comm, &slab, work, DG_TOUCH_CORNER, labels, &count));
+        if (k == 1) DG_CHECK_OK(dg_morphology_apply(comm, &slab, DG_OPEN, DG_TOUCH_FACE, 1, work));
+        if (k == 2) DG_CHECK_OK(dg_morphology_apply(comm, &slab, DG_CLOSE, DG_TOUCH_FACE, 1, work));
+        if (k == 3) DG_CHECK_OK(dg_components_fill_holes(comm, &slab, work, INT64_MAX, &changed));
+        DG_CHECK_OK(dg_comm_barrier(comm));
+        seconds[k] = dg_time_s() - start;
+        write_planes(argv[5], comm->rank, kinds[k], k == 0 ? (void *)labels : work, k == 0 ? sizeof *labels : 1, mine);
     }
     if (comm->rank == 0)
-        printf("{\"ranks\": %d, \"components\": %lld, \"label_s\": %.2f, \"open_s\": %.2f}\n", comm->size,
-               (long long)count, labelled - start, opened - labelled);
+        printf("{\"ranks\": %d, \"components\": %lld, \"label_s\": %.2f, \"open_s\": %.2f, \"close_s\": %.2f, "
+               "\"fill_s\": %.2f}\n",
+               comm->size, (long long)count, seconds[0], seconds[1], seconds[2], seconds[3]);
     free(mask);
+    free(work);
     free(labels);
 }
 

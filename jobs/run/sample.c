@@ -80,6 +80,7 @@ dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zy
     dg_sample_size size = {.channels = recipe->count,
                            .constraints = recipe->constraint_count,
                            .regions = recipe->regions > 0,
+                           .labels = recipe->labels,
                            .distance = recipe->distance,
                            .dtype = dtype};
     memcpy(size.patch, patch_zyx, sizeof size.patch);
@@ -132,7 +133,7 @@ void dg_sample_place(const dg_sample_size *size, void *block, dg_sample *out)
 dg_status dg_sample_work_create(const dg_sample_size *size, dg_sample_work *out)
 {
     memset(out, 0, sizeof *out);
-    if (size->raw && !size->distance) return DG_OK;
+    if (size->raw && !size->labels) return DG_OK;
     int64_t spare = size->outputs > size->voxels ? size->outputs : size->voxels;
     dg_status status = DG_OK;
     if (!size->raw) status = DG_NEW(&out->channels, size->voxels * size->channels, "channels of a sample");
@@ -303,8 +304,8 @@ void dg_sample_variation(const dg_recipe *recipe, const dg_case_info *info, cons
     _Static_assert((int)DG_CHANNELS_MAX <= (int)DG_VARIED_CHANNELS, "a bit for each channel");
     memset(out, 0, sizeof *out);
     dg_augment_move(&m.coarse, size->patch, m.coarse_spacing, &out->coarse);
-    dg_augment_move(&m.fine, m.fine_shape, m.fine_spacing, &out->fine);
-    out->labels = recipe->labels;
+    const dg_augmentation still = {.flip = false}; /* labels are moved already */
+    dg_augment_move(recipe->labels ? &still : &m.fine, m.fine_shape, m.fine_spacing, &out->fine);
     out->mirrored = draw->augment.flip;
     dg_augment_noise(&m.coarse, &out->noise);
     for (int c = 0; c < recipe->count; c++) {
@@ -345,20 +346,17 @@ static dg_status measure(const dg_recipe *recipe, const dg_sample_size *size, co
     return status;
 }
 
-/* The same of a raw sample, whose label a device varies: it is varied here, too. */
-static dg_status measure_raw(const dg_recipe *recipe, const dg_sample_size *size, const moves *m, bool mirrored,
-                             dg_sample_work *work, dg_sample *out)
+/* A raw sample's label goes by its nearest voxels, which a device does not: it is moved here, and only mirrored there. */
+static dg_status move_label(const dg_recipe *recipe, const dg_sample_size *size, const moves *m, bool mirrored,
+                            dg_sample_work *work, dg_sample *out)
 {
-    float *target = work->spare;
-    uint8_t *counted = (uint8_t *)(work->spare + size->outputs);
-    memcpy(work->dose, out->target, (size_t)size->outputs * sizeof *work->dose);
-    memcpy(work->counted, out->counted, (size_t)size->outputs);
     if (m->any) {
-        move(&m->fine, m->fine_shape, m->fine_spacing, recipe->labels, work->dose, work->spare);
-        move_counted(&m->fine, m->fine_shape, m->fine_spacing, work->counted, work->spare);
+        move(&m->fine, m->fine_shape, m->fine_spacing, true, out->target, work->spare);
+        move_counted(&m->fine, m->fine_shape, m->fine_spacing, out->counted, work->spare);
     }
-    arrange_outputs(size, mirrored, work->dose, work->counted, target, counted);
-    return measure(recipe, size, target, counted, out->distance);
+    if (out->distance == NULL) return DG_OK;
+    arrange_outputs(size, mirrored, out->target, out->counted, work->dose, work->counted);
+    return measure(recipe, size, work->dose, work->counted, out->distance);
 }
 
 bool dg_all_finite(const float *values, int64_t count)
@@ -399,7 +397,7 @@ dg_status dg_sample_make(dg_source *source, const dg_sample_size *size, const dg
         out->coupled = count_coupled(&how, size->coupled, buffers.counted, buffers.regions);
     }
     const moves m = moves_of(recipe, info, size, draw);
-    if (size->raw && out->distance != NULL) DG_TRY(measure_raw(recipe, size, &m, mirrored, work, out));
+    if (size->raw && size->labels) DG_TRY(move_label(recipe, size, &m, mirrored, work, out));
     if (!size->raw) {
         vary(recipe, &m, size, work);
         dg_sample_interleave(recipe, size, mirrored, work->channels, out->input);

@@ -50,10 +50,10 @@ typedef struct dg_sample_size {
     int64_t patch[3], sub[3];
     int64_t voxels, channels, outputs; /* outputs: voxels of the target */
     int64_t constraints;
-    bool regions, distance;
+    bool regions, distance, labels;
     uint32_t coupled; /* regions that the loss counts over the whole batch; 0: none */
     bool raw; /* a device varies the sample: the arrays are those that were read, input [c,z,y,x] of f32, the others
-                       * [z,y,x] of the outputs' grid */
+                       * [z,y,x] of the outputs' grid; labels are moved already, and distances are as the network's */
     dg_dtype dtype; /* of the network's input */
 } dg_sample_size;
 dg_sample_size dg_sample_size_of(const dg_recipe *recipe, const int64_t patch_zyx[3], dg_dtype dtype);

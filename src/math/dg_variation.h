@@ -28,7 +28,6 @@ typedef struct dg_noise {
 enum { DG_VARIED_CHANNELS = 64 };
 typedef struct dg_variation {
     dg_move coarse, fine; /* of the network's grid and of the outputs'; without flip: that is `mirrored` */
-    bool labels;          /* the target is a label: its nearest voxel's, not a mean */
     bool mirrored;        /* at last x is reversed, and what has a partner takes its place */
     int8_t channel[DG_VARIED_CHANNELS]; /* of what was read, for each of the network's; themselves where not mirrored */
     uint64_t noisy;                     /* bit k: channel k of what was read gets noise, the same for all */
