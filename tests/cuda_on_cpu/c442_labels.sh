@@ -4,7 +4,7 @@
 export DG_TEST_PROGRAM=$1 # whole.sh runs it instead of the program
 . "${DG_TEST_SOURCE:?}/tests/whole.sh"
 . "$here/standin_train.sh"
-dg 0 synth -o cohort --kind surfaces --cases 4 --shape 10,14,10 --spacing 1,1,1
+dg 0 synth -o cohort --kind surfaces --cases 4 --shape 12,16,12 --spacing 1,1,1
 cat >seg.yaml <<'YAML'
 run: {dir: runs, seed: 7}
 data:
