@@ -3,6 +3,8 @@
 #include "report_job_impl.h"
 
 #include "dg_mem.h"
+#include "loss_setup.h"
+#include "split.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -75,12 +77,56 @@ static dg_status settle(target *t, dg_status drawn, const dg_figure_result *resu
 
 /* ---- training ------------------------------------------------------------------------------------------------------ */
 
+static const json_t *setting(const report_run *run, const char *key)
+{
+    return json_object_get(json_object_get(run->config, key), "value");
+}
+
+/* Training cases of the run's split; 0: it cannot be read, and then nothing is said of phases. */
+static int64_t training_cases(const report_run *run)
+{
+    char path[DG_PATH_MAX], (*ids)[DG_CASE_ID] = NULL;
+    int64_t count = 0;
+    if (dg_path_join(path, run->folder, "test_cases.json") != DG_OK ||
+        dg_split_read_part(path, DG_PART_TRAIN, &ids, &count) != DG_OK)
+        count = 0;
+    dg_error_clear();
+    dg_free(&ids);
+    return count;
+}
+
+/* Steps at which the phases of the loss behind the first one begin; how many. */
+static int find_phases(const report_run *run, double step[DG_LOSS_PHASES_MAX])
+{
+    const json_t *words = setting(run, "loss.phases"), *steps = setting(run, "train.steps");
+    const json_t *epochs = setting(run, "train.epochs");
+    const double batch = json_number_value(setting(run, "train.batch")), cases = (double)training_cases(run);
+    dg_string_list *list = NULL;
+    dg_loss_phases phases = {.count = 0};
+    if (json_array_size(words) == 0 || batch <= 0 || cases <= 0 || json_array_size(words) > DG_LOSS_PHASES_MAX)
+        return 0;
+    if (DG_NEW(&list, 1, "phases of a loss") == DG_OK) {
+        for (size_t i = 0; i < json_array_size(words); i++) {
+            const char *word = json_string_value(json_array_get(words, i));
+            snprintf(list->value[list->count++], DG_OPT_WORD, "%s", word == NULL ? "" : word);
+        }
+        const double length =
+            json_is_number(steps) ? json_number_value(steps) * batch / cases : json_number_value(epochs);
+        if (dg_loss_phases_read(list, 0, length, &phases) != DG_OK) phases.count = 0;
+    }
+    dg_error_clear();
+    dg_free(&list);
+    for (int k = 1; k < phases.count; k++) step[k - 1] = phases.begin[k] * cases / batch;
+    return phases.count > 1 ? phases.count - 1 : 0;
+}
+
 static dg_status training_figures(target *t)
 {
     const report_run *run = t->experiment->run;
     dg_figure_table metrics = {0};
     dg_figure_result result = {0};
     char path[DG_PATH_MAX], role[DG_OPT_TEXT + 32];
+    double phase_step[DG_LOSS_PHASES_MAX];
     if (run == NULL) return DG_OK;
     DG_TRY(dg_path_join(path, run->folder, "metrics.csv"));
     if (!dg_file_exists(path)) return DG_OK;
@@ -90,7 +136,9 @@ static dg_status training_figures(target *t)
     const dg_figure_training training = {.metrics = &metrics,
                                          .monitor = json_string_value(json_object_get(run->summary, "monitor"))};
     status = settle(t, dg_figure_training_curves(&t->output, &training, &result), &result);
-    if (status == DG_OK) status = settle(t, dg_figure_loss_components(&t->output, &metrics, &result), &result);
+    const int phases = find_phases(run, phase_step);
+    if (status == DG_OK)
+        status = settle(t, dg_figure_loss_components(&t->output, &metrics, phase_step, phases, &result), &result);
     dg_figure_table_release(&metrics);
     return status;
 }

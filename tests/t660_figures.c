@@ -221,7 +221,7 @@ static void test_training(void)
     DG_CHECK_OK(dg_figure_training_curves(&both, &(dg_figure_training){&table, NULL}, &result));
     DG_CHECK(result.drawn && strstr(result.caption, "val_dose_score: step 2000, 1.250 Gy") != NULL);
     check_files("fig1_training_curves", 2160, true);
-    DG_CHECK_OK(dg_figure_loss_components(&both, &table, &result));
+    DG_CHECK_OK(dg_figure_loss_components(&both, &table, (const double[]){10, 20}, 2, &result));
     DG_CHECK(result.drawn && strstr(result.caption, "learned") != NULL);
     check_files("fig9_loss_components", 2160, true);
     table.rows = 1;
@@ -240,7 +240,7 @@ static void test_training(void)
     }
     write_csv("step,loss,mse\n1,inf,nan\n2,nan,0\n", path);
     DG_CHECK_OK(dg_figure_table_read(path, "m", &table));
-    DG_CHECK_OK(dg_figure_loss_components(&both, &table, &result));
+    DG_CHECK_OK(dg_figure_loss_components(&both, &table, NULL, 0, &result));
     DG_CHECK(!result.drawn);
     dg_figure_table_release(&table);
 }

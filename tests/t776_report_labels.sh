@@ -6,7 +6,7 @@
 . "$here/whole_train.sh"
 . "$here/whole_labels.sh"
 label_cohort 6
-label_run a
+label_run a --set loss.dice.weight=0 --set "loss.phases=['0%-50% dice=1', '50%-100% dice=0.9 focal=0.1']"
 dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o p --threads 1
 dg 0 evaluate --cohort cohort -p p -o r.json --run runs/a --threads 1
 dg 0 report runs/a r.json --cohort cohort -p p --no-figures -o plain
@@ -21,5 +21,6 @@ if command -v gnuplot >/dev/null; then
     for name in fig6_per_case_boxplots surface-0001/fig12_overlay_median; do
         [ -s "drawn/figures/a/$name.pdf" ] || fail "there is no $name: $(find drawn -name '*.pdf')"
     done
+    grep -qF "where a phase of the loss begins" drawn/a.html || fail "the phases are not in the figure of the loss"
     grep -qF "outlines of label and prediction" drawn/a.html || fail "the overlay is not in the page"
 fi

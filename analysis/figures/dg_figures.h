@@ -72,9 +72,9 @@ DG_MUST_USE dg_status dg_figure_training_curves(const dg_figure_output *output, 
 
 /* fig9_loss_components: columns mse, mae, negative and every column "term_<name>", on a log axis; columns
  * "sigma_<name>" (learned standard deviations of the loss weights) in a second panel when there are any. Nothing to draw:
- * no component above 0. */
+ * no component above 0. phase_step[phases]: steps at which a phase of the loss begins; a dotted line for each. */
 DG_MUST_USE dg_status dg_figure_loss_components(const dg_figure_output *output, const dg_figure_table *metrics,
-                                                dg_figure_result *result);
+                                                const double *phase_step, int phases, dg_figure_result *result);
 
 /* ---- one case: planes and DVH ---- */
 

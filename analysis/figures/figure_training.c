@@ -259,11 +259,26 @@ static int component_colour(const dg_figure_table *table, const int *terms, int 
     return fallback;
 }
 
+/* Where phases of the loss begin. */
+typedef struct phase_lines {
+    const double *step;
+    int count;
+} phase_lines;
+
+static void draw_phases(dg_plot *plot, const phase_lines *lines)
+{
+    for (int k = 0; k < lines->count; k++)
+        dg_plot_add(plot,
+                    "set arrow from first %.7g,graph 0 to first %.7g,graph 1 nohead dt 3 lw 1 lc rgb '" PLOT_GREY "'\n",
+                    lines->step[k], lines->step[k]);
+}
+
 static void draw_columns(dg_plot *plot, const dg_figure_table *table, int step, const int *column, int count,
-                         const int *colour, double left, double width, bool sigma)
+                         const int *colour, double left, double width, bool sigma, const phase_lines *lines)
 {
     extent all = {0, INFINITY, -INFINITY};
     dg_plot_panel(plot, left, 0.5, width, 2.55);
+    draw_phases(plot, lines);
     step_axis(plot, table, step);
     dg_plot_title(plot, sigma ? "Learned widths of the components" : "Components of the loss, unweighted", width);
     dg_plot_axis(plot, 'x', "Training step");
@@ -289,9 +304,10 @@ static void draw_columns(dg_plot *plot, const dg_figure_table *table, int step, 
 }
 
 dg_status dg_figure_loss_components(const dg_figure_output *output, const dg_figure_table *metrics,
-                                    dg_figure_result *result)
+                                    const double *phase_step, int phases, dg_figure_result *result)
 {
     dg_plot plot;
+    const phase_lines lines = {phase_step, phases};
     int term[DG_TABLE_COLUMNS], sigma[DG_TABLE_COLUMNS], term_colour[DG_TABLE_COLUMNS], sigma_colour[DG_TABLE_COLUMNS];
     int step = dg_figure_table_find(metrics, "step");
     DG_TRY(dg_figure_start(output, result, "fig9_loss_components"));
@@ -301,10 +317,11 @@ dg_status dg_figure_loss_components(const dg_figure_output *output, const dg_fig
     for (int k = 0; k < sigmas; k++)
         sigma_colour[k] = component_colour(metrics, term, terms, metrics->name[sigma[k]] + 6, terms + k);
     dg_plot_begin(&plot, sigmas > 0 ? 7.2 : 4.6, 3.4);
-    draw_columns(&plot, metrics, step, term, terms, term_colour, 0.75, sigmas > 0 ? 2.75 : 3.7, false);
-    if (sigmas > 0) draw_columns(&plot, metrics, step, sigma, sigmas, sigma_colour, 4.3, 2.75, true);
+    draw_columns(&plot, metrics, step, term, terms, term_colour, 0.75, sigmas > 0 ? 2.75 : 3.7, false, &lines);
+    if (sigmas > 0) draw_columns(&plot, metrics, step, sigma, sigmas, sigma_colour, 4.3, 2.75, true, &lines);
     dg_figure_caption(result,
-                      "Components of the training loss before weighting, as running means on a logarithmic axis.%s",
+                      "Components of the training loss before weighting, as running means on a logarithmic axis.%s%s",
+                      phases > 0 ? " Dotted lines: where a phase of the loss begins." : "",
                       sigmas > 0 ? " Right: the learned standard deviations that weight them." : "");
     dg_status status = dg_plot_finish(&plot, output, result);
     dg_plot_release(&plot);
