@@ -75,17 +75,19 @@ void *dg_options_field(const dg_options *options, int index)
     return (char *)options->target + options->row[index].offset;
 }
 
-/* The known key with the fewest edits; a right name in the wrong group comes first. */
+/* The known key with the fewest edits; a right name in the wrong group counts as one edit, that of the nearest group first. */
 static const char *nearest_key(const dg_options *options, const char *key)
 {
     const char *best = "", *dot = strrchr(key, '.'), *last = dot == NULL ? key : dot + 1;
-    int best_edits = 1 << 20;
+    int best_edits = 1 << 20, best_distance = 1 << 20;
     for (int i = 0; i < options->count; i++) {
         const char *known = options->row[i].key, *known_dot = strrchr(known, '.');
-        int edits = dg_edit_distance(key, known);
-        if (known_dot != NULL && strcmp(known_dot + 1, last) == 0 && edits > 1) edits = 1;
-        if (edits < best_edits) {
+        const int distance = dg_edit_distance(key, known);
+        const bool named = known_dot != NULL && strcmp(known_dot + 1, last) == 0;
+        const int edits = named && distance > 1 ? 1 : distance;
+        if (edits < best_edits || (edits == best_edits && distance < best_distance)) {
             best_edits = edits;
+            best_distance = distance;
             best = known;
         }
     }
