@@ -38,6 +38,7 @@ struct dg_conv {
 static const int64_t workspace_limit = (int64_t)1 << 30;
 
 static bool is_transposed(const dg_conv *conv) { return conv->desc.kind == DG_CONV_TRANSPOSE2; }
+static bool is_strided(const dg_conv *conv) { return conv->desc.kind == DG_CONV_STRIDE2; }
 static int64_t taps_of(const dg_conv_desc *d) { return (int64_t)d->kernel * d->kernel * d->kernel; }
 
 /* ---- creation ------------------------------------------------------------------------------------------------------- */
@@ -55,11 +56,12 @@ bool cuda_uses_tf32(void)
     return override == NULL || strcmp(override, "0") != 0;
 }
 
-static side make_side(const dg_conv_desc *d, int64_t c, int64_t factor)
+static side make_side(const dg_conv_desc *d, int64_t c, int64_t up, int64_t down)
 {
     const int64_t vector = VECTOR_BYTES / (int64_t)dg_dtype_size(d->dtype);
-    return (side){
-        .c = c, .padded = (c + vector - 1) / vector * vector, .size = {factor * d->z, factor * d->y, factor * d->x}};
+    return (side){.c = c,
+                  .padded = (c + vector - 1) / vector * vector,
+                  .size = {up * d->z / down, up * d->y / down, up * d->x / down}};
 }
 
 dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out)
@@ -73,8 +75,9 @@ dg_status cuda_conv_create(dg_backend *backend, const dg_conv_desc *desc, dg_con
     DG_TRY(DG_NEW(&conv, 1, "convolution"));
     conv->desc = *desc;
     const bool transposed = is_transposed(conv);
-    *(transposed ? &conv->outer : &conv->inner) = make_side(desc, desc->cin, 1);
-    *(transposed ? &conv->inner : &conv->outer) = make_side(desc, desc->cout, transposed ? 2 : 1);
+    *(transposed ? &conv->outer : &conv->inner) = make_side(desc, desc->cin, 1, 1);
+    *(transposed ? &conv->inner : &conv->outer) =
+        make_side(desc, desc->cout, transposed ? 2 : 1, is_strided(conv) ? 2 : 1);
     conv->filter = (dg_cuda_filter){.taps = (int)taps_of(desc),
                                     .outer_c = (int)conv->outer.c,
                                     .inner_c = (int)conv->inner.c,
@@ -173,8 +176,10 @@ static conv_geometry geometry_of(const dg_backend *backend, const dg_conv *conv,
                        .inner_pitch = inner_pitch,
                        .outer_pitch = outer_pitch,
                        .kernel = d->kernel,
-                       .stride = is_transposed(conv) ? 2 : 1,
-                       .pad = is_transposed(conv) ? 0 : d->kernel / 2,
+                       .stride = is_transposed(conv) || is_strided(conv) ? 2 : 1,
+                       .pad = is_transposed(conv) ? 0
+                              : is_strided(conv)  ? 1
+                                                  : d->kernel / 2,
                        .deterministic = backend->options.deterministic};
     for (int a = 0; a < 3; a++) {
         g.inner[a] = conv->inner.size[a];

@@ -38,7 +38,7 @@ typedef struct bench {
     double *values;
     void *workspace;
     int32_t *found;
-    dg_conv *conv3, *conv1, *up;
+    dg_conv *conv3, *conv1, *down, *up;
 } bench;
 
 static dg_status add(bench *b, dg_dtype dtype, int64_t count, void *out)
@@ -84,7 +84,7 @@ static dg_status make_buffers(bench *b)
     float **flats[] = {&b->p, &b->m, &b->v, &b->q};
     for (int i = 0; i < 6; i++) DG_TRY(add(b, DG_F32, 2 * c, vectors[i]));
     for (int i = 0; i < 4; i++) DG_TRY(add(b, DG_F32, cube * c, flats[i]));
-    DG_TRY(add(b, DG_F32, 27 * c * c, &b->w));
+    DG_TRY(add(b, DG_F32, 64 * c * c, &b->w));
     DG_TRY(add(b, DG_F32, 27 * c * c, &b->dw));
     DG_TRY(add(b, DG_F32, 2 * c, &b->film));
     DG_TRY(add(b, DG_F32, 2 * c, &b->dfilm));
@@ -111,6 +111,9 @@ static dg_status make_convs(bench *b)
     DG_TRY(b->ops->conv_create(b->backend, &d, &b->conv3));
     d.kernel = 1;
     DG_TRY(b->ops->conv_create(b->backend, &d, &b->conv1));
+    d.kind = DG_CONV_STRIDE2;
+    d.kernel = 4;
+    DG_TRY(b->ops->conv_create(b->backend, &d, &b->down));
     d.kind = DG_CONV_TRANSPOSE2;
     d.kernel = 2;
     d.z = d.y = d.x = e / 2;
@@ -134,8 +137,8 @@ static dg_status bench_open(const char *name, int device, int64_t edge, dg_dtype
 static void bench_close(bench *b)
 {
     if (b->backend == NULL) return;
-    dg_conv *convs[] = {b->conv3, b->conv1, b->up};
-    for (int i = 0; i < 3; i++)
+    dg_conv *convs[] = {b->conv3, b->conv1, b->down, b->up};
+    for (int i = 0; i < 4; i++)
         if (convs[i] != NULL) b->ops->conv_destroy(b->backend, convs[i]);
     for (int i = 0; i < b->count; i++) b->ops->free(b->backend, b->things[i].data);
     if (b->workspace != NULL) b->ops->free(b->backend, b->workspace);
@@ -229,6 +232,11 @@ static dg_status run_conv1(bench *b)
 {
     DG_TRY(b->ops->conv_pack(b->backend, b->conv1, b->w, b->bias));
     return b->ops->conv_forward(b->backend, b->conv1, &b->x, &b->y);
+}
+static dg_status run_down(bench *b)
+{
+    DG_TRY(b->ops->conv_pack(b->backend, b->down, b->w, b->bias));
+    return b->ops->conv_forward(b->backend, b->down, &b->x, &b->hy);
 }
 static dg_status run_up(bench *b)
 {
@@ -332,6 +340,7 @@ static const operation operations[] = {
     {"conv 3x3x3, data", run_conv3_data, 2, 0, 54.0 * CHANNELS *CHANNELS},
     {"conv 3x3x3, weights", run_conv3_weights, 3, 0, 54.0 * CHANNELS *CHANNELS},
     {"conv 1x1x1", run_conv1, 2, 0, 2.0 * CHANNELS *CHANNELS},
+    {"conv 4x4x4, stride 2", run_down, 1.125, 0, 16.0 * CHANNELS *CHANNELS},
     {"conv transposed", run_up, 1.125, 0, 2.0 * CHANNELS *CHANNELS},
     {"norm", run_norm_forward, 4, 0, 0},
     {"norm, both ways", run_norm_backward, 9, 0, 0},

@@ -128,7 +128,8 @@ static dg_status print_json(const dg_job_env *env, const plan_settings *s, const
         (json_int_t)e->shape.patch[2], "channels", (json_int_t)e->shape.channels, "samples_per_rank",
         (json_int_t)e->need.samples);
     json_t *more =
-        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:o}", "device", e->device.name,
+        json_pack("{s:f, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:o}", "adversary_mb",
+                  (double)e->need.adversary_bytes * MB, "device", e->device.name,
                   "device_memory_mb", e->device.memory_mb, "forward_s", t->forward_s, "backward_s", t->backward_s,
                   "update_s", t->update_s, "reduce_s", t->reduce_s, "exposed_s", t->exposed_s, "efficiency",
                   t->efficiency, "samples_per_s", e->samples_per_s, "nodes", (json_int_t)e->nodes, "memory_gb_s",
@@ -166,6 +167,9 @@ static dg_status print_text(const plan_settings *s, const plan_estimate *e)
            "samples\n",
            (double)e->need.bytes * MB, (double)e->need.training.arena_bytes * MB,
            (double)e->need.inference.arena_bytes * MB);
+    if (e->need.adversary_bytes > 0)
+        printf("             of them %.0f MB for the discriminator of loss.adversarial, whose time is not in the step's\n",
+               (double)e->need.adversary_bytes * MB);
     printf("wire         %.1f MB a step and rank, %lld ranks on %lld nodes\n", (double)e->need.wire_bytes * MB,
            (long long)s->ranks, (long long)e->nodes);
     printf(

@@ -13,6 +13,7 @@ static const test_case CASES[] = {
     {"conv3 one voxel", TEST_CONV, .x = {1, 1, 1, 1, 2}, .kernel = 3, .cout = 3, .bias = true},
     {"conv3 thin", TEST_CONV, .x = {1, 1, 2, 7, 1}, .kernel = 3, .cout = 1},
     {"conv1 pitched", TEST_CONV, .x = {2, 3, 2, 3, 5}, .kernel = 1, .cout = 3, .bias = true, .pad_x = 3, .pad_y = 2},
+    {"stride 2", TEST_CONV, .x = {2, 4, 2, 6, 3}, .kernel = 4, .cout = 2, .bias = true},
     {"transposed", TEST_CONV, .x = {2, 2, 1, 3, 3}, .kernel = 2, .cout = 2, .bias = true},
     {"group norm", TEST_NORM, .x = {2, 3, 2, 3, 6}, .groups = 2, .affine = true, .act = DG_ACT_SILU},
     {"all fused", TEST_NORM, .x = {2, 2, 3, 3, 6}, .groups = 3, .affine = true, .film = true, .residual = true,

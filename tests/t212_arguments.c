@@ -38,6 +38,12 @@ static void check_conv(test_scope *s)
     s->ops->conv_destroy(s->backend, conv);
     desc.kernel = 5;
     DG_CHECK_FAILS(s->ops->conv_create(s->backend, &desc, &conv), DG_ERR_UNSUPPORTED, "kernel 5");
+    desc.kind = DG_CONV_STRIDE2;
+    desc.kernel = 4;
+    desc.y = 3;
+    DG_CHECK_FAILS(s->ops->conv_create(s->backend, &desc, &conv), DG_ERR_INTERNAL, "2, 3, 2: each must be even");
+    desc.y = 2;
+    desc.kind = DG_CONV_SAME;
     desc.kernel = 3;
     desc.cin = 0;
     DG_CHECK_FAILS(s->ops->conv_create(s->backend, &desc, &conv), DG_ERR_INTERNAL, "at least 1");

@@ -103,7 +103,7 @@ int main(void)
     dg_model_config c = BASELINE;
     (void)snprintf(c.kind, sizeof c.kind, "u-net");
     refused(c, "unknown model kind 'u-net'; known: unet, attention_unet, bottleneck_attn, cascade, topology_unet, "
-               "diffusion_unet");
+               "diffusion_unet, patchgan");
     c = BASELINE, c.in_channels = 0;
     refused(c, "in_channels is 0; it must be 1 to");
     c = BASELINE, c.out_channels = -1;

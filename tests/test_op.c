@@ -38,13 +38,15 @@ static dg_norm_desc norm_desc(const test_case *d)
 static void create_conv(test_op *op, dg_dtype dtype, uint64_t seed)
 {
     const test_case *d = &op->desc;
-    const int64_t f = d->kernel == 2 ? 2 : 1, taps = d->kernel * d->kernel * d->kernel;
+    const int64_t f = d->kernel == 2 ? 2 : 1, less = d->kernel == 4 ? 2 : 1, taps = d->kernel * d->kernel * d->kernel;
     add_input(op, 0, dtype, d->x, d->pad_x, true, seed);
     add_param(op, 0, taps * d->x.c * d->cout, 1.0 / sqrt((double)(taps * d->x.c)), 0, seed);
     if (d->bias) add_param(op, 1, d->cout, 0.5, 0, seed);
-    add_output(op, dtype, (test_shape){d->x.n, f * d->x.z, f * d->x.y, f * d->x.x, d->cout}, seed);
+    add_output(op, dtype, (test_shape){d->x.n, f * d->x.z / less, f * d->x.y / less, f * d->x.x / less, d->cout}, seed);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
-        const dg_conv_desc desc = {.kind = d->kernel == 2 ? DG_CONV_TRANSPOSE2 : DG_CONV_SAME,
+        const dg_conv_desc desc = {.kind = d->kernel == 2   ? DG_CONV_TRANSPOSE2
+                                           : d->kernel == 4 ? DG_CONV_STRIDE2
+                                                            : DG_CONV_SAME,
                                    .kernel = d->kernel,
                                    .n = d->x.n,
                                    .z = d->x.z,

@@ -25,7 +25,7 @@ typedef struct test_case {
     test_shape x;         /* of the input; attention: of the output, qkv has 3c */
     int64_t pad_x, pad_y; /* pitch - c of input and output */
     int64_t cout;         /* conv, linear */
-    int kernel;           /* conv: 1, 3, or 2 for transposed */
+    int kernel;           /* conv: 1, 3, 2 for transposed, 4 for stride 2 */
     bool bias;            /* conv, linear */
     int64_t groups;       /* norm */
     bool affine, film, residual;

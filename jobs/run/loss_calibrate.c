@@ -167,10 +167,15 @@ static dg_status measure(const dg_run_config *config, bench *b, int64_t samples,
 dg_status dg_loss_calibrate(const dg_run_config *config, int64_t samples, double noise_gy, dg_loss_calibration *out)
 {
     bench b = {.size = {.regions = true}};
+    dg_run_config *plain; /* settings are too large for the stack */
     memset(out, 0, sizeof *out);
     if (dg_run_is_diffusion(config))
         return DG_FAIL(DG_ERR_USAGE, "model.kind diffusion_unet has no doses beside which its losses could be calibrated");
-    dg_status status = measure(config, &b, samples, noise_gy, out);
+    DG_TRY(DG_NEW(&plain, 1, "settings"));
+    *plain = *config;
+    plain->loss.adversarial.weight = 0; /* a term without a width, of an opponent that has learned nothing yet */
+    dg_status status = measure(plain, &b, samples, noise_gy, out);
     release(&b);
+    dg_free(&plain);
     return status;
 }

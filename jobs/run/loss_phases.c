@@ -52,7 +52,7 @@ static int kind_of(const char *name, size_t length)
 static dg_status read_weights(const char *whole, const char *text, dg_loss_phases *out)
 {
     double sum = 0;
-    bool seen[DG_LOSS_PERCEPTUAL + 1] = {false};
+    bool seen[DG_LOSS_ALL_KINDS] = {false};
     for (;;) {
         char *rest;
         text += strspn(text, " ");

@@ -264,23 +264,23 @@ static void add_label_terms(maker *m)
 static dg_status check_phases(const maker *m)
 {
     const dg_loss_settings *l = &m->config->loss;
-    const double own[DG_LOSS_PERCEPTUAL + 1] = {[DG_LOSS_MSE] = l->mse,
-                                                [DG_LOSS_MAE] = l->mae,
-                                                [DG_LOSS_HUBER] = l->huber.weight,
-                                                [DG_LOSS_POISSON] = l->poisson.weight,
-                                                [DG_LOSS_NEGATIVE] = l->negative,
-                                                [DG_LOSS_STRUCTURE] = l->structure.weight,
-                                                [DG_LOSS_ASYMMETRIC] = l->asymmetric.weight,
-                                                [DG_LOSS_GRADIENT] = l->gradient,
-                                                [DG_LOSS_DVH] = l->dvh.weight,
-                                                [DG_LOSS_SSIM] = l->ssim,
-                                                [DG_LOSS_DICE] = l->dice.weight,
-                                                [DG_LOSS_FOCAL] = l->focal.weight,
-                                                [DG_LOSS_BOUNDARY] = l->boundary.weight,
-                                                [DG_LOSS_CLDICE] = l->cldice.weight,
-                                                [DG_LOSS_CONNECTIVITY] = l->connectivity.weight,
-                                                [DG_LOSS_VARIANCE] = l->variance.weight,
-                                                [DG_LOSS_ENTROPY] = l->entropy.weight};
+    const double own[DG_LOSS_ALL_KINDS] = {[DG_LOSS_MSE] = l->mse,
+                                           [DG_LOSS_MAE] = l->mae,
+                                           [DG_LOSS_HUBER] = l->huber.weight,
+                                           [DG_LOSS_POISSON] = l->poisson.weight,
+                                           [DG_LOSS_NEGATIVE] = l->negative,
+                                           [DG_LOSS_STRUCTURE] = l->structure.weight,
+                                           [DG_LOSS_ASYMMETRIC] = l->asymmetric.weight,
+                                           [DG_LOSS_GRADIENT] = l->gradient,
+                                           [DG_LOSS_DVH] = l->dvh.weight,
+                                           [DG_LOSS_SSIM] = l->ssim,
+                                           [DG_LOSS_DICE] = l->dice.weight,
+                                           [DG_LOSS_FOCAL] = l->focal.weight,
+                                           [DG_LOSS_BOUNDARY] = l->boundary.weight,
+                                           [DG_LOSS_CLDICE] = l->cldice.weight,
+                                           [DG_LOSS_CONNECTIVITY] = l->connectivity.weight,
+                                           [DG_LOSS_VARIANCE] = l->variance.weight,
+                                           [DG_LOSS_ENTROPY] = l->entropy.weight};
     for (int kind = 0; kind < DG_LOSS_KINDS; kind++) {
         const char *name = dg_loss_kind_name((dg_loss_kind)kind);
         const bool wanted = own[kind] > 0 || m->phases.named[kind];
@@ -296,7 +296,8 @@ static dg_status check_phases(const maker *m)
     return DG_OK;
 }
 
-/* The reference tool's parts come in this order, the penalty of negative doses last. */
+/* The reference tool's parts come in this order, the penalty of negative doses last; terms whose weights are never learned stand
+ * behind the others. */
 static dg_status add_terms(maker *m)
 {
     const dg_run_config *c = m->config;
@@ -313,6 +314,7 @@ static dg_status add_terms(maker *m)
     }
     DG_TRY(add_region_terms(m));
     add_label_terms(m);
+    add_term(m, c->loss.adversarial.weight, (dg_loss_term){.kind = DG_LOSS_ADVERSARIAL});
     add_term(m, c->loss.negative, (dg_loss_term){.kind = DG_LOSS_NEGATIVE});
     return DG_OK;
 }
@@ -396,7 +398,8 @@ double dg_loss_course_factor(const dg_loss_course *c, double epoch)
     return c->factor[c->points - 1];
 }
 
-/* All terms but the penalty of negative doses learn their width, which starts at 1 or where a calibration says. */
+/* All terms learn their width, which starts at 1 or where a calibration says, but the penalty of negative doses and what a
+ * discriminator finds: that is no error with a likelihood, and its opponent moves it. */
 static dg_status learn_weights(maker *m)
 {
     dg_loss_weights *weights = &m->out->weights;
@@ -404,7 +407,8 @@ static dg_status learn_weights(maker *m)
     dg_loss_calibration from = {.count = 0};
     if (path[0] != '\0') DG_TRY(dg_loss_calibration_read(path, &from));
     for (int k = 0; k < weights->count; k++) {
-        weights->learned[k] = m->out->config.term[k].kind != DG_LOSS_NEGATIVE;
+        const dg_loss_kind kind = m->out->config.term[k].kind;
+        weights->learned[k] = kind != DG_LOSS_NEGATIVE && kind != DG_LOSS_ADVERSARIAL;
         if (!weights->learned[k] || path[0] == '\0') continue;
         int i = 0;
         while (i < from.count && strcmp(from.name[i], weights->name[k]) != 0) i++;

@@ -37,8 +37,8 @@ enum { DG_LOSS_PHASES_MAX = 8 };
 typedef struct dg_loss_phases {
     int count;
     double begin[DG_LOSS_PHASES_MAX], end[DG_LOSS_PHASES_MAX]; /* epochs, end excluded */
-    double weight[DG_LOSS_PHASES_MAX][DG_LOSS_PERCEPTUAL + 1];
-    bool named[DG_LOSS_PERCEPTUAL + 1]; /* the phases set this term's weight */
+    double weight[DG_LOSS_PHASES_MAX][DG_LOSS_ALL_KINDS];
+    bool named[DG_LOSS_ALL_KINDS]; /* the phases set this term's weight */
     double blend;              /* epochs */
 } dg_loss_phases;
 /* loss.phases and loss.blend for a run of `epochs` (0: not known). DG_ERR_USAGE: a text that is no phase, gaps, overlaps,

@@ -50,6 +50,46 @@ static int64_t samples_bytes(const dg_run_config *config, const dg_model *model,
     return 2 * need->samples * sample + need->micro * known + noise;
 }
 
+/* Of weights and optimiser, in memory for a way back. */
+static int copies_of(const dg_run_config *config)
+{
+    const dg_rules_config *rules = &config->train.rules;
+    return (config->train.on_nan == DG_NAN_ROLLBACK) + (rules->rollback.rise > 0 || rules->rollback.patience > 0);
+}
+
+/* The discriminator of an adversarial term: its plan, weights, moments and gradients, and what it takes of doses. */
+static dg_status adversary_bytes(const dg_run_config *config, const dg_model *model, const int64_t patch_zyx[3],
+                                 int64_t ranks, dg_memory_need *need)
+{
+    enum {
+        DOSES = 6,
+        LEARNED = 3
+    }; /* voxel by voxel: four for what counts and two of its own; weights and two moments */
+    const dg_adversary_config adversary =
+        dg_run_config_adversary(config, model->config.in_channels, model->config.out_channels);
+    const int64_t voxels = need->micro * patch_zyx[0] * patch_zyx[1] * patch_zyx[2];
+    dg_plan_config training, inference;
+    dg_plan_memory plan;
+    dg_model *judge;
+    int64_t gradients = 0, wire = 0;
+    dg_status status;
+    if (config->loss.adversarial.weight <= 0) return DG_OK;
+    dg_memory_plans(config, patch_zyx, need->micro, &training, &inference);
+    training.recompute = false;
+    DG_TRY(dg_adversary_model(&adversary, &judge));
+    const dg_reducer_config sums = dg_run_config_sums(config, judge->params.total);
+    DG_TRY_GOTO(status, dg_plan_estimate(judge, &training, &plan, NULL), done);
+    DG_TRY_GOTO(status, dg_reducer_estimate(&sums, (int)ranks, &gradients, &wire), done);
+    const int64_t kept = LEARNED * plan.parameter_bytes * (1 + copies_of(config));
+    need->adversary_bytes = kept + gradients + plan.arena_bytes + plan.packed_bytes +
+                            voxels * (DOSES * adversary.outputs * (int64_t)sizeof(float) +
+                                      (adversary.inputs + adversary.outputs) * (int64_t)dg_dtype_size(training.dtype));
+    need->wire_bytes += wire;
+done:
+    dg_model_destroy(&judge);
+    return status == DG_OK ? DG_OK : dg_error_context(status, "loss.adversarial");
+}
+
 dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, const int64_t patch_zyx[3],
                             int64_t ranks, dg_memory_need *out)
 {
@@ -61,15 +101,13 @@ dg_status dg_memory_need_of(const dg_run_config *config, const dg_model *model, 
     DG_TRY(dg_plan_estimate(model, &inference, &out->inference, NULL));
     const dg_reducer_config sums = dg_run_config_sums(config, model->params.total);
     DG_TRY(dg_reducer_estimate(&sums, (int)ranks, &out->reducer_bytes, &out->wire_bytes));
+    DG_TRY(adversary_bytes(config, model, patch_zyx, ranks, out));
     const int moments = config->optim.kind == DG_OPTIM_ADAMW ? 2 : config->optim.momentum > 0;
     const int64_t flat = out->training.parameter_bytes,
                   learned = flat * (1 + moments + (config->optim.ema > 0 || dg_controls_averages(config)));
-    const dg_rules_config *rules = &config->train.rules;
-    const int copies =
-        (config->train.on_nan == DG_NAN_ROLLBACK) + (rules->rollback.rise > 0 || rules->rollback.patience > 0);
-    out->bytes = learned + copies * learned + out->reducer_bytes + out->training.arena_bytes +
+    out->bytes = learned + copies_of(config) * learned + out->reducer_bytes + out->training.arena_bytes +
                  out->training.packed_bytes + out->inference.arena_bytes + out->inference.packed_bytes +
-                 samples_bytes(config, model, patch_zyx, out);
+                 samples_bytes(config, model, patch_zyx, out) + out->adversary_bytes;
     return DG_OK;
 }
 
@@ -129,7 +167,9 @@ static void any_order(const dg_model *model, change *c)
 
 static void shrink(const dg_model *model, change *c, int64_t quarters)
 {
-    const int64_t multiple = dg_model_multiple(model);
+    int64_t multiple = dg_model_multiple(model);
+    if (c->config.loss.adversarial.weight > 0 && multiple < INT64_C(1) << c->config.loss.adversarial.layers)
+        multiple = INT64_C(1) << c->config.loss.adversarial.layers;
     for (int axis = 0; axis < 3; axis++) {
         const int64_t edge = c->patch[axis] * quarters / 4 / multiple * multiple;
         c->patch[axis] = edge > multiple ? edge : multiple;

@@ -11,6 +11,7 @@ typedef struct dg_memory_need {
     int64_t samples, micro;             /* of a step, of a pass */
     dg_plan_memory training, inference; /* of a pass, and of a window in validation, which keeps its own plan */
     int64_t reducer_bytes, wire_bytes;  /* gradients held, gradients sent in a step */
+    int64_t adversary_bytes;            /* of a discriminator with all that it needs */
     int64_t bytes;                      /* all of it with weights, optimiser, samples and what a rollback keeps */
 } dg_memory_need;
 

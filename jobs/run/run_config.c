@@ -169,6 +169,14 @@ static const dg_option rows[] = {
     LIST(DG_OPT_STRING_LIST, "loss.perceptual.layers", loss.perceptual.layers, 0, 0, 1, DG_PERCEPTUAL_LAYERS, NULL, "[relu1_2, relu2_2, relu3_3]", "",
          "layers whose features are compared: block 1 to 5 and convolution in the block"),
     WHOLE("loss.perceptual.every", loss.perceptual.every, 1, 1024, "8", "planes", "every so many planes one is looked at"),
+    REAL("loss.adversarial.weight", loss.adversarial.weight, 0, BIG, "0", "", "weight of what a discriminator, which learns to tell plans from predictions, finds of the prediction"),
+    WHOLE("loss.adversarial.base", loss.adversarial.base, 1, 512, "64", "channels", "channels of the discriminator's first layer"),
+    WHOLE("loss.adversarial.layers", loss.adversarial.layers, 1, 6, "3", "", "its layers of stride 2; the patch must be a multiple of 2 to this power"),
+    WHOLE("loss.adversarial.start", loss.adversarial.start, 0, BIG, "0", "steps", "step from which it learns and its term counts"),
+    REAL("loss.adversarial.lr", loss.adversarial.lr, 0, 1e3, "2e-4", "", "its learning rate, on the course of the network's; it learns by adamw without decay"),
+    REAL("loss.adversarial.beta1", loss.adversarial.beta1, 0, 0.999999, "0.5", "", "its decay of the first moment"),
+    REAL("loss.adversarial.beta2", loss.adversarial.beta2, 0, 0.99999999, "0.999", "", "its decay of the second moment"),
+    REAL("loss.adversarial.clip", loss.adversarial.clip, 0, BIG, "0", "", "largest norm of its gradient; 0 does not clip"),
     REAL("loss.dvh.weight", loss.dvh.weight, 0, BIG, "0", "", "weight of the sum of dose-volume goals"),
     LIST(DG_OPT_STRING_LIST, "loss.dvh.goals", loss.dvh.goals, 0, 0, 1, DG_OPT_STRINGS_MAX, word_auto, "auto", "",
          "STRUCTURE:METRIC[:WEIGHT[:LIMIT]] with metric D95, V70 (Gy) or mean; auto: D95 (weight 10) of targets and mean of organs"),
@@ -434,6 +442,14 @@ dg_status dg_run_config_check(const dg_run_config *config)
         loss->phases.count == 0) {
         return DG_FAIL(DG_ERR_USAGE, "all loss weights are 0: set loss.mse or loss.mae");
     }
+    if (strcmp(config->model.kind, "patchgan") == 0) {
+        return DG_FAIL(DG_ERR_USAGE, "model.kind patchgan predicts nothing: it is the discriminator that "
+                                     "loss.adversarial.weight brings; choose another kind");
+    }
+    if (loss->adversarial.weight > 0 && (data->target == DG_TARGET_LABELS || dg_run_is_diffusion(config))) {
+        return DG_FAIL(DG_ERR_USAGE, "loss.adversarial judges predicted doses, and %s: set loss.adversarial.weight to 0",
+                       data->target == DG_TARGET_LABELS ? "data.target labels predicts none" : "diffusion_unet predicts noise");
+    }
     if (dg_run_is_diffusion(config)) DG_TRY(dg_run_check_diffusion(config));
     else if (config->train.monitor == DG_MONITOR_DENOISE)
         return DG_FAIL(DG_ERR_USAGE, "train.monitor val_denoise_gy is of model.kind diffusion_unet");
@@ -525,6 +541,21 @@ dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_s
                              .min_lr = config->optim.schedule.min_lr,
                              .restart_factor = config->optim.schedule.restart_factor,
                              .total_steps = total_steps};
+}
+
+dg_adversary_config dg_run_config_adversary(const dg_run_config *config, int64_t inputs, int64_t outputs)
+{
+    return (dg_adversary_config){.inputs = inputs,
+                                 .outputs = outputs,
+                                 .base = config->loss.adversarial.base,
+                                 .layers = config->loss.adversarial.layers,
+                                 .seed = (uint64_t)config->run.seed,
+                                 .optim = {.kind = DG_OPTIM_ADAMW,
+                                           .lr = config->loss.adversarial.lr,
+                                           .beta1 = config->loss.adversarial.beta1,
+                                           .beta2 = config->loss.adversarial.beta2,
+                                           .eps = 1e-8,
+                                           .clip = config->loss.adversarial.clip}};
 }
 
 dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradients)

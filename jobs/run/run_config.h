@@ -3,6 +3,7 @@
 #ifndef DG_RUN_CONFIG_H
 #define DG_RUN_CONFIG_H
 
+#include "dg_adversary.h"
 #include "dg_model.h"
 #include "dg_optim.h"
 #include "dg_options.h"
@@ -195,6 +196,10 @@ typedef struct dg_loss_settings {
         int64_t every;
     } perceptual;
     struct {
+        double weight, lr, beta1, beta2, clip;
+        int64_t base, layers, start; /* start: step */
+    } adversarial;
+    struct {
         double weight, window;
         int64_t min_voxels;
         dg_double_list vx_temperature;
@@ -312,6 +317,8 @@ dg_model_config dg_run_config_model(const dg_run_config *config, int64_t in_chan
 dg_optim_config dg_run_config_optim(const dg_run_config *config, int64_t total_steps);
 /* data.split, of which labels take the cases without a dose too. */
 dg_split_config dg_run_config_split(const dg_run_config *config);
+/* The discriminator of an adversarial term for a network of these channels. */
+dg_adversary_config dg_run_config_adversary(const dg_run_config *config, int64_t inputs, int64_t outputs);
 dg_augment_config dg_run_config_augment(const dg_run_config *config);
 dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradients);
 dg_dtype dg_run_dtype(int type);

@@ -43,6 +43,17 @@ typedef struct trainer_guard {
     int64_t seen;      /* steps in the mean, since the start */
 } trainer_guard;
 
+/* The opponent of an adversarial term (trainer_adversary.c). */
+typedef struct trainer_adversary {
+    dg_adversary *judge; /* NULL: there is no such term */
+    dg_reducer *sums;
+    int term;                   /* of the loss */
+    bool idle;                  /* before loss.adversarial.start */
+    const float *gradients;     /* of a step, over all ranks */
+    double *value, *pass_value; /* [batch] and [micro] times DG_ADVERSARY_VALUES, as those of the loss */
+    dg_adversary_scores scores; /* of the last step that it learned in */
+} trainer_adversary;
+
 struct dg_trainer {
     dg_comm *comm;
     dg_log *log;     /* owned: the run's own */
@@ -78,6 +89,7 @@ struct dg_trainer {
     dg_diffusion_pass *noise; /* into the samples of a pass */
     dg_sampler_step *sampling;
     int64_t sampling_steps;
+    trainer_adversary adversary;
     uint32_t *regions;          /* backend memory, [micro, outputs]; NULL where the loss looks at none */
     float *distance;            /* the same, to the labels' surface */
     float *scale_gy, *coupled;  /* backend memory, [micro] and [1] */
@@ -197,6 +209,30 @@ DG_MUST_USE dg_status trainer_loss_begin(dg_trainer *t, const dg_sample *samples
 void trainer_loss_judge(dg_trainer *t, const double *mean, trainer_step *out);
 /* Names of the columns of metrics.csv; returns how many. */
 int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG_METRICS_NAME]);
+
+/* trainer_adversary.c: nothing happens without an adversarial term. make: before the loss is; make_sums: collective. */
+DG_MUST_USE dg_status trainer_adversary_make(dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_make_sums(dg_trainer *t);
+void trainer_adversary_release(dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_register(dg_trainer *t);
+/* Of its states in a file. */
+int64_t trainer_adversary_bytes(const dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_warm_up(dg_trainer *t, const dg_loss_batch *batch, dg_tensor *dy);
+/* A step: once before it; begin before the first pass; learn, and pass_done, with each; read when a pass is computed; finish behind
+ * the network's sums; share, with the terms' means, gives the scores. @collective finish and share. */
+void trainer_adversary_prepare(dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_begin(dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_learn(dg_trainer *t, int64_t count);
+DG_MUST_USE dg_status trainer_adversary_pass_done(dg_trainer *t, int64_t count);
+DG_MUST_USE dg_status trainer_adversary_read(dg_trainer *t, int64_t first, int64_t count);
+DG_MUST_USE dg_status trainer_adversary_finish(dg_trainer *t);
+DG_MUST_USE dg_status trainer_adversary_share(dg_trainer *t, const double *term_mean);
+/* Words into `fault` where its gradient is not finite: then neither it nor the network is updated. The same on every rank. */
+DG_MUST_USE dg_status trainer_adversary_check(dg_trainer *t, char *fault);
+/* `lr`: the network's rate, whose course its own follows. */
+DG_MUST_USE dg_status trainer_adversary_update(dg_trainer *t, double lr);
+/* Its columns of metrics.csv, names and values of the last step (either may be NULL); returns how many. */
+int trainer_adversary_columns(const dg_trainer *t, char name[][DG_METRICS_NAME], double *value);
 
 /* trainer_step.c: forward, loss, backward, reduction and update with this rank's samples; `fraction` of the run by rank 0's
  * clock. A step whose numbers are not finite goes to trainer_handle_fault. @collective yes. */

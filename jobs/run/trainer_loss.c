@@ -26,7 +26,8 @@ dg_loss_batch trainer_loss_batch(const dg_trainer *t)
                            .regions = t->regions,
                            .distance = t->distance,
                            .scale_gy = t->scale_gy,
-                           .coupled_count = t->setup.coupled ? t->coupled : NULL};
+                           .coupled_count = t->setup.coupled ? t->coupled : NULL,
+                           .input = dg_plan_input(t->plan)};
     batch.target = batch.y;
     batch.target.data = t->target;
     memcpy(batch.block, t->size.sub, sizeof batch.block);
@@ -64,6 +65,7 @@ dg_status trainer_loss_make(dg_trainer *t)
     int learned = 0; /* those that learn come first: the penalty of negative doses is the last term */
     while (learned < terms && weights->learned[learned]) learned++;
     dg_optim_attach(t->optim, &(dg_optim_scalars){learned, weights->log_sigma, weights->gradient});
+    DG_TRY(trainer_adversary_make(t));
     const dg_loss_batch shape = trainer_loss_batch(t);
     return dg_loss_create(&t->setup.config, t->backend, &shape, &t->loss);
 }
@@ -71,6 +73,7 @@ dg_status trainer_loss_make(dg_trainer *t)
 void trainer_loss_release(dg_trainer *t)
 {
     dg_loss_destroy(&t->loss);
+    trainer_adversary_release(t);
     void *const memory[] = {t->regions, t->distance, t->scale_gy, t->coupled};
     for (int i = 0; i < 4; i++)
         if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
@@ -121,6 +124,7 @@ void trainer_loss_judge(dg_trainer *t, const double *mean, trainer_step *out)
     int part = weights->count;
     for (int k = 0; k < weights->count; k++)
         if (weights->learned[k]) out->part[part++] = dg_loss_weights_sigma(weights, k);
+    part += trainer_adversary_columns(t, NULL, out->part + part);
     part += trainer_controls_parts(t, out->part + part);
     trainer_detect_parts(t, out->part + part);
 }
@@ -136,6 +140,7 @@ int trainer_loss_columns(const dg_trainer *t, char name[DG_METRICS_PARTS_MAX][DG
     }
     for (int k = 0; k < weights->count; k++)
         if (weights->learned[k]) snprintf(name[columns++], DG_METRICS_NAME, "sigma_%s", weights->name[k]);
+    columns += trainer_adversary_columns(t, name + columns, NULL);
     columns += trainer_controls_columns(t, name + columns);
     columns += trainer_detect_columns(t, name + columns);
     return columns;

@@ -33,7 +33,7 @@ dg_status trainer_save_create(dg_trainer *t)
 {
     const dg_optim_config *optim = &t->schedule;
     int64_t buffers = 1 + (optim->kind == DG_OPTIM_ADAMW ? 2 : 1) + (optim->ema > 0 || optim->swa_start > 0);
-    int64_t bytes = buffers * t->model->params.total * (int64_t)sizeof(float);
+    int64_t bytes = buffers * t->model->params.total * (int64_t)sizeof(float) + trainer_adversary_bytes(t);
     dg_status status = DG_OK;
     if (t->comm->rank == 0)
         status = dg_saver_create(&t->folder, &t->registry, t->config.train.keep, bytes, t->log, &t->saver);

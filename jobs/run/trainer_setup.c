@@ -220,6 +220,9 @@ static dg_status warm_up(dg_trainer *t)
 {
     DG_TRY(dg_plan_set_weights(t->plan, t->weights));
     DG_TRY(dg_plan_forward(t->plan, NULL));
+    dg_tensor dy = trainer_loss_gradient(t);
+    const dg_loss_batch batch = trainer_loss_batch(t);
+    DG_TRY(trainer_adversary_warm_up(t, &batch, &dy));
     DG_TRY(dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), NULL, NULL, NULL));
     return t->backend->ops->sync(t->backend);
 }
@@ -272,6 +275,7 @@ static dg_status set_up(dg_trainer *t, const dg_trainer_request *request)
     DG_TRY(dg_reducer_create(t->memory_comm, t->backend, &sums, &t->reducer));
     dg_slots_of_rank(t->config.train.batch, comm->rank, comm->size, &t->first, &t->mine);
     DG_TRY(dg_comm_agree(comm, make_pass(t)));
+    DG_TRY(trainer_adversary_make_sums(t));
     DG_TRY(choose_algorithms(t));
     if (request->init[0] != '\0') DG_TRY(trainer_init_from(t, request->init));
     if (request->resume) DG_TRY(trainer_resume(t));

@@ -136,6 +136,7 @@ dg_status trainer_register(dg_trainer *t)
 {
     DG_TRY(dg_state_register(&t->learned, weights_state(t)));
     DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
+    DG_TRY(trainer_adversary_register(t));
     if (t->config.loss.weighting == DG_LOSS_LEARNED)
         DG_TRY(dg_state_register(&t->learned, dg_loss_weights_state(&t->setup.weights)));
     DG_TRY(trainer_controls_register_first(t));

@@ -122,6 +122,7 @@ static dg_status read_values(dg_trainer *t, const dg_sample *samples, int64_t fi
 {
     const int terms = dg_loss_get_config(t->loss)->count;
     DG_TRY(dg_loss_read(t->loss, t->pass_value));
+    DG_TRY(trainer_adversary_read(t, first, count));
     DG_TRY(dg_fault_reach(DG_FAULT_LOSS, t->pass_value, count * terms * (int64_t)sizeof *t->pass_value));
     memcpy(t->value + (t->first + first) * terms, t->pass_value, (size_t)(count * terms) * sizeof *t->value);
     for (int64_t i = 0; i < count * terms && fault[0] == '\0'; i++)
@@ -141,6 +142,7 @@ static dg_status compute_pass(dg_trainer *t, int64_t first, int64_t count, bool 
     DG_TRY(dg_plan_forward(t->plan, t->trace));
     dg_range_end(t->trace, range);
     DG_TRY(trainer_loss_evaluate(t));
+    DG_TRY(trainer_adversary_learn(t, count));
     range = trainer_begin(t, DG_PHASE_BACKWARD);
     dg_status status =
         dg_plan_backward(t->plan, dg_reducer_buffer(t->reducer), last ? dg_reducer_ready : NULL, t->reducer, t->trace);
@@ -158,10 +160,16 @@ static const char *bad_parameter(const dg_param_table *table, const float *sum)
     return NULL;
 }
 
+static dg_status begin_sums(dg_trainer *t)
+{
+    DG_TRY(dg_reducer_begin(t->reducer));
+    return trainer_adversary_begin(t);
+}
+
 /* Computes this rank's samples once more, one by one: "" in `text` where the gradient of each is finite. */
 static dg_status find_bad_sample(dg_trainer *t, const dg_sample *samples, const char *what, char *text)
 {
-    DG_TRY(dg_reducer_begin(t->reducer));
+    DG_TRY(begin_sums(t));
     for (int64_t i = 0; i < t->live && text[0] == '\0'; i++) {
         double squares = 0;
         DG_TRY(compute_pass(t, i, 1, false));
@@ -198,7 +206,7 @@ static dg_status blame_gradient(dg_trainer *t, const dg_sample *samples, const f
 /* All passes of this rank, and the next step's samples while a device computes the last of them, which begins at *last. */
 static dg_status run_passes(dg_trainer *t, const dg_sample *samples, int64_t *last, char *fault)
 {
-    DG_TRY(dg_reducer_begin(t->reducer));
+    DG_TRY(begin_sums(t));
     dg_reducer_leave_out(t->reducer, t->mine - t->live);
     DG_TRY(trainer_controls_gradient(t));
     for (int64_t i = 0; i < t->live; i += t->micro) {
@@ -207,6 +215,7 @@ static dg_status run_passes(dg_trainer *t, const dg_sample *samples, int64_t *la
         *last = i;
         DG_TRY(compute_pass(t, i, count, i + count == t->live));
         DG_TRY(dg_reducer_pass_done(t->reducer, count));
+        DG_TRY(trainer_adversary_pass_done(t, count));
     }
     const int64_t range = trainer_begin(t, DG_PHASE_DATA);
     dg_fault_set_step(t->progress.step + 1);
@@ -224,6 +233,7 @@ static dg_status compute_gradients(dg_trainer *t, const dg_sample *samples, char
     int64_t range = trainer_begin(t, DG_PHASE_REDUCE);
     dg_status status = dg_fault_reach(DG_FAULT_REDUCE, NULL, 0);
     if (status == DG_OK) status = dg_reducer_finish(t->reducer, t->trace, gradients);
+    if (status == DG_OK) status = trainer_adversary_finish(t);
     if (status == DG_OK && t->live > 0) status = read_values(t, samples, last, t->live - last, fault);
     dg_range_end(t->trace, range);
     return status;
@@ -296,10 +306,14 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     DG_TRY(trainer_alone(t, trainer_controls_begin(t)));
     DG_TRY(trainer_alone(t, trainer_detect_look(t)));
     DG_TRY(trainer_alone(t, trainer_loss_begin(t, samples)));
+    trainer_adversary_prepare(t);
     memset(t->value, 0, (size_t)(t->sampler.batch * dg_loss_get_config(t->loss)->count) * sizeof *t->value);
     DG_TRY(trainer_alone(t, compute_gradients(t, samples, fault, &gradients)));
     DG_TRY(share_values(t, fault[0] == '\0', mean, &finite));
     if (!finite) return trainer_handle_fault(t, fault, true);
+    DG_TRY(trainer_adversary_share(t, mean));
+    DG_TRY(trainer_alone(t, trainer_adversary_check(t, fault)));
+    if (fault[0] != '\0') return trainer_handle_fault(t, t->comm->rank == 0 ? fault : "", true);
     trainer_loss_judge(t, mean, out);
     trainer_detect_step(t, mean);
     int64_t range = trainer_begin(t, DG_PHASE_UPDATE);
@@ -314,12 +328,15 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
         DG_TRY(blame_gradient(t, samples, gradients, fault));
         return trainer_handle_fault(t, fault, true);
     }
+    if (status == DG_OK) status = trainer_adversary_update(t, out->lr);
     DG_TRY(trainer_alone(t, status));
     out->updated = true;
     t->bad_in_a_row = 0;
-    /* The guard weighs the terms as the settings do: weights that change or learn make a loss that falls below 0 or climbs. */
+    /* The guard weighs the terms as the settings do: weights that change or learn make a loss that falls below 0 or climbs, and
+     * so does an opponent that gains. */
     const dg_loss_config *loss = dg_loss_get_config(t->loss);
     double steady = 0;
-    for (int k = 0; k < loss->count; k++) steady += loss->weight[k] * mean[k];
+    for (int k = 0; k < loss->count; k++)
+        if (loss->term[k].kind != DG_LOSS_ADVERSARIAL) steady += loss->weight[k] * mean[k];
     return guard_loss(t, steady);
 }

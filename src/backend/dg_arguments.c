@@ -55,10 +55,12 @@ dg_status dg_arguments_conv_desc(const dg_conv_desc *desc)
 {
     bool same = desc->kind == DG_CONV_SAME && (desc->kernel == 1 || desc->kernel == 3);
     bool transposed = desc->kind == DG_CONV_TRANSPOSE2 && desc->kernel == 2;
-    if (!same && !transposed)
-        return DG_FAIL(DG_ERR_UNSUPPORTED,
-                       "convolution of kind %d with kernel %d: kernels are 1 and 3, and 2 when transposed",
-                       (int)desc->kind, desc->kernel);
+    bool strided = desc->kind == DG_CONV_STRIDE2 && desc->kernel == 4;
+    if (!same && !transposed && !strided)
+        return DG_FAIL(
+            DG_ERR_UNSUPPORTED,
+            "convolution of kind %d with kernel %d: kernels are 1 and 3, 2 when transposed and 4 with stride 2",
+            (int)desc->kind, desc->kernel);
     if (desc->dtype != DG_F32 && desc->dtype != DG_BF16)
         return DG_FAIL(DG_ERR_UNSUPPORTED, "convolution of element type %d: choose f32 or bf16", (int)desc->dtype);
     if (desc->n < 1 || desc->z < 1 || desc->y < 1 || desc->x < 1 || desc->cin < 1 || desc->cout < 1)
@@ -66,14 +68,18 @@ dg_status dg_arguments_conv_desc(const dg_conv_desc *desc)
                        "convolution of input [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "] to %" PRId64
                        " channels: every size must be at least 1",
                        desc->n, desc->z, desc->y, desc->x, desc->cin, desc->cout);
+    if (strided && (desc->z % 2 != 0 || desc->y % 2 != 0 || desc->x % 2 != 0))
+        return DG_FAIL(DG_ERR_INTERNAL,
+                       "convolution with stride 2 of axes %" PRId64 ", %" PRId64 ", %" PRId64 ": each must be even",
+                       desc->z, desc->y, desc->x);
     return DG_OK;
 }
 
 dg_status dg_arguments_conv(const dg_conv_desc *desc, const dg_tensor *x, const dg_tensor *y)
 {
-    const int64_t f = desc->kind == DG_CONV_TRANSPOSE2 ? 2 : 1;
+    const int64_t f = desc->kind == DG_CONV_TRANSPOSE2 ? 2 : 1, d = desc->kind == DG_CONV_STRIDE2 ? 2 : 1;
     DG_TRY(check_shape("convolution", "x", x, desc->n, desc->z, desc->y, desc->x, desc->cin));
-    DG_TRY(check_shape("convolution", "y", y, desc->n, f * desc->z, f * desc->y, f * desc->x, desc->cout));
+    DG_TRY(check_shape("convolution", "y", y, desc->n, f * desc->z / d, f * desc->y / d, f * desc->x / d, desc->cout));
     if (x->dtype != desc->dtype || y->dtype != desc->dtype)
         return DG_FAIL(DG_ERR_INTERNAL, "convolution: element types %d and %d, made for %d", (int)x->dtype,
                        (int)y->dtype, (int)desc->dtype);

@@ -38,12 +38,13 @@ static inline int64_t dg_tensor_voxels(const dg_tensor *t) { return t->z * t->y 
 
 typedef enum dg_activation { DG_ACT_NONE, DG_ACT_SILU, DG_ACT_RELU, DG_ACT_LEAKY_RELU, DG_ACT_SIGMOID } dg_activation;
 
-/* Kinds of convolution: odd kernel 1 or 3 with zero padding that keeps the size, or the transposed 2x2x2 stride 2. */
-typedef enum dg_conv_kind { DG_CONV_SAME, DG_CONV_TRANSPOSE2 } dg_conv_kind;
+/* Kinds of convolution: odd kernel 1 or 3 with zero padding that keeps the size, the transposed 2x2x2 stride 2, or 4x4x4 stride
+ * 2 with a border of one zero, which halves axes of even size: y[o] = sum over taps t of w[t] x[2 o - 1 + t]. */
+typedef enum dg_conv_kind { DG_CONV_SAME, DG_CONV_TRANSPOSE2, DG_CONV_STRIDE2 } dg_conv_kind;
 
 typedef struct dg_conv_desc {
     dg_conv_kind kind;
-    int kernel;         /* 1 or 3; 2 for the transposed kind */
+    int kernel;         /* 1 or 3; 2 for the transposed kind, 4 for the strided one */
     int64_t n, z, y, x; /* of the input */
     int64_t cin, cout;
     dg_dtype dtype;     /* of activations; weights are packed to it */
@@ -87,6 +88,7 @@ typedef struct dg_loss_batch {
      * batch of the step; NULL: each sample has its own. */
     const float *coupled_count;
     int64_t block[3]; /* 0 is 1 */
+    dg_tensor input;  /* of the adversarial term: what the network saw, [n,z,y,x,channels] of its own grid */
 } dg_loss_batch;
 
 /* Where the voxels of a batch lie in space: its finest grid, and the row of a voxel of sample 0. */
@@ -160,7 +162,7 @@ typedef struct dg_backend_ops {
     dg_status (*upload_ahead)(dg_backend *backend, void *device, const void *host, int64_t bytes);
 
     /* Convolution. pack reads f32 weights (and bias, may be NULL) and must be called after every change of them; the
-     * packed copy belongs to the conv. 3x3x3 and transposed take dense tensors, 1x1x1 any pitch. backward_weights
+     * packed copy belongs to the conv. 1x1x1 take tensors of any pitch, the others dense ones. backward_weights
      * adds to dw and (unless NULL) db. */
     dg_status (*conv_create)(dg_backend *backend, const dg_conv_desc *desc, dg_conv **out);
     void (*conv_destroy)(dg_backend *backend, dg_conv *conv);

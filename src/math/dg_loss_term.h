@@ -28,7 +28,9 @@ typedef enum dg_loss_kind {
     DG_LOSS_VARIANCE,     /* (1 - var p)^2 + max(0, least_entropy - mean H(p)) */
     DG_LOSS_ENTROPY,      /* max(0, least_entropy - mean H(p)), H in nats */
     DG_LOSS_KINDS,        /* ... of a backend's operation; beyond: */
-    DG_LOSS_PERCEPTUAL    /* features of a network on slices: dg_perceptual.h; `layers` of them */
+    DG_LOSS_PERCEPTUAL,   /* features of a network on slices: dg_perceptual.h; `layers` of them */
+    DG_LOSS_ADVERSARIAL,  /* what a discriminator makes of y: dg_adversary.h */
+    DG_LOSS_ALL_KINDS
 } dg_loss_kind;
 
 /* A goal compares a dose-volume metric of the prediction with that of the plan (the target) in one region. */

@@ -38,6 +38,7 @@ const char *dg_loss_kind_name(dg_loss_kind kind)
                                                      [DG_LOSS_VARIANCE] = "variance",
                                                      [DG_LOSS_ENTROPY] = "entropy"};
     if (kind == DG_LOSS_PERCEPTUAL) return "perceptual";
+    if (kind == DG_LOSS_ADVERSARIAL) return "adversarial";
     return (int)kind >= 0 && kind < DG_LOSS_KINDS ? names[kind] : "unknown";
 }
 
@@ -114,7 +115,11 @@ static dg_status check_config(const dg_loss_config *config)
 {
     if (config->count < 1 || config->count > DG_LOSS_TERMS_MAX)
         return DG_FAIL(DG_ERR_USAGE, "a loss has 1 to %d terms, not %d", DG_LOSS_TERMS_MAX, config->count);
-    for (int k = 0; k < config->count; k++) DG_TRY(check_term(&config->term[k]));
+    for (int k = 0; k < config->count; k++) {
+        if (config->term[k].kind == DG_LOSS_ADVERSARIAL && config->adversary == NULL)
+            return DG_FAIL(DG_ERR_INTERNAL, "an adversarial term has no discriminator");
+        DG_TRY(check_term(&config->term[k]));
+    }
     return DG_OK;
 }
 
@@ -139,6 +144,7 @@ static dg_status take_memory(dg_loss *loss, const dg_loss_batch *shape)
             DG_TRY(dg_perceptual_create(loss->config.perceptual, loss->backend, shape, &loss->perceptual));
             continue;
         }
+        if (loss->config.term[k].kind == DG_LOSS_ADVERSARIAL) continue;
         const int64_t bytes = loss->backend->ops->loss_workspace(&loss->config.term[k], shape);
         if (bytes > 0) DG_TRY(allocate(loss, bytes, "workspace of the loss", &loss->workspace[k]));
     }
@@ -208,6 +214,11 @@ dg_status dg_loss_evaluate_some(dg_loss *loss, uint32_t terms, const dg_loss_bat
         if (term->kind == DG_LOSS_PERCEPTUAL) {
             DG_TRY(dg_perceptual_evaluate(loss->perceptual, batch, loss->weight + k, loss->value + loss->first[k] + 1,
                                           loss->width, dy, accumulate));
+            continue;
+        }
+        if (term->kind == DG_LOSS_ADVERSARIAL) {
+            DG_TRY(dg_adversary_judge(loss->config.adversary, batch, loss->weight + k, loss->value + loss->first[k],
+                                      loss->width, dy, k > 0));
             continue;
         }
         dg_status status = loss->backend->ops->loss(loss->backend, term, batch, loss->weight + k, loss->workspace[k],

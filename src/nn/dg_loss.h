@@ -4,6 +4,7 @@
 #ifndef DG_LOSS_H
 #define DG_LOSS_H
 
+#include "dg_adversary.h"
 #include "dg_backend.h"
 #include "dg_perceptual.h"
 
@@ -14,6 +15,7 @@ typedef struct dg_loss_config {
     dg_loss_term term[DG_LOSS_TERMS_MAX]; /* kinds may repeat, names follow */
     double weight[DG_LOSS_TERMS_MAX];     /* 0: only measured */
     const dg_perceptual_net *perceptual;  /* of a perceptual term; borrowed by dg_loss_create */
+    dg_adversary *adversary;              /* of an adversarial term, made for the same shape; borrowed */
 } dg_loss_config;
 
 /* The name of a kind in settings, metrics and messages ("mse"). */

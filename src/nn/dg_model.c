@@ -16,6 +16,7 @@ static const struct {
     {"cascade", dg_model_build_cascade},
     {"topology_unet", dg_model_build_topology},
     {"diffusion_unet", dg_model_build_diffusion},
+    {"patchgan", dg_model_build_patchgan},
 };
 
 static dg_status check_range(const char *key, int64_t value, int64_t low, int64_t high)
@@ -53,9 +54,9 @@ dg_status dg_model_create(const dg_model_config *config, dg_model **out)
     int found = 0;
     while (found < count && strcmp(architectures[found].kind, config->kind) != 0) found++;
     if (found == count)
-        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s, %s, %s", config->kind,
+        return DG_FAIL(DG_ERR_USAGE, "unknown model kind '%s'; known: %s, %s, %s, %s, %s, %s, %s", config->kind,
                        architectures[0].kind, architectures[1].kind, architectures[2].kind, architectures[3].kind,
-                       architectures[4].kind, architectures[5].kind);
+                       architectures[4].kind, architectures[5].kind, architectures[6].kind);
     DG_TRY(check_config(config));
     dg_model *model = NULL;
     DG_TRY(DG_NEW(&model, 1, "model"));

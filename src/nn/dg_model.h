@@ -12,7 +12,8 @@ typedef struct dg_model_config {
                             * "cascade" (a second U-Net, refine.*, corrects the dose of the first, coarse.*),
                             * "topology_unet" (instance norm, leaky ReLU; its output is a probability),
                             * "diffusion_unet" (knows the time of a diffusion step: its conditioning vector begins with
-                            * base_channels sinusoids, see dg_diffusion.h) */
+                            * base_channels sinusoids, see dg_diffusion.h), "patchgan" (a discriminator, whose output is of the
+                            * deepest level; no model of doses: dg_adversary.h) */
     int64_t in_channels;   /* >= 1 */
     int64_t out_channels;  /* >= 1 */
     int64_t base_channels; /* of the first level */

@@ -2,6 +2,7 @@
  * pooling leaves an axis z of one as it is. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_perceptual.h"
 
+#include "dg_counted.h"
 #include "dg_mem.h"
 
 #include <stdio.h>
@@ -120,10 +121,7 @@ struct dg_perceptual {
     dg_tensor grey, image, counted; /* [n*slices,1,y,x,1]: f32, the features' type, f32 */
     dg_tensor slope[2];             /* of any size that occurs */
     void *workspace;                /* of the comparison; NULL: it needs none */
-    dg_tensor one, nil, open, mask; /* [n,z,y,x,1], f32: of take_mask */
-    float *huge;                    /* backend memory, as the next two */
-    double *unused;                 /* [n] */
-    void *mask_workspace;
+    dg_counted *mask;               /* NULL: voxels all count */
     void *memory[3 * DG_PERCEPTUAL_OPS];
     int held;
 };
@@ -267,25 +265,6 @@ static dg_status build(dg_perceptual *p, const dg_perceptual_net *net, const dg_
     return DG_OK;
 }
 
-/* What take_mask needs. */
-static dg_status build_mask(dg_perceptual *p, const dg_tensor *y)
-{
-    const dg_backend_ops *ops = p->backend->ops;
-    const float huge = 1e30f;
-    const dg_loss_term term = {.kind = DG_LOSS_MAE};
-    dg_tensor volume = *y;
-    volume.dtype = DG_F32;
-    dg_tensor *const all[] = {&p->one, &p->nil, &p->open, &p->mask};
-    for (int k = 0; k < 4; k++) DG_TRY(make_tensor(p, volume, all[k]));
-    DG_TRY(hold(p, p->n * (int64_t)sizeof(double), &p->unused));
-    DG_TRY(hold(p, (int64_t)sizeof huge, &p->huge));
-    DG_TRY(ops->upload(p->backend, p->huge, &huge, (int64_t)sizeof huge));
-    const dg_loss_batch shape = {.y = p->one};
-    const int64_t bytes = ops->loss_workspace(&term, &shape);
-    if (bytes > 0) DG_TRY(hold(p, bytes, &p->mask_workspace));
-    return ops->fill(p->backend, p->one.data, elements(&p->one), 1.0f);
-}
-
 dg_status dg_perceptual_create(const dg_perceptual_net *net, dg_backend *backend, const dg_loss_batch *shape,
                                dg_perceptual **out)
 {
@@ -299,7 +278,7 @@ dg_status dg_perceptual_create(const dg_perceptual_net *net, dg_backend *backend
     *p = (dg_perceptual){.backend = backend, .n = shape->y.n, .every = net->every};
     p->slices = (shape->y.z + net->every - 1) / net->every;
     dg_status status = build(p, net, &shape->y);
-    if (status == DG_OK && shape->mask != NULL) status = build_mask(p, &shape->y);
+    if (status == DG_OK && shape->mask != NULL) status = dg_counted_create(backend, &shape->y, &p->mask);
     if (status != DG_OK)
         dg_perceptual_destroy(&p);
     else
@@ -311,6 +290,7 @@ void dg_perceptual_destroy(dg_perceptual **perceptual)
 {
     dg_perceptual *p = *perceptual;
     if (p == NULL) return;
+    dg_counted_destroy(&p->mask);
     for (int o = 0; o < DG_PERCEPTUAL_OPS; o++)
         if (p->op[o].conv != NULL) p->backend->ops->conv_destroy(p->backend, p->op[o].conv);
     for (int k = 0; k < p->held; k++) p->backend->ops->free(p->backend, p->memory[k]);
@@ -341,19 +321,11 @@ static dg_status move_planes(const dg_perceptual *p, const dg_tensor *volume, co
     return DG_OK;
 }
 
-/* The mask as numbers, from operations that backends have: the slope of a mean of |1 - 0| is 0 where a voxel does not count, and
- * else, with a huge weight, so large that its sigmoid is 1 and not 1/2. */
 static dg_status take_mask(dg_perceptual *p, const dg_loss_batch *batch)
 {
-    const dg_backend_ops *ops = p->backend->ops;
-    const dg_loss_term term = {.kind = DG_LOSS_MAE};
-    const dg_loss_batch ones = {.y = p->one, .target = p->nil, .mask = batch->mask};
-    const int64_t count = elements(&p->mask);
-    DG_TRY(ops->loss(p->backend, &term, &ones, p->huge, p->mask_workspace, p->unused, 1, &p->mask, false));
-    DG_TRY(ops->act_forward(p->backend, DG_ACT_SIGMOID, 0.0, &p->mask, &p->open));
-    DG_TRY(ops->fill(p->backend, p->mask.data, count, -1.0f));
-    DG_TRY(ops->axpy(p->backend, count, 2.0, p->open.data, p->mask.data));
-    return move_planes(p, &p->mask, &p->counted, false);
+    dg_tensor mask;
+    DG_TRY(dg_counted_take(p->mask, batch->mask, &mask));
+    return move_planes(p, &mask, &p->counted, false);
 }
 
 /* Doses outside what counts become 0, in place of the images by way of `spare`. */
@@ -436,7 +408,7 @@ dg_status dg_perceptual_evaluate(dg_perceptual *p, const dg_loss_batch *batch, c
     const dg_backend_ops *ops = p->backend->ops;
     const bool masked = batch->mask != NULL;
     int at = 0, layer = 0;
-    if (masked && p->huge == NULL)
+    if (masked && p->mask == NULL)
         return DG_FAIL(DG_ERR_INTERNAL, "perceptual loss: a mask, and there was none at its creation");
     if (dy != NULL && (dy->dtype != DG_F32 || dy->pitch != dy->c))
         return DG_FAIL(DG_ERR_INTERNAL, "perceptual loss: dy is not dense f32");

@@ -26,7 +26,7 @@ static const float *parameter(const dg_plan *plan, int index)
 
 static float *parameter_gradient(const dg_plan *plan, int index, float *gradients)
 {
-    return index < 0 ? NULL : gradients + plan->program.model->params.item[index].offset;
+    return index < 0 || gradients == NULL ? NULL : gradients + plan->program.model->params.item[index].offset;
 }
 
 static float *statistics(const dg_plan *plan, int o)
@@ -237,6 +237,7 @@ static dg_status run_backward_conv(dg_plan *plan, const dg_step *step, float *gr
     const dg_graph_op *op = &program->model->graph.op[step->op];
     const dg_tensor dy = view(plan, op->y, program->gradient);
     dg_conv *conv = plan->conv[step->op];
+    if (step->kind == DG_STEP_BACKWARD_WEIGHTS && gradients == NULL) return DG_OK;
     if (step->kind == DG_STEP_BACKWARD_WEIGHTS) {
         const dg_tensor x = view(plan, op->x, program->value[1]);
         return plan->backend->ops->conv_backward_weights(plan->backend, conv, &x, &dy,
@@ -351,6 +352,11 @@ dg_status dg_plan_backward(dg_plan *plan, float *gradients, dg_gradients_ready r
         return DG_FAIL(DG_ERR_INTERNAL, "an inference plan has no backward pass; create it with training set");
     if (!plan->forward_done)
         return DG_FAIL(DG_ERR_INTERNAL, "backward needs a forward pass of its own before it: memory is reused");
+    const dg_graph *graph = &plan->program.model->graph;
+    for (int o = 0; o < graph->ops && gradients == NULL; o++)
+        if (graph->op[o].kind != DG_OP_CONV && graph->op[o].weight >= 0)
+            return DG_FAIL(DG_ERR_INTERNAL, "backward of '%s' has no place for its parameters' gradients",
+                           graph->op[o].name);
     plan->forward_done = false;
     const dg_pass pass = {.first = plan->program.forward_steps,
                           .end = plan->program.steps,

@@ -48,7 +48,8 @@ DG_MUST_USE dg_status dg_plan_want_input_gradient(dg_plan *plan);
 dg_tensor dg_plan_input_gradient(const dg_plan *plan);
 
 DG_MUST_USE dg_status dg_plan_forward(dg_plan *plan, dg_trace *trace);
-/* Adds parameter gradients to `gradients` (flat f32, backend memory). ready may be NULL. Training plans only. */
+/* Adds parameter gradients to `gradients` (flat f32, backend memory); NULL: only those of activations are wanted, down to the
+ * input's, of a model whose parameters are all of convolutions. ready may be NULL. Training plans only. */
 DG_MUST_USE dg_status dg_plan_backward(dg_plan *plan, float *gradients, dg_gradients_ready ready, void *ready_context,
                                        dg_trace *trace);
 /* The value of a named activation after forward ("enc1", "bottleneck") of a keep_all plan: a tensor view, or data

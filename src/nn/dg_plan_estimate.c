@@ -7,7 +7,8 @@ static double op_flops(const dg_program *program, const dg_graph_op *op)
 {
     const dg_tensor x = dg_program_shape(program, op->x, &program->value[0][op->x]);
     const dg_tensor y = dg_program_shape(program, op->y, &program->value[0][op->y]);
-    const double voxels = (double)x.n * (double)dg_tensor_voxels(&x), taps = op->kernel * op->kernel * op->kernel;
+    const dg_tensor *small = op->kind == DG_OP_CONV && op->conv == DG_CONV_STRIDE2 ? &y : &x;
+    const double voxels = (double)x.n * (double)dg_tensor_voxels(small), taps = op->kernel * op->kernel * op->kernel;
     switch (op->kind) {
     case DG_OP_CONV: return 2.0 * voxels * taps * (double)x.c * (double)y.c;
     case DG_OP_LINEAR: return 2.0 * voxels * (double)x.c * (double)y.c;

@@ -8,6 +8,7 @@
 void dg_model_build_unet(dg_builder *builder, const dg_model_config *config);
 void dg_model_build_cascade(dg_builder *builder, const dg_model_config *config);
 void dg_model_build_diffusion(dg_builder *builder, const dg_model_config *config);
+void dg_model_build_patchgan(dg_builder *builder, const dg_model_config *config);
 void dg_model_build_topology(dg_builder *builder, const dg_model_config *config);
 
 #endif

@@ -1,6 +1,7 @@
 /* conv_impl.h - a prepared convolution of the oneDNN backend. 3x3x3 are oneDNN convolutions or own kernels; the data gradient is the
  * forward convolution with mirrored, transposed weights, which takes accumulation as a fused sum. 1x1x1 are matrix
- * products on strided rows; the transposed 2x2x2 is a matrix product with 8 cout columns, then scattered.
+ * products on strided rows; the transposed 2x2x2 is a matrix product with 8 cout columns, then scattered; 4x4x4 of stride 2
+ * are products of gathered rows.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_ONEDNN_CONV_IMPL_H
 #define DG_ONEDNN_CONV_IMPL_H
@@ -43,6 +44,8 @@ typedef struct onednn_own {
     dg_conv_deep_plan deep;
 } onednn_own;
 
+typedef struct onednn_strided onednn_strided; /* onednn_strided.c */
+
 struct dg_conv {
     dg_conv_desc desc;
     int64_t planes, rows, columns; /* of the weights as the engine holds them: taps, cin, cout */
@@ -57,6 +60,7 @@ struct dg_conv {
     onednn_op product_forward, product_data; /* dense */
     onednn_product product_weights[ONEDNN_PITCHES];
     void *gathered;             /* transposed: [voxels][8 cout] in the activations' type */
+    onednn_strided *strided;    /* stride 2: all of it; else NULL */
     void *padded_x, *padded_dy; /* see pads_planes */
     float *weight_result;       /* oneDNN's weight gradient before it is added: [rows][outputs] or its own layout */
     dnnl_memory_desc_t weight_result_layout;
@@ -95,6 +99,16 @@ DG_MUST_USE dg_status onednn_product_data(onednn_backend *backend, dg_conv *conv
 /* dw [cin][outputs] += x^T dy. */
 DG_MUST_USE dg_status onednn_product_weights(onednn_backend *backend, dg_conv *conv, const void *x, int64_t x_pitch,
                                              const void *dy, int64_t dy_pitch, float *dw);
+
+/* onednn_strided.c: convolutions of stride 2; tensors are checked. */
+DG_MUST_USE dg_status onednn_strided_create(dg_backend *head, dg_conv *conv);
+void onednn_strided_destroy(dg_backend *head, onednn_strided **strided);
+DG_MUST_USE dg_status onednn_strided_pack(dg_backend *head, dg_conv *conv, const float *w, const float *bias);
+DG_MUST_USE dg_status onednn_strided_forward(dg_backend *head, dg_conv *conv, const dg_tensor *x, dg_tensor *y);
+DG_MUST_USE dg_status onednn_strided_backward_data(dg_backend *head, dg_conv *conv, const dg_tensor *dy,
+                                                   dg_tensor *dx);
+DG_MUST_USE dg_status onednn_strided_backward_weights(dg_backend *head, dg_conv *conv, const dg_tensor *x,
+                                                      const dg_tensor *dy, float *dw, float *db);
 
 /* y = conv for `count` voxels, by the calling thread; of `narrow` and `own_product` convolutions. */
 void onednn_conv_rows(const onednn_backend *backend, const dg_conv *conv, dg_rows x, dg_rows y, int64_t count);

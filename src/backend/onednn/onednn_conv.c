@@ -309,7 +309,7 @@ dg_status onednn_conv_create(dg_backend *head, const dg_conv_desc *desc, dg_conv
     conv->narrow = is_narrow(desc);
     conv->own_product = uses_own_product(onednn_of(head), desc);
     onednn_use_threads(backend);
-    dg_status status = create_parts(backend, conv);
+    dg_status status = desc->kind == DG_CONV_STRIDE2 ? onednn_strided_create(head, conv) : create_parts(backend, conv);
     if (status != DG_OK) {
         onednn_conv_destroy(head, conv);
         return status;
@@ -330,6 +330,7 @@ static void destroy_packed(dg_backend *head, onednn_packed *packed)
 void onednn_conv_destroy(dg_backend *head, dg_conv *conv)
 {
     if (conv == NULL) return;
+    onednn_strided_destroy(head, &conv->strided);
     destroy_packed(head, &conv->forward);
     destroy_packed(head, &conv->data);
     onednn_free(head, conv->bias);
@@ -355,6 +356,7 @@ void onednn_conv_destroy(dg_backend *head, dg_conv *conv)
 dg_status onednn_conv_pack(dg_backend *head, dg_conv *conv, const float *w, const float *bias)
 {
     onednn_backend *backend = onednn_of(head);
+    if (conv->strided != NULL) return onednn_strided_pack(head, conv, w, bias);
     for (int64_t o = 0; o < conv->outputs; o++) conv->bias[o] = bias != NULL ? bias[o % conv->columns] : 0.0f;
     if (conv->thin) {
         for (int64_t i = 0; i < conv->rows; i++)
@@ -569,6 +571,7 @@ static dg_status backward_weights(onednn_backend *backend, dg_conv *conv, const 
 dg_status onednn_conv_forward(dg_backend *head, dg_conv *conv, const dg_tensor *x, dg_tensor *y)
 {
     DG_TRY(dg_arguments_conv(&conv->desc, x, y));
+    if (conv->strided != NULL) return onednn_strided_forward(head, conv, x, y);
     onednn_use_threads(onednn_of(head));
     const double start = onednn_seconds();
     dg_status status = forward(onednn_of(head), conv, x, y);
@@ -579,6 +582,7 @@ dg_status onednn_conv_forward(dg_backend *head, dg_conv *conv, const dg_tensor *
 dg_status onednn_conv_backward_data(dg_backend *head, dg_conv *conv, const dg_tensor *dy, dg_tensor *dx)
 {
     DG_TRY(dg_arguments_conv_backward(&conv->desc, dx, dy));
+    if (conv->strided != NULL) return onednn_strided_backward_data(head, conv, dy, dx);
     onednn_use_threads(onednn_of(head));
     const double start = onednn_seconds();
     dg_status status = backward_data(onednn_of(head), conv, dy, dx);
@@ -590,6 +594,7 @@ dg_status onednn_conv_backward_weights(dg_backend *head, dg_conv *conv, const dg
                                        float *dw, float *db)
 {
     DG_TRY(dg_arguments_conv_backward(&conv->desc, x, dy));
+    if (conv->strided != NULL) return onednn_strided_backward_weights(head, conv, x, dy, dw, db);
     onednn_use_threads(onednn_of(head));
     const double start = onednn_seconds();
     dg_status status = backward_weights(onednn_of(head), conv, x, dy, dw);

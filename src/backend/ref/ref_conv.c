@@ -1,5 +1,5 @@
-/* ref_conv.c - convolution 1x1x1 and 3x3x3 with zero padding, and the transposed 2x2x2 of stride 2, by the definition.
- * Both kinds are one loop over (voxel, tap) pairs; they differ in which input voxel a pair reads.
+/* ref_conv.c - convolution 1x1x1 and 3x3x3 with zero padding, the transposed 2x2x2 of stride 2 and 4x4x4 of stride 2, by the
+ * definition. All kinds are one loop over (voxel, tap) pairs; they differ in which input voxel a pair reads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ref.h"
 
@@ -20,6 +20,7 @@ static int64_t tap_count(const dg_conv_desc *d) { return (int64_t)d->kernel * d-
 static int64_t output_of(const dg_conv_desc *d, int64_t i, int64_t t, int64_t size)
 {
     int64_t o = d->kind == DG_CONV_TRANSPOSE2 ? 2 * i + t : i - t + d->kernel / 2;
+    if (d->kind == DG_CONV_STRIDE2) o = (i + 1 - t) % 2 == 0 ? (i + 1 - t) / 2 : -1;
     return o >= 0 && o < size ? o : -1;
 }
 
@@ -27,7 +28,7 @@ static int64_t output_of(const dg_conv_desc *d, int64_t i, int64_t t, int64_t si
 static int64_t input_of(const dg_conv_desc *d, int64_t o, int64_t t, int64_t size)
 {
     if (d->kind == DG_CONV_TRANSPOSE2) return o % 2 == t ? o / 2 : -1;
-    int64_t i = o + t - d->kernel / 2;
+    int64_t i = d->kind == DG_CONV_STRIDE2 ? 2 * o - 1 + t : o + t - d->kernel / 2;
     return i >= 0 && i < size ? i : -1;
 }
 
