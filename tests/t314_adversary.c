@@ -197,7 +197,7 @@ static void check_values(bed *b)
 static void check_slope(double worst, double size, const char *what)
 {
     printf("%s: differs by %.2e of %.2e\n", what, worst, size);
-    DG_CHECK(size > 0 && worst < 0.02 * size);
+    DG_CHECK(size > 0 && worst < 2e-3 * size);
 }
 
 /* Of the term, by every prediction's voxel looked at. */
