@@ -81,6 +81,7 @@ refused() { # text setting...
 }
 refused "model.kind patchgan predicts nothing" --set model.kind=patchgan
 refused "loss.adversarial judges predicted doses, and data.target labels predicts none" $on --set data.target=labels
+refused "loss.adversarial judges predicted doses, and diffusion_unet predicts noise" $on --set model.kind=diffusion_unet
 refused "loss.adversarial.layers 4 divides the axes of a patch by 16" $on --set loss.adversarial.layers=4
 refused "all loss weights are 0" $on --set loss.mse.weight=0 --set loss.negative.weight=0
 dg 1 train $small $on --set run.name=off --set train.steps=4 --resume
