@@ -74,7 +74,8 @@ DG_MUST_USE dg_status dg_prediction_load(const char *folder, const char *id, dg_
  * the content hash, which needs the whole file, is not: it is what the file claims. */
 DG_MUST_USE dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t start, int64_t count,
                                                 dg_prediction_info *info, float *dose_gy);
-/* Planes of probabilities, or of labels as 0 and 1, like dg_prediction_read_planes; DG_ERR_MISMATCH: the file holds a dose. */
+/* Planes of probabilities, or of labels as 0 and 1, like dg_prediction_read_planes; DG_ERR_MISMATCH: the
+ * file holds a dose; DG_ERR_FORMAT also for a value outside of 0 to 1. */
 DG_MUST_USE dg_status dg_prediction_read_probability(const char *folder, const char *id, int64_t start, int64_t count,
                                                      dg_prediction_info *info, float *probability);
 /* The file's words about itself without reading its dose; nothing is verified but the grid. */

@@ -290,13 +290,15 @@ dg_status dg_prediction_read_planes(const char *folder, const char *id, int64_t 
 dg_status dg_prediction_read_probability(const char *folder, const char *id, int64_t start, int64_t count,
                                          dg_prediction_info *info, float *probability)
 {
-    return read_prediction(folder, id,
-                           &(wanted){.info = info,
-                                     .planes = probability,
-                                     .start = start,
-                                     .count = count,
-                                     .unverified = true,
-                                     .probability = true});
+    const wanted want = {
+        .info = info, .planes = probability, .start = start, .count = count, .unverified = true, .probability = true};
+    DG_TRY(read_prediction(folder, id, &want));
+    const int64_t voxels = count * info->grid.shape[1] * info->grid.shape[2];
+    for (int64_t i = 0; i < voxels; i++)
+        if (!(probability[i] >= 0 && probability[i] <= 1))
+            return DG_FAIL(DG_ERR_FORMAT, "prediction of case %.63s: it holds the %s %g; make it again", id,
+                           kind_names[info->kind], (double)probability[i]);
+    return DG_OK;
 }
 
 dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info)

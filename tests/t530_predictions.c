@@ -100,10 +100,62 @@ static void check_ledger(const char *folder)
     dg_free(&all);
 }
 
+/* Every kind is read as what it is, planes of it too, and values that are none are refused. */
+static void check_kinds(const char *folder)
+{
+    const int64_t shape[3] = {5, 6, 4};
+    const double spacing[3] = {1, 1, 1};
+    const dg_grid grid = dg_grid_make(shape, spacing);
+    float p[120], back[120], *dose;
+    uint8_t label[120], high = 7;
+    dg_ledger_entry entry = {0};
+    dg_prediction_info info;
+    for (int i = 0; i < 120; i++) {
+        p[i] = (float)i / 119;
+        label[i] = i % 3 == 0;
+    }
+    DG_CHECK_OK(dg_prediction_write_kind(folder, "p", &grid, DG_PREDICTION_PROBABILITY, "m", p, NULL, &entry));
+    DG_CHECK_OK(dg_prediction_write_label(folder, "l", &grid, "m", label, "{\"threshold\": 0.5}", &entry));
+    DG_CHECK_OK(dg_prediction_write(folder, "d", &grid, "m", p, &entry));
+    DG_CHECK_OK(dg_prediction_peek(folder, "l", &info));
+    DG_CHECK(info.kind == DG_PREDICTION_LABEL && strcmp(dg_prediction_kind_name(info.kind), "label") == 0);
+    DG_CHECK_OK(dg_prediction_read_probability(folder, "p", 0, 5, &info, back));
+    DG_CHECK(info.kind == DG_PREDICTION_PROBABILITY && memcmp(back, p, sizeof p) == 0);
+    DG_CHECK_OK(dg_prediction_read_probability(folder, "l", 2, 2, &info, back));
+    for (int i = 0; i < 48; i++) DG_CHECK(back[i] == (float)label[48 + i]);
+    DG_CHECK_OK(dg_prediction_load(folder, "p", &info, NULL));
+    DG_CHECK_FAILS(dg_prediction_load(folder, "p", &info, &dose), DG_ERR_MISMATCH, "holds a probability, and a dose");
+    DG_CHECK_FAILS(dg_prediction_read_probability(folder, "d", 0, 5, &info, back), DG_ERR_MISMATCH,
+                   "holds a dose, and");
+    DG_CHECK_FAILS(dg_prediction_read_probability(folder, "p", 4, 2, &info, back), DG_ERR_USAGE, "planes 4 to 5 of 5");
+    p[7] = 1.5f;
+    DG_CHECK_FAILS(dg_prediction_write_kind(folder, "x", &grid, DG_PREDICTION_PROBABILITY, "m", p, NULL, &entry),
+                   DG_ERR_DATA, "probability 1.5 at voxel 7");
+    label[3] = 2;
+    DG_CHECK_FAILS(dg_prediction_write_label(folder, "x", &grid, "m", label, "{}", &entry), DG_ERR_DATA, "label 2");
+    /* somebody else's file with a label that is none */
+    hid_t file = H5Fopen(t5_path(folder, "l.h5"), H5F_ACC_RDWR, H5P_DEFAULT),
+          data = H5Dopen2(file, "label", H5P_DEFAULT);
+    const hsize_t at[3] = {1, 1, 1}, one[3] = {1, 1, 1};
+    hid_t space = H5Dget_space(data), memory = H5Screate_simple(3, one, NULL);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, at, NULL, one, NULL);
+    DG_CHECK(H5Dwrite(data, H5T_NATIVE_UINT8, memory, space, H5P_DEFAULT, &high) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    H5Dclose(data);
+    H5Fclose(file);
+    DG_CHECK_FAILS(dg_prediction_read_probability(folder, "l", 0, 5, &info, back), DG_ERR_FORMAT, "holds the label 7");
+    DG_CHECK_FAILS(dg_prediction_load(folder, "l", &info, NULL), DG_ERR_FORMAT, "prediction of case l");
+    unlink(t5_path(folder, "p.h5"));
+    unlink(t5_path(folder, "l.h5"));
+    unlink(t5_path(folder, "d.h5"));
+}
+
 int main(void)
 {
     char folder[64];
     t5_temporary(folder);
+    check_kinds(folder);
     check_spread(folder);
     check_files(folder);
     check_ledger(folder);
