@@ -10,6 +10,7 @@
 enum { ENTRIES_MAX = 4096, KEY_MAX = 200, ROLE_MAX = 160, FIRST_BYTES = 4096 };
 /* Deflate cannot make more of a byte than 1032; the rest is the smallest entry. */
 enum { INFLATION_MAX = 1032, INFLATION_FREE = 4096 };
+#define READ_MAX ((zip_uint64_t)1 << 30) /* at once: libzip's decoder counts in 32 bits */
 
 struct dg_npz {
     zip_t *zip;
@@ -64,7 +65,12 @@ static dg_status read_entry(dg_npz *npz, const char *key, zip_uint64_t index, ch
         return DG_FAIL(DG_ERR_FORMAT, "%s: %s cannot be read: %s", npz->role, key,
                        zip_error_strerror(zip_get_error(npz->zip)));
     zip_int64_t got = 0;
-    while (*have < want && (got = zip_fread(file, bytes + *have, (zip_uint64_t)(want - *have))) > 0) *have += got;
+    while (*have < want) {
+        const zip_uint64_t rest = (zip_uint64_t)(want - *have);
+        got = zip_fread(file, bytes + *have, rest < READ_MAX ? rest : READ_MAX);
+        if (got <= 0) break;
+        *have += got;
+    }
     /* The CRC is compared where the end is seen. */
     if (got >= 0 && whole) got = zip_fread(file, &beyond, 1);
     dg_status status = DG_OK;
