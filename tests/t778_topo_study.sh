@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: label=slow timeout=600
+# ctest: label=slow timeout=1200
 # The study of jobs/configs/topo_study.yaml in small: four arms, three seeds each, equal steps, judged on labelled voxels. The arm that
 # repeats the reference tool's accounting has a total that falls by a quarter where Dice does not change. Findings of detectors stand in
 # log, summary and report.
