@@ -425,7 +425,7 @@ dg_status dg_components_fill_holes(dg_comm *comm, const dg_slab *slab, uint8_t *
     dg_status status = DG_NEW(&background, voxels > 0 ? voxels : 1, "background");
     DG_TRY_GOTO(status, dg_comm_agree(comm, status), done);
     for (int64_t i = 0; i < voxels; i++) background[i] = mask[i] == 0;
-    status = replace(comm, slab, background, DG_TOUCH_FACE, most + 1, true, 1, mask, filled);
+    status = replace(comm, slab, background, DG_TOUCH_FACE, most < INT64_MAX ? most + 1 : most, true, 1, mask, filled);
 done:
     dg_free(&background);
     return status;

@@ -26,8 +26,8 @@ DG_MUST_USE dg_status dg_components_label(dg_comm *comm, const dg_slab *slab, co
 /* Removes components of fewer than `least` voxels from mask. *removed: how many. @collective */
 DG_MUST_USE dg_status dg_components_drop_small(dg_comm *comm, const dg_slab *slab, uint8_t *mask, dg_touch touch,
                                                int64_t least, int64_t *removed);
-/* Fills holes: components of the background (over faces) of at most `most` voxels that touch no side of the volume.
- * *filled: how many. @collective */
+/* Fills holes: components of the background (over faces) of at most `most` voxels (INT64_MAX: of any size) that touch no
+ * side of the volume. *filled: how many. @collective */
 DG_MUST_USE dg_status dg_components_fill_holes(dg_comm *comm, const dg_slab *slab, uint8_t *mask, int64_t most,
                                                int64_t *filled);
 

@@ -127,9 +127,13 @@ static void check_sizes(dg_comm *comm)
     DG_CHECK_OK(dg_components_drop_small(comm, &slab, part, DG_TOUCH_FACE, 2, &changed));
     DG_CHECK(changed == 2);
     DG_CHECK_OK(dg_components_fill_holes(comm, &slab, part, 8 * 5 * 5 - 1, &changed));
-    DG_CHECK(changed == 0); /* the hole is larger */
-    DG_CHECK_OK(dg_components_fill_holes(comm, &slab, part, 8 * 5 * 5, &changed));
+    DG_CHECK(changed == 0);  /* the hole is larger */
+    uint8_t any[12 * 9 * 9]; /* holes of any size */
+    memcpy(any, mask, sizeof any);
+    DG_CHECK_OK(dg_components_fill_holes(comm, &slab, any + slab.first * area, INT64_MAX, &changed));
     DG_CHECK(changed == 1);
+    DG_CHECK_OK(dg_components_fill_holes(comm, &slab, part, 8 * 5 * 5, &changed));
+    DG_CHECK(changed == 1 && memcmp(part, any + slab.first * area, (size_t)(slab.count * area)) == 0);
     for (int64_t i = 0; i < slab.count * area; i++) sum += part[i];
     DG_CHECK_OK(dg_comm_all_reduce(comm, &sum, 1, DG_I64, DG_SUM));
     DG_CHECK(sum == 10 * 7 * 7);
