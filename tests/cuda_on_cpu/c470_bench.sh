@@ -7,6 +7,7 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 bench() { "$program" bench model --backend cuda --channels 2 --base 4 --levels 2 --patch 8 --batch 2 --steps 1 "$@"; }
 bench --mode train --dtype bf16 --layers --device h100 --json >train.json || { echo "bench of training"; exit 1; }
+bench --mode train --loss labels --json >labels.json || { echo "bench of losses of labels"; exit 1; }
 bench --mode infer --dtype f32 --json >infer.json || { echo "bench of inference"; exit 1; }
 bench --mode train --layers >page || { echo "bench as a page"; exit 1; }
 grep -qE '^enc1\.conv1 +conv weights +[0-9.]+ ms ' page || { echo "no table of layers: $(cat page)"; exit 1; }
@@ -14,6 +15,9 @@ bench --layers --device moon >out 2>&1; [ $? = 2 ] && grep -q "device .moon. is 
 python3 - <<'PY'
 import json
 train, infer = json.load(open("train.json")), json.load(open("infer.json"))
+terms = json.load(open("labels.json"))["terms"]
+assert set(terms) == set("dice focal boundary cldice connectivity variance entropy".split()), terms
+assert all(seconds > 0 for seconds in terms.values()), terms
 layers = train["layers"]
 convs = [l for l in layers if l["step"].startswith("conv") or l["step"] == "conv"]
 assert len(convs) >= 3 * 8 and all(l["seconds"] > 0 for l in layers), layers
