@@ -293,23 +293,27 @@ static dg_status fail_variable(const dg_options *options, const char *name)
     return DG_FAIL(DG_ERR_USAGE, "environment: unknown variable %.120s; did you mean %s?", name, best);
 }
 
-/* Two underscores mark a key of a group, so other programs' DG_ variables are left alone. The table of one job's flags
- * (no group, or one) has no say over other groups: settings exported for train must not stop evaluate. */
+/* Two underscores mark a key of a group, so other programs' DG_ variables are left alone. The table of one job's flags (no
+ * group, or its own first and one that it borrows from a run's settings) has no say over other groups: settings exported
+ * for train must not stop evaluate. */
 static bool names_group_key(const dg_options *options, const char *name)
 {
-    const char *mark = strstr(name, "__"), *first = NULL;
+    const char *mark = strstr(name, "__"), *seen[2] = {NULL, NULL};
     char group[256];
     if (mark == NULL) return false;
+    bool own = false;
     for (int i = 0; i < options->count; i++) {
         const char *key = options->row[i].key;
-        size_t length = strcspn(key, ".");
+        const size_t length = strcspn(key, ".");
+        int k = 0;
         if (key[length] == '\0') continue;
+        while (k < 2 && seen[k] != NULL && (strncmp(seen[k], key, length) != 0 || seen[k][length] != '.')) k++;
+        if (k == 2) return true; /* a run's settings */
+        seen[k] = key;
         variable_name(key, length, group, sizeof group);
-        if (strlen(group) == (size_t)(mark - name) && strncmp(group, name, strlen(group)) == 0) return true;
-        if (first != NULL && (strncmp(first, key, length) != 0 || first[length] != '.')) return true;
-        first = key;
+        if (k == 0 && strlen(group) == (size_t)(mark - name) && strncmp(group, name, strlen(group)) == 0) own = true;
     }
-    return false;
+    return own;
 }
 
 dg_status dg_options_read_environment(dg_options *options, char *const *environ)
