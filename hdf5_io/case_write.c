@@ -71,21 +71,16 @@ dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *gri
 {
     int64_t count = dg_grid_voxels(grid);
     uint8_t *mask = NULL;
-    float *sdf_mm = NULL;
     dg_status status;
     *out = NULL;
     DG_TRY_GOTO(status, DG_NEW(&mask, count, "mask of a structure"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&sdf_mm, count, "distances of a structure"), cleanup);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++) mask[i] = (uint8_t)(masks[i] >> structure & 1);
-    DG_TRY_GOTO(status, dg_signed_distance(mask, grid, DG_SDF_CLIP_MM, threads, sdf_mm), cleanup);
-    dg_free(&mask);
     DG_TRY_GOTO(status, DG_NEW(out, count, "distances of a structure"), cleanup);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++) (*out)[i] = (int16_t)lrint((double)sdf_mm[i] / DG_SDF_SCALE_MM);
+    for (int64_t i = 0; i < count; i++) mask[i] = (uint8_t)(masks[i] >> structure & 1);
+    status = dg_signed_distance_steps(mask, grid, DG_SDF_CLIP_MM, DG_SDF_SCALE_MM, threads, *out);
 cleanup:
-    dg_free(&sdf_mm);
     dg_free(&mask);
+    if (status != DG_OK) dg_free(out);
     return status;
 }
 
@@ -118,13 +113,26 @@ cleanup:
     return status;
 }
 
-static dg_status write_group(hid_t group, const dg_case_data *data, const char *role)
+static dg_status write_volumes(hid_t group, dg_case_data *data, const int64_t *chunk, const char *role)
+{
+    const void *ct = data->ct_hu != NULL ? (const void *)data->ct_hu : data->ct_hu_f32;
+    DG_TRY(write_ct(group, data, chunk, role));
+    if (data->dose_gy != NULL) DG_TRY(write_dose(group, data, chunk, role));
+    if (data->written == NULL) return DG_OK;
+    data->written(data->owner, ct);
+    if (data->dose_gy != NULL) data->written(data->owner, data->dose_gy);
+    data->ct_hu = NULL;
+    data->ct_hu_f32 = NULL;
+    data->dose_gy = NULL;
+    return DG_OK;
+}
+
+static dg_status write_group(hid_t group, dg_case_data *data, const char *role)
 {
     int64_t chunk[3];
     chunk_of(data->info.grid.shape, chunk);
     DG_TRY(dg_case_info_write(group, &data->info, role));
-    DG_TRY(write_ct(group, data, chunk, role));
-    if (data->dose_gy != NULL) DG_TRY(write_dose(group, data, chunk, role));
+    DG_TRY(write_volumes(group, data, chunk, role));
     if (data->masks != NULL) {
         DG_TRY(dg_h5_put(group, "masks", DG_U64, 3, data->info.grid.shape, chunk, data->masks, role));
         DG_TRY(write_sdf(group, data, chunk, role));

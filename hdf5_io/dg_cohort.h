@@ -47,6 +47,10 @@ typedef struct dg_case_data {
     const uint8_t *labels;
     const struct dg_dicom_plan *plan; /* beams and control points; no names */
     int threads;                      /* to write with; 0: one. The file does not depend on them */
+    /* NULL, or told of the CT and the dose once they are in the file (their pointers are NULL from then on): owners of
+     * large cases give the memory back before the distance maps need theirs. */
+    void (*written)(void *owner, const void *array);
+    void *owner;
 } dg_case_data;
 
 typedef struct dg_cohort dg_cohort;

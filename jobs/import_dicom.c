@@ -50,6 +50,14 @@ static dg_status find_cases(const char *source, const import_settings *settings,
 
 /* ---- one case ---- */
 
+static void give_back(void *owner, const void *array)
+{
+    dg_rt_case *rt = owner;
+    if (array == rt->ct_hu) dg_free(&rt->ct_hu);
+    if (array == rt->ct_hu_f32) dg_free(&rt->ct_hu_f32);
+    if (array == rt->dose_gy) dg_free(&rt->dose_gy);
+}
+
 static void release_whole(void *whole) { dg_rt_case_release(whole); }
 
 static void describe(const dg_rt_case *rt, const dg_mapping *mapping, dg_case_data *data)
@@ -130,6 +138,8 @@ static dg_status read_case(const char *path, const import_item *item, const impo
     if (status != DG_OK) goto cleanup;
     describe(rt, settings->mapping, &out->data);
     out->data.threads = settings->threads;
+    out->data.written = give_back;
+    out->data.owner = rt;
     out->report = import_report_make(item->id, rt, settings->mapping);
     out->whole = rt;
     out->destroy = release_whole;

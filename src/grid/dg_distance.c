@@ -212,42 +212,66 @@ static bool bounding_box(const uint8_t *mask, const dg_grid *grid, const int64_t
 /* One side of a surface. */
 typedef struct side {
     const uint8_t *mask;
-    float *sdf_mm;
-    double clip_mm;
+    float *sdf_mm;  /* one of the two */
+    int16_t *steps; /* of step_mm each */
+    double clip_mm, step_mm;
     bool outside;
 } side;
+
+static void put_voxel(const side *s, int64_t at, double mm)
+{
+    if (s->sdf_mm != NULL)
+        s->sdf_mm[at] = (float)mm;
+    else
+        s->steps[at] = (int16_t)lrint((double)(float)mm / s->step_mm);
+}
 
 /* Writes the clipped distances into the voxels of the side. */
 static void put_side(void *user, int64_t index, int64_t count, const double *squared)
 {
     const side *s = user;
-    const uint8_t *mask = s->mask + index;
-    float *sdf_mm = s->sdf_mm + index;
     for (int64_t i = 0; i < count; i++)
-        if ((mask[i] == 0) == s->outside) {
-            double mm = fmin(sqrt(squared[i]), s->clip_mm);
-            sdf_mm[i] = (float)(s->outside ? mm : -mm);
+        if ((s->mask[index + i] == 0) == s->outside) {
+            const double mm = fmin(sqrt(squared[i]), s->clip_mm);
+            put_voxel(s, index + i, s->outside ? mm : -mm);
         }
+}
+
+static dg_status signed_distance(side *to, const dg_grid *grid, int threads)
+{
+    DG_TRY(check_arguments(grid, threads));
+    if (!(to->clip_mm > 0))
+        return DG_FAIL(DG_ERR_USAGE, "signed distance clipped to %g mm; give a positive one", to->clip_mm);
+    int64_t voxels = dg_grid_voxels(grid), reach[3];
+    const int64_t one[3] = {1, 1, 1};
+    for (int a = 0; a < 3; a++)
+        reach[a] = (int64_t)fmin(ceil(to->clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < voxels; i++) put_voxel(to, i, to->mask[i] != 0 ? -to->clip_mm : to->clip_mm);
+    dg_box near, inner;
+    if (!bounding_box(to->mask, grid, reach, &near)) return DG_OK;
+    to->outside = true;
+    DG_TRY(each_row(to->mask, true, grid, &near, threads, put_side, to));
+    /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
+    (void)bounding_box(to->mask, grid, one, &inner);
+    to->outside = false;
+    return each_row(to->mask, false, grid, &inner, threads, put_side, to);
 }
 
 dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads, float *sdf_mm)
 {
-    DG_TRY(check_arguments(grid, threads));
-    if (!(clip_mm > 0)) return DG_FAIL(DG_ERR_USAGE, "signed distance clipped to %g mm; give a positive one", clip_mm);
-    int64_t voxels = dg_grid_voxels(grid), reach[3];
-    const int64_t one[3] = {1, 1, 1};
-    for (int a = 0; a < 3; a++)
-        reach[a] = (int64_t)fmin(ceil(clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < voxels; i++) sdf_mm[i] = (float)(mask[i] != 0 ? -clip_mm : clip_mm);
-    dg_box near, inner;
-    if (!bounding_box(mask, grid, reach, &near)) return DG_OK;
-    side to = {.mask = mask, .sdf_mm = sdf_mm, .clip_mm = clip_mm, .outside = true};
-    DG_TRY(each_row(mask, true, grid, &near, threads, put_side, &to));
-    /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
-    (void)bounding_box(mask, grid, one, &inner);
-    to.outside = false;
-    return each_row(mask, false, grid, &inner, threads, put_side, &to);
+    side to = {.mask = mask, .sdf_mm = sdf_mm, .clip_mm = clip_mm};
+    return signed_distance(&to, grid, threads);
+}
+
+dg_status dg_signed_distance_steps(const uint8_t *mask, const dg_grid *grid, double clip_mm, double step_mm,
+                                   int threads, int16_t *steps)
+{
+    side to = {.mask = mask, .steps = steps, .clip_mm = clip_mm, .step_mm = step_mm};
+    if (!(step_mm > 0) || clip_mm / step_mm > INT16_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "signed distance up to %g mm in steps of %g mm; 16 bits hold at most %d steps",
+                       clip_mm, step_mm, INT16_MAX);
+    return signed_distance(&to, grid, threads);
 }
 
 dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,

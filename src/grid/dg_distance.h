@@ -15,6 +15,10 @@ DG_MUST_USE dg_status dg_distance(const uint8_t *mask, const dg_grid *grid, int 
  * cases, 0 and a phantom voxel, belong to `compat: upstream`, see dg_signed_distance_upstream.) */
 DG_MUST_USE dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
                                          float *sdf_mm);
+/* The same, each rounded to f32 and then to the nearest multiple of step_mm, as steps: no f32 volume beside it. clip_mm
+ * must be at most 32767 steps. */
+DG_MUST_USE dg_status dg_signed_distance_steps(const uint8_t *mask, const dg_grid *grid, double clip_mm, double step_mm,
+                                               int threads, int16_t *steps);
 /* As the reference (golden README quirk 9): empty -> 0; full -> distance to a phantom voxel at index (-1,0,0). */
 DG_MUST_USE dg_status dg_signed_distance_upstream(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads,
                                                   float *sdf_mm);

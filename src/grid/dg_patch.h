@@ -26,8 +26,8 @@ typedef struct dg_augment_config {
     bool flip;             /* along x, the patient's left-right axis; left/right structures are swapped by the caller */
     double shift_voxels;   /* largest shift per axis */
     double rotate_deg;     /* largest angle about z, on top of the turns of rotate_fold */
-    int64_t rotate_fold;   /* turns by a random multiple of 360/fold degrees too: beams that stand so map onto each
-                            * other (Liu et al., Med Phys 48, 5566, 2021, turned OpenKBP's nine beams by 40 degrees); 0 and 1: none */
+    int64_t rotate_fold;   /* turns by a random multiple of 360/fold degrees too: beams that stand so map onto each other
+                            * (Liu et al., Med Phys 48, 5566, 2021, on OpenKBP's nine beams); 0 and 1: none */
     double noise_hu;       /* standard deviation of CT noise */
 } dg_augment_config;
 typedef struct dg_augmentation {
