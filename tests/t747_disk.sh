@@ -47,7 +47,8 @@ same "newest checkpoint" 5 "$(newest_step lies)"
 # A bit flips before: the checksum tells, the one before is used and the damaged one named.
 broken step10:save-write:bitflip=100000,step15:save-copy:kill 60 train 137 rotten
 same "newest file" 10 "$(newest_step rotten)"
-train 0 rotten --resume
+# HDF5 1.10.8 loses the buffer of a header whose checksum is wrong.
+ASAN_OPTIONS=detect_leaks=0 train 0 rotten --resume
 said "damaged checkpoints are left aside: checkpoint step-00000010.h5" "goes on from step 5"
 same "weights" "$whole" "$(summary rotten weights_sha256)"
 
