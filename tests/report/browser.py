@@ -124,9 +124,18 @@ class Browser:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails'].get('exception', answer)}")
         return answer["result"].get("value")
 
+    def holds(self, expression):
+        """Is it true now? Not while the page goes over to another: the question is lost with the page that it was put to."""
+        try:
+            return self.value(expression)
+        except RuntimeError as error:
+            if "navigated or closed" in str(error) or "context was destroyed" in str(error) or "Cannot find" in str(error):
+                return False
+            raise
+
     def wait(self, expression, seconds=30):
         end = time.monotonic() + seconds
-        while not self.value(expression):
+        while not self.holds(expression):
             if time.monotonic() > end:
                 raise TimeoutError(f"never true: {expression}")
             time.sleep(0.02)
