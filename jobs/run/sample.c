@@ -185,41 +185,45 @@ void dg_sample_interleave(const dg_recipe *recipe, const dg_sample_size *size, b
     }
 }
 
-/* Output order: the voxels of one network voxel side by side, as its output channels are. */
-static int64_t output_index(const dg_sample_size *size, int64_t z, int64_t y, int64_t x)
+/* Where a row of outputs goes: the voxels of one network voxel lie side by side, as its output channels do. */
+static int64_t output_row(const dg_sample_size *size, int64_t z, int64_t y)
 {
     const int64_t *s = size->sub;
-    return dg_block_row(z, y, x, size->patch[1] * s[1], size->patch[2] * s[2], s[0], s[1], s[2]);
+    return dg_block_row(z, y, 0, size->patch[1] * s[1], size->patch[2] * s[2], s[0], s[1], s[2]);
 }
 
 static void arrange_outputs(const dg_sample_size *size, bool mirrored, const float *dose, const uint8_t *counted,
                             float *target, uint8_t *mask)
 {
-    int64_t nz = size->patch[0] * size->sub[0], ny = size->patch[1] * size->sub[1], nx = size->patch[2] * size->sub[2];
-    for (int64_t z = 0, i = 0; z < nz; z++) {
-        for (int64_t y = 0; y < ny; y++) {
-            for (int64_t x = 0; x < nx; x++, i++) {
-                int64_t to = output_index(size, z, y, mirrored ? nx - 1 - x : x);
-                target[to] = dose[i];
-                mask[to] = counted[i];
-            }
+    const int64_t *s = size->sub, block = s[0] * s[1] * s[2], nx = size->patch[2] * s[2];
+    for (int64_t z = 0, row = 0; z < size->patch[0] * s[0]; z++)
+        for (int64_t y = 0; y < size->patch[1] * s[1]; y++, row += nx) {
+            int64_t x = 0, to = output_row(size, z, y);
+            for (int64_t b = 0; b < size->patch[2]; b++, to += block)
+                for (int64_t k = 0; k < s[2]; k++, x++) {
+                    const int64_t from = row + (mirrored ? nx - 1 - x : x);
+                    target[to + k] = dose[from];
+                    mask[to + k] = counted[from];
+                }
         }
-    }
 }
 
 /* The same of the regions; in a mirrored sample each bit goes to its partner's place. */
 static void arrange_regions(const dg_recipe *recipe, const dg_sample_size *size, bool mirrored, const uint32_t *regions,
                             uint32_t *out)
 {
-    int64_t nz = size->patch[0] * size->sub[0], ny = size->patch[1] * size->sub[1], nx = size->patch[2] * size->sub[2];
+    const int64_t *s = size->sub, block = s[0] * s[1] * s[2], nx = size->patch[2] * s[2];
     int8_t partner[DG_LOSS_REGIONS_MAX];
     for (int r = 0; r < recipe->regions; r++) partner[r] = (int8_t)recipe->region[r].mirror;
-    for (int64_t z = 0, i = 0; z < nz; z++)
-        for (int64_t y = 0; y < ny; y++)
-            for (int64_t x = 0; x < nx; x++, i++) {
-                const uint32_t bits = mirrored ? dg_mirrored_regions(regions[i], partner, recipe->regions) : regions[i];
-                out[output_index(size, z, y, mirrored ? nx - 1 - x : x)] = bits;
-            }
+    for (int64_t z = 0, row = 0; z < size->patch[0] * s[0]; z++)
+        for (int64_t y = 0; y < size->patch[1] * s[1]; y++, row += nx) {
+            int64_t x = 0, to = output_row(size, z, y);
+            for (int64_t b = 0; b < size->patch[2]; b++, to += block)
+                for (int64_t k = 0; k < s[2]; k++, x++) {
+                    const uint32_t bits = regions[row + (mirrored ? nx - 1 - x : x)];
+                    out[to + k] = mirrored ? dg_mirrored_regions(bits, partner, recipe->regions) : bits;
+                }
+        }
 }
 
 /* Shift and rotation of one array; the flip comes later, when arrays are laid out. */
@@ -361,10 +365,14 @@ static dg_status move_label(const dg_recipe *recipe, const dg_sample_size *size,
 
 bool dg_all_finite(const float *values, int64_t count)
 {
-    /* a sum of products with 0 is NaN exactly when a value is not finite, and the loop vectorises */
-    float sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += values[i] * 0.0f;
-    return sum == 0.0f;
+    /* By the exponent's bits, as whole numbers: sums of floats keep their order, so a loop over them does not vectorise. */
+    uint32_t unfinite = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        unfinite |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return unfinite == 0;
 }
 
 static dg_status read_finite(dg_source *source, const dg_sample_size *size, const dg_sample_draw *draw,

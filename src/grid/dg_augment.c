@@ -45,13 +45,20 @@ void dg_augment_noise(const dg_augmentation *a, dg_noise *out)
     memcpy(out->counter, a->noise.counter, sizeof out->counter);
 }
 
+/* The places of a stretch of a row are found once for all planes, and each plane is read along its rows. */
 static void apply_rotated(const dg_move *m, bool nearest, const float *in, float *out)
 {
+    enum { STRETCH = 128 };
+    dg_corners from[STRETCH];
     for (int64_t y = 0; y < m->n[1]; y++)
-        for (int64_t x = 0; x < m->n[2]; x++) {
-            const dg_corners c = dg_move_corners(m, y, x, nearest);
-            for (int64_t z = 0; z < m->n[0]; z++)
-                out[(z * m->n[1] + y) * m->n[2] + x] = dg_corners_value(&c, in + dg_move_plane(m, z));
+        for (int64_t x = 0; x < m->n[2]; x += STRETCH) {
+            const int64_t count = m->n[2] - x < STRETCH ? m->n[2] - x : STRETCH;
+            for (int64_t i = 0; i < count; i++) from[i] = dg_move_corners(m, y, x + i, nearest);
+            for (int64_t z = 0; z < m->n[0]; z++) {
+                const float *plane = in + dg_move_plane(m, z);
+                float *to = out + (z * m->n[1] + y) * m->n[2] + x;
+                for (int64_t i = 0; i < count; i++) to[i] = dg_corners_value(&from[i], plane);
+            }
         }
 }
 
