@@ -18,6 +18,7 @@ typedef struct space_job {
     signed char *sign;   /* [3] of that */
     double *sum;         /* [z] */
     int64_t *counted;    /* [z] */
+    int64_t *place;      /* [x]: where a voxel of a line lies, from the line's first */
     float scale;
 } space_job;
 
@@ -27,13 +28,12 @@ int64_t onednn_loss_gradient_workspace(const dg_loss_batch *shape)
 {
     const dg_loss_grid g = dg_loss_grid_of(shape);
     const int64_t by_plane = (int64_t)(sizeof(double) + sizeof(int64_t)) + 3 * g.x * (int64_t)sizeof(float);
-    return g.z * by_plane + rimmed(&g) * (int64_t)(sizeof(float) + 3);
+    return g.x * (int64_t)sizeof(int64_t) + g.z * by_plane + rimmed(&g) * (int64_t)(sizeof(float) + 3);
 }
 
-static int64_t row_of(const space_job *job, int64_t z, int64_t y, int64_t x)
+static int64_t row_in_sample(const dg_loss_grid *g, int64_t z, int64_t y, int64_t x)
 {
-    const dg_loss_grid *g = &job->grid;
-    return job->first + dg_block_row(z, y, x, g->y, g->x, g->block[0], g->block[1], g->block[2]);
+    return dg_block_row(z, y, x, g->y, g->x, g->block[0], g->block[1], g->block[2]);
 }
 
 static void take_errors(void *context, int64_t z)
@@ -42,9 +42,10 @@ static void take_errors(void *context, int64_t z)
     const dg_loss_batch *batch = job->call->batch;
     int64_t counted = 0;
     for (int64_t y = 0; y < job->grid.y; y++) {
+        const int64_t first = job->first + row_in_sample(&job->grid, z, y, 0);
         float *error = job->error + (z + 1) * job->plane + (y + 1) * job->line + 1;
         for (int64_t x = 0; x < job->grid.x; x++) {
-            const int64_t row = row_of(job, z, y, x);
+            const int64_t row = first + job->place[x];
             const bool counts = onednn_counts(batch, row);
             error[x] = counts ? onednn_dose_at(&batch->y, row) - onednn_dose_at(&batch->target, row) : 0.0f;
             counted += counts;
@@ -81,10 +82,11 @@ static void sum_plane(void *context, int64_t z)
     float *gz = job->lines + z * 3 * job->grid.x, *gy = gz + job->grid.x, *gx = gy + job->grid.x;
     double sum = 0;
     for (int64_t y = 0; y < job->grid.y; y++) {
+        const int64_t first = job->first + row_in_sample(&job->grid, z, y, 0);
         respond(job, z, y, gz, gy, gx);
         signed char *sign = job->sign + (z + 1) * job->plane + (y + 1) * job->line + 1;
         for (int64_t x = 0; x < job->grid.x; x++) {
-            const bool counts = onednn_counts(job->call->batch, row_of(job, z, y, x));
+            const bool counts = onednn_counts(job->call->batch, first + job->place[x]);
             const float g[3] = {gz[x], gy[x], gx[x]};
             for (int c = 0; c < 3; c++) {
                 sign[c * rim + x] = (signed char)(counts ? (g[c] > 0) - (g[c] < 0) : 0);
@@ -114,8 +116,9 @@ static void slope_plane(void *context, int64_t z)
                                 ay * (float)(sy[x] + 2 * sy[x + 1] + sy[x + 2]) + ax * (float)(sx[x + 2] - sx[x]);
                 }
             }
+        const int64_t first = job->first + row_in_sample(&job->grid, z, y, 0);
         for (int64_t x = 0; x < job->grid.x; x++) {
-            const int64_t row = row_of(job, z, y, x);
+            const int64_t row = first + job->place[x];
             onednn_put_slope(job->call, row, onednn_counts(job->call->batch, row) ? job->scale * total[x] : 0.0f);
         }
     }
@@ -147,9 +150,11 @@ dg_status onednn_loss_gradient(const loss_call *call)
     job.plane = (job.grid.y + 2) * job.line;
     job.sum = call->workspace;
     job.counted = (int64_t *)(job.sum + job.grid.z);
-    job.lines = (float *)(job.counted + job.grid.z);
+    job.place = job.counted + job.grid.z;
+    job.lines = (float *)(job.place + job.grid.x);
     job.error = job.lines + job.grid.z * 3 * job.grid.x;
     job.sign = (signed char *)(job.error + rim);
+    for (int64_t x = 0; x < job.grid.x; x++) job.place[x] = row_in_sample(&job.grid, 0, 0, x);
     memset(job.error, 0, (size_t)rim * sizeof *job.error);
     memset(job.sign, 0, (size_t)(3 * rim));
     for (int64_t n = 0; n < call->batch->y.n; n++) one_sample(&job, n);
