@@ -246,7 +246,7 @@ static dg_status summarise(dg_trainer *t, int64_t first_step, dg_trainer_end end
                                 .end = end};
     out->samples_per_s = (double)((t->progress.step - first_step) * t->sampler.batch) / (here > 0 ? here : 1);
     snprintf(out->folder, sizeof out->folder, "%.500s", t->folder.path);
-    DG_TRY(trainer_weights_sha256(t, out->weights_sha256));
+    DG_TRY(dg_weights_sha256(&t->weights, out->weights_sha256));
     return t->comm->rank == 0 ? write_summary(t, out) : DG_OK;
 }
 
@@ -256,7 +256,7 @@ static dg_status train(dg_trainer *t, dg_trainer_summary *summary)
     int stopped = 0;
     dg_trainer_end end = DG_END_STEPS;
     int64_t first_step = t->progress.step;
-    DG_TRY(dg_plan_set_weights(t->plan, t->weights));
+    DG_TRY(dg_plan_set_weights(t->plan, t->weights.values));
     DG_TRY(trainer_remember(t));
     t->started_s = dg_time_s();
     while (go_on) DG_TRY(turn(t, &go_on, &stopped, &end));

@@ -60,13 +60,13 @@ static dg_status shake_weights(dg_trainer *t, double std, uint32_t salt)
     const int64_t bytes = t->model->params.total * (int64_t)sizeof(float);
     float *host = NULL;
     dg_status status = DG_NEW(&host, t->model->params.total, "weights");
-    if (status == DG_OK) status = t->backend->ops->download(t->backend, host, t->weights, bytes);
+    if (status == DG_OK) status = t->backend->ops->download(t->backend, host, t->weights.values, bytes);
     if (status == DG_OK) add_noise(t, std, salt, false, host);
-    if (status == DG_OK) status = t->backend->ops->upload(t->backend, t->weights, host, bytes);
+    if (status == DG_OK) status = t->backend->ops->upload(t->backend, t->weights.values, host, bytes);
     dg_free(&host);
     dg_log_write(t->log, DG_LOG_INFO, "step %lld: noise of standard deviation %.3g on the weights",
                  (long long)t->progress.step, std);
-    return status == DG_OK ? dg_plan_set_weights(t->plan, t->weights) : status;
+    return status == DG_OK ? dg_plan_set_weights(t->plan, t->weights.values) : status;
 }
 
 dg_status trainer_controls_begin(dg_trainer *t)

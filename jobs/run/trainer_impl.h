@@ -11,6 +11,7 @@
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "dg_reducer.h"
+#include "dg_weights.h"
 #include "diffusion_pass.h"
 #include "feed.h"
 #include "loss_setup.h"
@@ -80,7 +81,7 @@ struct dg_trainer {
     dg_feed *feed;
     dg_predictor *predictor;
     dg_metrics *metrics; /* rank 0 */
-    float *weights;      /* backend memory */
+    dg_weights weights;
     float *target;       /* backend memory, [micro, outputs] */
     uint8_t *counted;    /* the same */
     dg_loss_setup setup; /* of the loss; its learned weights are of the run */
@@ -261,7 +262,6 @@ DG_MUST_USE dg_status trainer_roll_back(dg_trainer *t);
 DG_MUST_USE dg_status trainer_bring_back(dg_trainer *t, const dg_state_frozen *kept);
 /* Takes over the weights of another run's checkpoint. @collective yes. */
 DG_MUST_USE dg_status trainer_init_from(dg_trainer *t, const char *path);
-DG_MUST_USE dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX]);
 /* The weights that validation and predict use: the average where there is one. */
 const float *trainer_best_weights(const dg_trainer *t);
 

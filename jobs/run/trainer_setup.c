@@ -84,20 +84,6 @@ static dg_status allocate(dg_trainer *t, int64_t bytes, const char *what, void *
     return t->backend->ops->alloc(t->backend, bytes, what, out);
 }
 
-static dg_status make_weights(dg_trainer *t)
-{
-    int64_t count = t->model->params.total;
-    float *host = NULL;
-    void *memory = NULL;
-    DG_TRY(allocate(t, count * (int64_t)sizeof(float), "weights", &memory));
-    t->weights = memory;
-    DG_TRY(DG_NEW(&host, count, "weights"));
-    dg_params_init(&t->model->params, (uint64_t)t->config.run.seed, host);
-    dg_status status = t->backend->ops->upload(t->backend, t->weights, host, count * (int64_t)sizeof(float));
-    dg_free(&host);
-    return status;
-}
-
 static dg_status open_backend(dg_trainer *t)
 {
     DG_TRY(dg_compute_open(t->comm, t->config.train.backend, (int)t->progress.threads, may_share(t), &t->backend));
@@ -114,7 +100,7 @@ static dg_status make_network(dg_trainer *t)
     DG_TRY(trainer_controls_make(t));
     DG_TRY(dg_optim_create(&t->schedule, &t->model->params, t->backend, &t->optim));
     DG_TRY(trainer_freeze(t));
-    DG_TRY(make_weights(t));
+    DG_TRY(dg_weights_create(t->backend, &t->model->params, (uint64_t)t->config.run.seed, &t->weights));
     dg_predictor_config predict = {.dtype = dg_run_dtype(t->config.predict.dtype),
                                    .overlap = t->config.predict.overlap,
                                    .flips = t->config.predict.flips};
@@ -141,6 +127,7 @@ static dg_status make_pass(dg_trainer *t)
                            .record = t->config.train.cuda_graph == DG_CUDA_GRAPH_AUTO};
     if (plan.record && t->backend->ops->device != NULL) plan.ready_stride = dg_reducer_stride(t->reducer);
     DG_TRY(dg_plan_create(t->model, t->backend, &plan, &t->plan));
+    t->weights.plan = t->plan;
     void *target = NULL, *counted = NULL;
     DG_TRY(allocate(t, t->micro * t->size.outputs * (int64_t)sizeof(float), "targets", &target));
     t->target = target;
@@ -218,7 +205,7 @@ static dg_status open_trace(dg_trainer *t)
 /* A pass over nothing, so that the device's library has chosen how to compute before the first step counts. */
 static dg_status warm_up(dg_trainer *t)
 {
-    DG_TRY(dg_plan_set_weights(t->plan, t->weights));
+    DG_TRY(dg_plan_set_weights(t->plan, t->weights.values));
     DG_TRY(dg_plan_forward(t->plan, NULL));
     dg_tensor dy = trainer_loss_gradient(t);
     const dg_loss_batch batch = trainer_loss_batch(t);
@@ -341,8 +328,9 @@ void dg_trainer_destroy(dg_trainer **trainer)
     if (t->backend != NULL) {
         trainer_loss_release(t);
         trainer_diffusion_release(t);
-        void *const memory[] = {t->weights, t->target, t->counted};
-        for (int i = 0; i < 3; i++) {
+        dg_weights_release(&t->weights);
+        void *const memory[] = {t->target, t->counted};
+        for (int i = 0; i < 2; i++) {
             if (memory[i] != NULL) t->backend->ops->free(t->backend, memory[i]);
         }
     }

@@ -3,54 +3,10 @@
 #include "trainer_impl.h"
 #include "weights_file.h"
 
-#include "dg_mem.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int64_t weight_bytes(const dg_trainer *t) { return t->model->params.total * (int64_t)sizeof(float); }
-
-static void free_weights(void **copy) { dg_free(copy); }
-
-static dg_status take_weights(const void *object, void **copy)
-{
-    const dg_trainer *t = object;
-    if (*copy == NULL) DG_TRY(dg_alloc(copy, (size_t)t->model->params.total, sizeof(float), "copy of the weights"));
-    return t->backend->ops->download(t->backend, *copy, t->weights, weight_bytes(t));
-}
-
-static dg_status save_weights_copy(const void *object, const void *copy, const dg_state_sink *sink)
-{
-    const dg_trainer *t = object;
-    return dg_params_save(&t->model->params, copy, sink);
-}
-
-static dg_status save_weights(const void *object, const dg_state_sink *sink)
-{
-    void *copy = NULL;
-    dg_status status = take_weights(object, &copy);
-    if (status == DG_OK) status = save_weights_copy(object, copy, sink);
-    free_weights(&copy);
-    return status;
-}
-
-static dg_status load_weights(void *object, const dg_state_source *source, int version)
-{
-    (void)version;
-    dg_trainer *t = object;
-    float *host = NULL;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
-    DG_TRY_GOTO(status, dg_params_load(&t->model->params, host, source), done);
-    DG_TRY_GOTO(status,
-                t->backend->ops->upload(t->backend, t->weights, host, t->model->params.total * (int64_t)sizeof *host),
-                done);
-done:
-    dg_free(&host);
-    return status;
-}
 
 static dg_status save_progress(const void *object, const dg_state_sink *sink)
 {
@@ -120,21 +76,9 @@ static dg_status load_progress(void *object, const dg_state_source *source, int 
     return version >= 3 ? load_guards(t, source) : DG_OK;
 }
 
-static dg_state weights_state(dg_trainer *t)
-{
-    return (dg_state){.name = "params",
-                      .version = 1,
-                      .object = t,
-                      .save = save_weights,
-                      .load = load_weights,
-                      .take = take_weights,
-                      .save_copy = save_weights_copy,
-                      .free_copy = free_weights};
-}
-
 dg_status trainer_register(dg_trainer *t)
 {
-    DG_TRY(dg_state_register(&t->learned, weights_state(t)));
+    DG_TRY(dg_state_register(&t->learned, dg_weights_state(&t->weights, "params")));
     DG_TRY(dg_state_register(&t->learned, dg_optim_state(t->optim)));
     DG_TRY(trainer_adversary_register(t));
     if (t->config.loss.weighting == DG_LOSS_LEARNED)
@@ -168,7 +112,7 @@ dg_status trainer_bring_back(dg_trainer *t, const dg_state_frozen *kept)
     dg_status status = dg_state_memory_save(memory, dg_state_frozen_registry(kept));
     if (status == DG_OK) status = dg_state_memory_load(memory, &t->learned);
     dg_state_memory_destroy(&memory);
-    return status == DG_OK ? dg_plan_set_weights(t->plan, t->weights) : status;
+    return status;
 }
 
 dg_status trainer_roll_back(dg_trainer *t)
@@ -182,21 +126,7 @@ dg_status trainer_roll_back(dg_trainer *t)
 const float *trainer_best_weights(const dg_trainer *t)
 {
     const float *average = dg_optim_average(t->optim);
-    return average != NULL ? average : t->weights;
-}
-
-dg_status trainer_weights_sha256(const dg_trainer *t, char hex[DG_HASH_HEX])
-{
-    float *host = NULL;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&host, t->model->params.total, "weights"), done);
-    DG_TRY_GOTO(status,
-                t->backend->ops->download(t->backend, host, t->weights, t->model->params.total * (int64_t)sizeof *host),
-                done);
-    DG_TRY_GOTO(status, dg_params_sha256(&t->model->params, host, hex), done);
-done:
-    dg_free(&host);
-    return status;
+    return average != NULL ? average : t->weights.values;
 }
 
 /* Keys that may change between the parts of one run: they alter neither what is learned from nor what is learned. */
@@ -311,7 +241,7 @@ dg_status trainer_resume(dg_trainer *t)
 
 dg_status trainer_init_from(dg_trainer *t, const char *path)
 {
-    dg_state weights = weights_state(t);
+    dg_state weights = dg_weights_state(&t->weights, "params");
     dg_status status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
                                                 : dg_checkpoint_load_one(path, &weights);
     if (status == DG_OK && !dg_weights_file_is(path)) status = trainer_diffusion_check_init(t, path);

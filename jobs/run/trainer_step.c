@@ -320,8 +320,8 @@ dg_status trainer_take_step(dg_trainer *t, const dg_sample *samples, double frac
     out->lr = learning_rate(t, fraction);
     DG_TRY(trainer_alone(t, dg_fault_reach(DG_FAULT_UPDATE, NULL, 0)));
     dg_status status =
-        dg_optim_step(t->optim, out->lr, 1.0 / (double)t->batch_now, t->weights, gradients, &out->grad_norm);
-    if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights);
+        dg_optim_step(t->optim, out->lr, 1.0 / (double)t->batch_now, t->weights.values, gradients, &out->grad_norm);
+    if (status == DG_OK) status = dg_plan_set_weights(t->plan, t->weights.values);
     dg_range_end(t->trace, range);
     if (status == DG_ERR_NUMERIC) {
         dg_error_clear();

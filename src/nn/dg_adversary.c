@@ -5,6 +5,7 @@
 #include "dg_counted.h"
 #include "dg_mem.h"
 #include "dg_plan.h"
+#include "dg_weights.h"
 
 #include <string.h>
 
@@ -19,9 +20,9 @@ struct dg_adversary {
     dg_model *model;
     dg_plan *plan;
     dg_optim *optim;
-    float *weights;       /* backend memory, as all below */
+    dg_weights weights;
     dg_counted *counted;  /* NULL: voxels all count */
-    dg_tensor dose, kept; /* [n,z,y,x,1] as the batch's y: f32 */
+    dg_tensor dose, kept; /* backend memory, as all below; [n,z,y,x,1] as the batch's y: f32 */
     dg_tensor one, nil;   /* what the map of patches is compared with */
     uint8_t *mask;        /* 1 for the patches of n samples, then 0 for as many */
     float *half;          /* weight of a part of its own loss */
@@ -62,19 +63,6 @@ static dg_status make_tensor(dg_adversary *a, dg_tensor shape, dg_tensor *out)
     DG_TRY(hold(a, elements(&shape) * (int64_t)sizeof(float), &shape.data));
     *out = shape;
     return DG_OK;
-}
-
-static dg_status make_weights(dg_adversary *a)
-{
-    const dg_param_table *table = &a->model->params;
-    const int64_t bytes = table->total * (int64_t)sizeof(float);
-    float *host = NULL;
-    DG_TRY(hold(a, bytes, &a->weights));
-    DG_TRY(DG_NEW(&host, table->total, "weights of the discriminator"));
-    dg_params_init(table, a->config.seed ^ SEED_STREAM, host);
-    dg_status status = a->backend->ops->upload(a->backend, a->weights, host, bytes);
-    dg_free(&host);
-    return status;
 }
 
 static dg_status make_comparison(dg_adversary *a)
@@ -132,14 +120,15 @@ static dg_status build(dg_adversary *a, const dg_loss_batch *shape, bool record)
     DG_TRY(dg_adversary_model(&a->config, &a->model));
     DG_TRY(check_patch(a, input));
     DG_TRY(dg_optim_create(&a->config.optim, &a->model->params, a->backend, &a->optim));
-    DG_TRY(make_weights(a));
+    DG_TRY(dg_weights_create(a->backend, &a->model->params, a->config.seed ^ SEED_STREAM, &a->weights));
     DG_TRY(dg_plan_create(a->model, a->backend, &plan, &a->plan));
+    a->weights.plan = a->plan;
     DG_TRY(dg_plan_want_input_gradient(a->plan));
     DG_TRY(make_tensor(a, shape->y, &a->dose));
     DG_TRY(make_tensor(a, shape->y, &a->kept));
     if (shape->mask != NULL) DG_TRY(dg_counted_create(a->backend, &shape->y, &a->counted));
     DG_TRY(make_comparison(a));
-    return dg_plan_set_weights(a->plan, a->weights);
+    return dg_plan_set_weights(a->plan, a->weights.values);
 }
 
 dg_status dg_adversary_create(const dg_adversary_config *config, dg_backend *backend, const dg_loss_batch *shape,
@@ -165,6 +154,7 @@ void dg_adversary_destroy(dg_adversary **adversary)
     dg_plan_destroy(&a->plan);
     dg_optim_destroy(&a->optim);
     dg_counted_destroy(&a->counted);
+    dg_weights_release(&a->weights);
     for (int k = 0; k < a->held; k++) a->backend->ops->free(a->backend, a->memory[k]);
     dg_model_destroy(&a->model);
     dg_free(adversary);
@@ -295,62 +285,13 @@ dg_adversary_scores dg_adversary_score(double term, const double value[DG_ADVERS
 
 dg_status dg_adversary_update(dg_adversary *a, double lr, double grad_scale, const float *gradients, double *grad_norm)
 {
-    DG_TRY(dg_optim_step(a->optim, lr, grad_scale, a->weights, gradients, grad_norm));
-    return dg_plan_set_weights(a->plan, a->weights);
+    DG_TRY(dg_optim_step(a->optim, lr, grad_scale, a->weights.values, gradients, grad_norm));
+    return dg_plan_set_weights(a->plan, a->weights.values);
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------------------ */
 
-static int64_t weight_bytes(const dg_adversary *a) { return a->model->params.total * (int64_t)sizeof(float); }
-
-static void free_weights(void **copy) { dg_free(copy); }
-
-static dg_status take_weights(const void *object, void **copy)
-{
-    const dg_adversary *a = object;
-    if (*copy == NULL)
-        DG_TRY(dg_alloc(copy, (size_t)a->model->params.total, sizeof(float), "copy of the discriminator"));
-    return a->backend->ops->download(a->backend, *copy, a->weights, weight_bytes(a));
-}
-
-static dg_status save_weights_copy(const void *object, const void *copy, const dg_state_sink *sink)
-{
-    const dg_adversary *a = object;
-    return dg_params_save(&a->model->params, copy, sink);
-}
-
-static dg_status save_weights(const void *object, const dg_state_sink *sink)
-{
-    void *copy = NULL;
-    dg_status status = take_weights(object, &copy);
-    if (status == DG_OK) status = save_weights_copy(object, copy, sink);
-    free_weights(&copy);
-    return status;
-}
-
-static dg_status load_weights(void *object, const dg_state_source *source, int version)
-{
-    dg_adversary *a = object;
-    float *host = NULL;
-    (void)version; /* 1 is the only one so far; the caller has checked the range */
-    DG_TRY(DG_NEW(&host, a->model->params.total, "weights of the discriminator"));
-    dg_status status = dg_params_load(&a->model->params, host, source);
-    if (status == DG_OK) status = a->backend->ops->upload(a->backend, a->weights, host, weight_bytes(a));
-    dg_free(&host);
-    return status == DG_OK ? dg_plan_set_weights(a->plan, a->weights) : status;
-}
-
-dg_state dg_adversary_state(dg_adversary *adversary)
-{
-    return (dg_state){.name = "adversary",
-                      .version = 1,
-                      .object = adversary,
-                      .save = save_weights,
-                      .load = load_weights,
-                      .take = take_weights,
-                      .save_copy = save_weights_copy,
-                      .free_copy = free_weights};
-}
+dg_state dg_adversary_state(dg_adversary *adversary) { return dg_weights_state(&adversary->weights, "adversary"); }
 
 dg_state dg_adversary_optim_state(dg_adversary *adversary)
 {
