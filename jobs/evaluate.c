@@ -18,6 +18,7 @@ static const char *const word_auto[] = {"auto", NULL};
 static const char *const unit_names[] = {"auto", "gy", "prescription", NULL};
 static const char *const word_run[] = {"run", NULL};
 static const char *const touch_names[] = {"face", "corner", NULL};
+static const char *const skeleton_names[] = {"surface", "curve", NULL};
 static const char *const instance_names[] = {"components", "watershed", NULL};
 
 #define AT(field) .offset = offsetof(evaluate_settings, field)
@@ -72,6 +73,8 @@ static const dg_option own_rows[] = {
      .help = "segmentations: surfaces so near agree; auto is twice the finest side of a case's voxels"},
     {.key = "evaluate.touch", .flag = "touch", .type = DG_OPT_ENUM, AT(touch), .names = touch_names, .fallback = "corner",
      .unit = "", .help = "segmentations: which foreground voxels touch, for Betti numbers: over faces (6) or corners too (26)"},
+    {.key = "evaluate.skeleton", .flag = "skeleton", .type = DG_OPT_ENUM, AT(skeleton), .names = skeleton_names, .fallback = "surface",
+     .unit = "", .help = "segmentations: what clDice compares: medial surfaces, of sheets, or curves (centre lines), of vessels"},
     {.key = "evaluate.challenge", .flag = "challenge", .type = DG_OPT_BOOL, AT(challenge), .fallback = "true", .unit = "",
      .help = "segmentations: the score of the Vesuvius challenge, whose Betti matching takes most of the time; --no-challenge leaves it out"},
     {.key = "evaluate.instances", .flag = "instances", .type = DG_OPT_ENUM, AT(instances), .names = instance_names,

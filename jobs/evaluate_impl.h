@@ -20,7 +20,7 @@ typedef struct evaluate_settings {
     label_options labels; /* of segmentations, like those that follow */
     double threshold;
     dg_double_list surface_tolerance, fraction_band; /* count 0: auto, none */
-    int touch, instances;
+    int touch, instances, skeleton;
     bool challenge;
     int prediction_unit; /* foreign_unit */
     bool resume, keep_going, json;

@@ -32,6 +32,7 @@ dg_status evaluate_choose_target(evaluate_work *w)
     c->threshold = s->threshold;
     c->tolerance_mm = s->surface_tolerance.count > 0 ? s->surface_tolerance.value[0] : 0;
     c->touch = s->touch == 0 ? DG_TOUCH_FACE : DG_TOUCH_CORNER;
+    c->skeleton = s->skeleton == 1 ? DG_SKELETON_CURVE : DG_SKELETON_SURFACE;
     c->challenge = s->challenge;
     c->watershed = s->instances == 1;
     if (s->fraction_band.count == 2) memcpy(c->band, s->fraction_band.value, sizeof c->band);

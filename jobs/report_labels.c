@@ -18,7 +18,7 @@ bool report_is_of_labels(const dg_results *results)
 
 /* ---- distributions --------------------------------------------------------------------------------------------------- */
 
-enum { PANELS = 5, BOXES = 4 };
+enum { PANELS = 6, BOXES = 4 };
 static const struct {
     const char *title, *unit;
     double line;
@@ -39,6 +39,12 @@ static const struct {
                       {"challenge.topology_score", "topology"},
                       {"challenge.voi_score", "VOI"},
                       {"challenge.score", "challenge"}}},
+                    {"Skeletons",
+                     "",
+                     NAN,
+                     {{"segmentation_metrics.cldice", "clDice"},
+                      {"segmentation_metrics.topology_precision", "topology precision"},
+                      {"segmentation_metrics.topology_sensitivity", "topology sensitivity"}}},
                     {"Distances",
                      "mm",
                      NAN,

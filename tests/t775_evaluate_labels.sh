@@ -10,7 +10,7 @@ label_cohort 6
 label_run a --set run.seed=7
 dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o p --threads 1
 dg 0 evaluate --cohort cohort -p p -o all.json --run runs/a --threads 1
-said "surface_dice" "Vesuvius challenge" "limits of agreement"
+said "surface_dice" "cldice" "topology_sensitivity" "Vesuvius challenge" "limits of agreement"
 for n in 2 4; do
     ranks $n 0 evaluate --cohort cohort -p p -o ranks.json --run runs/a --threads 1
     cmp -s all.json ranks.json || fail "the results of $n ranks are others"
@@ -38,6 +38,13 @@ said "segmentation_metrics.dice"
 dg 0 evaluate --cohort cohort -p p -o shed.json --run runs/a --threads 1 --instances watershed
 [ "$(grep voi_bits shed.json)" != "$(grep voi_bits all.json)" ] || fail "a watershed parts nothing"
 same "topology" "$(grep topology_score shed.json)" "$(grep topology_score all.json)"
+
+# centre lines are other skeletons than medial surfaces, and the results say which
+dg 0 evaluate --cohort cohort -p p -o curve.json --run runs/a --threads 1 --no-challenge --skeleton curve
+[ "$(grep '"cldice": [0-9]' curve.json)" != "$(grep '"cldice": [0-9]' all.json)" ] || fail "curves are as surfaces"
+same "skeletons" "$(grep -h '"skeleton":' all.json curve.json | tr -d ' ,\n')" '"skeleton":"surface""skeleton":"curve"'
+dg 0 compare surface@1=all.json again@1=all2.json -o same.json --metrics 'segmentation_metrics.cldice'
+said "segmentation_metrics.cldice"
 
 # without the challenge, and with a band that no phantom is in
 dg 0 evaluate --cohort cohort -p p -o plain.json --run runs/a --threads 1 --no-challenge --fraction-band '[0.998,0.999]'

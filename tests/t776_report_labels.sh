@@ -10,7 +10,7 @@ label_run a --set loss.dice.weight=0 --set "loss.phases=['0%-50% dice=1', '50%-1
 dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o p --threads 1
 dg 0 evaluate --cohort cohort -p p -o r.json --run runs/a --threads 1
 dg 0 report runs/a r.json --cohort cohort -p p --no-figures -o plain
-for text in '"surface Dice"' '"challenge"' '"bias of the fraction"' '"Betti error"'; do
+for text in '"surface Dice"' '"challenge"' '"bias of the fraction"' '"Betti error"' '"clDice"'; do
     grep -qF "$text" plain/a.html || fail "the page does not hold: $text"
 done
 grep -q '"label":"Dice","value":0.[0-9]*,"unit":"","low":0.[0-9]*,"high":0' plain/a.html || fail "the Dice tile has no interval"

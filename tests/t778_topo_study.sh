@@ -29,7 +29,7 @@ dg 0 sweep "$study" -o st --jobs 2 --set data.cohort=cohort --set data.patch=[16
 said "12 of 12 runs done, 0 failed"
 # the arms stand beside each other by fixed metrics on labelled voxels, whatever their totals are
 tr -d '\\' <st/report.md >plain.md
-for metric in dice betti_error fraction_error hausdorff95_mm; do
+for metric in dice cldice betti_error fraction_error hausdorff95_mm; do
     grep -qE "segmentation_metrics\.$metric( |,)" plain.md || fail "the report has no $metric"
 done
 for name in progressive all_at_once dice_only accounting; do

@@ -2,6 +2,7 @@
 #include "label_evaluation.h"
 
 #include "dg_betti_matching.h"
+#include "dg_cldice.h"
 #include "dg_heartbeat.h"
 #include "dg_mem.h"
 #include "dg_overlap.h"
@@ -91,6 +92,16 @@ static dg_status put_surface(json_t *object, const masks *m, const dg_label_conf
     json_object_set_new(object, "surface_tolerance_mm", json_real(tolerance));
     json_object_set_new(object, "hausdorff95_mm", number(found.hausdorff_mm));
     json_object_set_new(object, "mean_surface_distance_mm", number(found.mean_mm));
+    return DG_OK;
+}
+
+static dg_status put_cldice(json_t *object, const masks *m, dg_skeleton_kind kind)
+{
+    dg_cldice found;
+    DG_TRY(dg_cldice_count(m->predicted, m->label, m->grid->shape, kind, &found));
+    json_object_set_new(object, "cldice", number(dg_cldice_value(&found)));
+    json_object_set_new(object, "topology_precision", number(dg_cldice_precision(&found)));
+    json_object_set_new(object, "topology_sensitivity", number(dg_cldice_sensitivity(&found)));
     return DG_OK;
 }
 
@@ -200,6 +211,7 @@ static dg_status measure(masks *m, const dg_evaluation_config *config, json_t *e
     for (int64_t i = 0; i < m->voxels; i++)
         if (m->counted[i] == 0) m->predicted[i] = m->label[i] = 0;
     DG_TRY(put_surface(object, m, labels, config->threads));
+    DG_TRY(put_cldice(object, m, labels->skeleton));
     DG_TRY(put_betti(entry, object, m, labels->touch));
     return labels->challenge ? put_challenge(entry, m, labels->watershed, config->threads) : DG_OK;
 }

@@ -6,6 +6,7 @@
 #include "dg_cohort.h"
 #include "dg_components.h"
 #include "dg_predictions.h"
+#include "dg_skeleton.h"
 
 #include <jansson.h>
 
@@ -13,13 +14,14 @@ struct dg_evaluation_config;
 struct dg_case_result;
 
 typedef struct dg_label_config {
-    uint8_t class_of[256]; /* dg_label_class of every value */
-    double threshold;      /* of probabilities; masks stay as they are */
-    double tolerance_mm;   /* of surface Dice; 0: twice the finest voxel side of a case */
-    dg_touch touch;        /* of components and Betti numbers */
-    bool watershed;        /* instances of the challenge: of a watershed, not components */
-    bool challenge;        /* Betti matching and what else makes the challenge's score */
-    double band[2];        /* predicted fractions outside are counted; band[1] 0: none */
+    uint8_t class_of[256];     /* dg_label_class of every value */
+    double threshold;          /* of probabilities; masks stay as they are */
+    double tolerance_mm;       /* of surface Dice; 0: twice the finest voxel side of a case */
+    dg_touch touch;            /* of components and Betti numbers */
+    dg_skeleton_kind skeleton; /* of clDice */
+    bool watershed;            /* instances of the challenge: of a watershed, not components */
+    bool challenge;            /* Betti matching and what else makes the challenge's score */
+    double band[2];            /* predicted fractions outside are counted; band[1] 0: none */
 } dg_label_config;
 
 /* Bytes that a task of a voxel takes, roughly. */

@@ -26,6 +26,7 @@ json_t *dg_label_settings_json(const dg_label_config *c)
                   "background", background, "ignore", ignore, "threshold", c->threshold, "surface_tolerance_mm",
                   c->tolerance_mm > 0 ? json_real(c->tolerance_mm) : json_string("auto"), "touch", (int)c->touch,
                   "challenge", (int)c->challenge);
+    json_object_set_new(object, "skeleton", json_string(c->skeleton == DG_SKELETON_CURVE ? "curve" : "surface"));
     json_object_set_new(object, "instances", json_string(c->watershed ? "watershed" : "components"));
     if (c->band[1] > 0) json_object_set_new(object, "fraction_band", json_pack("[f, f]", c->band[0], c->band[1]));
     return object;
@@ -160,7 +161,7 @@ static json_t *fraction_json(const entries *e, const dg_label_config *config)
 /* By network: of folds that each predicted their own cases into one folder, by fold. */
 static json_t *networks_json(const entries *e)
 {
-    static const char *const shown[] = {"dice", "surface_dice", "betti_error", "fraction_error"};
+    static const char *const shown[] = {"dice", "cldice", "surface_dice", "betti_error", "fraction_error"};
     json_t *list = json_array();
     for (int64_t i = 0; i < e->count; i++) {
         bool seen = false;
