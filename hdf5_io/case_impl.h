@@ -89,9 +89,16 @@ DG_MUST_USE dg_status dg_case_plan_write(hid_t group, const struct dg_dicom_plan
 /* Likewise, into a zeroed plan, which may be half filled after a failure. With the lock held. */
 DG_MUST_USE dg_status dg_case_plan_read(hid_t group, const char *role, struct dg_dicom_plan *out);
 
-/* One structure's quantised signed distances from mask bits, *out the caller's (dg_free); the file and the memory fake give the
+/* Masks of a case in either form: the words (bit k: structure k) of voxels index .. index + count - 1; one structure as 0 and 1. */
+void dg_case_mask_words(const dg_case_data *data, int64_t index, int64_t count, uint64_t *out);
+void dg_case_mask_bytes(const dg_case_data *data, int structure, int threads, uint8_t *out);
+static inline bool dg_case_has_masks(const dg_case_data *data)
+{
+    return data->masks != NULL || data->mask_bits != NULL;
+}
+
+/* One structure's quantised signed distances [z,y,x]; `mask` is workspace, a byte a voxel. The file and the memory fake give the
  * same values, which do not depend on the threads. */
-DG_MUST_USE dg_status dg_sdf_encode(const uint64_t *masks, int structure, const dg_grid *grid, int threads,
-                                    int16_t **out);
+DG_MUST_USE dg_status dg_sdf_encode(const dg_case_data *data, int structure, int threads, uint8_t *mask, int16_t *out);
 
 #endif

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "case_impl.h"
 
+#include "dg_bits.h"
 #include "dg_dicom.h"
 #include "dg_mem.h"
 
@@ -33,12 +34,25 @@ static void memory_close(dg_case *c)
     dg_free(&m);
 }
 
+static dg_status make_sdf(const dg_case_data *data, int structure, int16_t **out)
+{
+    const int64_t voxels = dg_grid_voxels(&data->info.grid);
+    uint8_t *mask = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&mask, voxels, "mask of a structure"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(out, voxels, "distances of a structure"), cleanup);
+    status = dg_sdf_encode(data, structure, 1, mask, *out);
+cleanup:
+    dg_free(&mask);
+    if (status != DG_OK) dg_free(out);
+    return status;
+}
+
 static dg_status need_sdf(memory_case *m, int structure)
 {
     dg_status status = DG_OK;
     pthread_mutex_lock(&m->guard);
-    if (m->sdf[structure] == NULL)
-        status = dg_sdf_encode(m->data->masks, structure, &m->data->info.grid, 1, &m->sdf[structure]);
+    if (m->sdf[structure] == NULL) status = make_sdf(m->data, structure, &m->sdf[structure]);
     pthread_mutex_unlock(&m->guard);
     return status;
 }
@@ -49,7 +63,7 @@ static float value_at(const memory_case *m, dg_field field, int structure, int64
     switch (field) {
     case DG_FIELD_CT_HU: return d->ct_hu != NULL ? (float)d->ct_hu[i] : d->ct_hu_f32[i];
     case DG_FIELD_DOSE_GY: return d->dose_gy[i];
-    case DG_FIELD_MASK: return (float)(d->masks[i] >> structure & 1);
+    case DG_FIELD_MASK: return d->masks != NULL ? (float)(d->masks[i] >> structure & 1) : (float)dg_bits_get(d->mask_bits[structure], i);
     case DG_FIELD_SDF_MM: return (float)m->sdf[structure][i] * (float)DG_SDF_SCALE_MM;
     case DG_FIELD_LABEL: return (float)d->labels[i];
     }
@@ -62,7 +76,7 @@ static bool has_field(const dg_case_data *d, dg_field field)
     case DG_FIELD_CT_HU: return true;
     case DG_FIELD_DOSE_GY: return d->dose_gy != NULL;
     case DG_FIELD_LABEL: return d->labels != NULL;
-    default: return d->masks != NULL;
+    default: return dg_case_has_masks(d);
     }
 }
 
@@ -85,12 +99,11 @@ static dg_status memory_read(dg_case *c, dg_field field, int structure, const dg
 static dg_status memory_read_mask_bits(dg_case *c, const dg_box *box, const int64_t stride[3], uint64_t *out)
 {
     const dg_case_data *d = ((memory_case *)c->source)->data;
-    if (d->masks == NULL) return DG_FAIL(DG_ERR_DATA, "case %s has no dataset masks", c->info->id);
+    if (!dg_case_has_masks(d)) return DG_FAIL(DG_ERR_DATA, "case %s has no dataset masks", c->info->id);
     for (int64_t z = 0; z < box->shape[0]; z++)
         for (int64_t y = 0; y < box->shape[1]; y++)
-            memcpy(out + z * stride[0] + y * stride[1],
-                   d->masks + dg_grid_index(&c->info->grid, box->start[0] + z, box->start[1] + y, box->start[2]),
-                   (size_t)box->shape[2] * sizeof *out);
+            dg_case_mask_words(d, dg_grid_index(&c->info->grid, box->start[0] + z, box->start[1] + y, box->start[2]),
+                               box->shape[2], out + z * stride[0] + y * stride[1]);
     return DG_OK;
 }
 

@@ -43,11 +43,12 @@ typedef struct dg_case_data {
     const int16_t *ct_hu;   /* Hounsfield units where they fit int16 (slope 1, intercept 0) */
     const float *ct_hu_f32; /* otherwise; exactly one of the two */
     const float *dose_gy;
-    const uint64_t *masks; /* bit k: structure k */
+    const uint64_t *masks;           /* bit k: structure k; or, where words would be the largest array of all, */
+    const uint8_t *const *mask_bits; /* [structure_count] masks of dg_bits.h; exactly one of the two */
     const uint8_t *labels;
     const struct dg_dicom_plan *plan; /* beams and control points; no names */
     int threads;                      /* to write with; 0: one. The file does not depend on them */
-    /* NULL, or told of the CT and the dose once they are in the file (their pointers are NULL from then on): owners of
+    /* NULL, or told of the CT and of the dose, of each once it is in the file (its pointer is NULL from then on): owners of
      * large cases give the memory back before the distance maps need theirs. */
     void (*written)(void *owner, const void *array);
     void *owner;

@@ -189,7 +189,8 @@ cleanup:
     return status;
 }
 
-dg_status dg_h5_content_hash(hid_t group, const char *role, char hex[DG_HASH_HEX])
+/* fill NULL: every dataset is complete. */
+static dg_status hash_group(hid_t group, dg_h5_fill *fill, void *user, const char *role, char hex[DG_HASH_HEX])
 {
     dg_h5_list list;
     dg_hash *hash = NULL;
@@ -197,11 +198,13 @@ dg_status dg_h5_content_hash(hid_t group, const char *role, char hex[DG_HASH_HEX
     DG_TRY(list_items(group, role, true, &list));
     DG_TRY_GOTO(status, dg_hash_create(&hash), cleanup);
     for (int64_t i = 0; i < list.count; i++) {
-        const char *at = strchr(list.name[i], '@');
+        const char *name = list.name[i], *at = strchr(name, '@');
+        bool taken = false;
+        if (at == NULL && fill != NULL) DG_TRY_GOTO(status, fill(user, group, name, hash, &taken), cleanup);
         if (at != NULL)
-            DG_TRY_GOTO(status, hash_attribute(hash, group, list.name[i], at, role), cleanup);
-        else
-            DG_TRY_GOTO(status, hash_dataset(hash, group, list.name[i], role), cleanup);
+            DG_TRY_GOTO(status, hash_attribute(hash, group, name, at, role), cleanup);
+        else if (!taken)
+            DG_TRY_GOTO(status, hash_dataset(hash, group, name, role), cleanup);
     }
     DG_TRY_GOTO(status, dg_hash_finish(hash, hex), cleanup);
 cleanup:
@@ -210,10 +213,20 @@ cleanup:
     return status;
 }
 
+dg_status dg_h5_content_hash(hid_t group, const char *role, char hex[DG_HASH_HEX])
+{
+    return hash_group(group, NULL, NULL, role, hex);
+}
+
+dg_status dg_h5_fill_and_seal(hid_t group, dg_h5_fill *fill, void *user, const char *role, char hex[DG_HASH_HEX])
+{
+    DG_TRY(hash_group(group, fill, user, role, hex));
+    return dg_h5_put_attr_text(group, seal_name, hex, role);
+}
+
 dg_status dg_h5_seal(hid_t group, const char *role, char hex[DG_HASH_HEX])
 {
-    DG_TRY(dg_h5_content_hash(group, role, hex));
-    return dg_h5_put_attr_text(group, seal_name, hex, role);
+    return dg_h5_fill_and_seal(group, NULL, NULL, role, hex);
 }
 
 dg_status dg_h5_check_seal(hid_t group, const char *role, char hex[DG_HASH_HEX])

@@ -122,6 +122,11 @@ void dg_h5_set_driver(hid_t access_list);
 /* Content hash of everything below `group`: items sorted by path, attributes as "path@name"; @content_sha256 of the
  * group itself is left out. A dataset of rank 4 and more is hashed plane by plane as "path/000", "path/001", ... */
 DG_MUST_USE dg_status dg_h5_content_hash(hid_t group, const char *role, char hex[DG_HASH_HEX]);
+/* Fills an empty dataset that is there and adds its item to the hash; *taken false: not one of its own, it is complete. */
+typedef dg_status dg_h5_fill(void *user, hid_t group, const char *name, dg_hash *hash, bool *taken);
+/* Seals a group whose large datasets are still empty: `fill` writes and hashes them in one pass, in the order of the hash. */
+DG_MUST_USE dg_status dg_h5_fill_and_seal(hid_t group, dg_h5_fill *fill, void *user, const char *role,
+                                          char hex[DG_HASH_HEX]);
 /* Works the hash out and stores it as @content_sha256; or compares it with what is stored. */
 DG_MUST_USE dg_status dg_h5_seal(hid_t group, const char *role, char hex[DG_HASH_HEX]);
 DG_MUST_USE dg_status dg_h5_check_seal(hid_t group, const char *role, char hex[DG_HASH_HEX]);
@@ -137,11 +142,27 @@ DG_MUST_USE dg_status dg_h5_list_datasets(hid_t group, const char *role, dg_h5_l
 bool dg_lz4_decode(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t capacity);
 /* The other way: *out is from malloc, the caller's. 0: no memory, or more than one block holds. */
 size_t dg_lz4_encode(const uint8_t *in, size_t bytes, uint8_t **out);
-/* Writes plane `index` of the first axis of a dataset of int16 [k,z,y,x] in chunks [1,..]: what H5Dwrite would, but the chunks
- * are packed by `threads` threads. With the lock held. */
-DG_MUST_USE dg_status dg_h5_write_plane_i16(hid_t dataset, int64_t index, const int64_t shape_zyx[3],
-                                            const int64_t chunk_zyx[3], const int16_t *values, int threads,
-                                            const char *role);
+/* Values index .. index + count - 1 of a volume: where they lie, or made into `spare` (room for them). Called by several threads
+ * at a time. */
+typedef const void *dg_h5_values(const void *user, int64_t index, int64_t count, void *spare);
+/* A volume [z,y,x] and how it is stored. */
+typedef struct dg_h5_volume {
+    dg_dtype type;
+    int64_t shape[3], chunk[3];
+    dg_h5_values *values;
+    const void *user;
+} dg_h5_volume;
+/* Values of an array: `user` is a dg_h5_array. */
+typedef struct dg_h5_array {
+    dg_dtype type;
+    const void *values;
+} dg_h5_array;
+const void *dg_h5_array_values(const void *user, int64_t index, int64_t count, void *spare);
+/* Writes a volume to a dataset of rank 3 (index -1), or as plane `index` of the first axis of one of rank 4 in chunks [1,..]: what
+ * H5Dwrite would, but packed by `threads` threads; its values are added to `hash` on the way. With the lock held, which is given
+ * back while values are packed. What is written does not depend on the threads. */
+DG_MUST_USE dg_status dg_h5_write_volume(hid_t dataset, int64_t index, const dg_h5_volume *v, int threads,
+                                         dg_hash *hash, const char *role);
 /* Checksum of HDF5's fletcher32 filter over `bytes` of data. */
 uint32_t dg_fletcher32(const uint8_t *data, size_t bytes);
 /* Registers the filter; called by dg_h5_lock. */

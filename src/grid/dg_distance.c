@@ -8,7 +8,12 @@
 #include <omp.h>
 #include <string.h>
 
-enum { COLUMNS = 8, TILE = 64 }; /* columns of one cache line are transposed together; of a tile worked off together */
+enum { COLUMNS = 8, TILE = 16 }; /* columns of one cache line are transposed together; of a tile worked off together */
+
+/* The set voxels of one row: the first and the last; without any n and -1. */
+typedef struct row_range {
+    int64_t first, last;
+} row_range;
 
 /* One column's workspace of the envelope: positions and values of its parabolas, and where each begins to be lowest. */
 typedef struct envelope {
@@ -43,21 +48,55 @@ static void envelopes_destroy(int threads, envelope **list)
     dg_free(list);
 }
 
-/* d[i] = (distance in mm from voxel from + i to the nearest voxel of the row of n whose mask is `wanted`)^2, for `count`
- * voxels; false where the row has none. */
-static bool scan_row(const uint8_t *mask, bool wanted, int64_t n, int64_t from, int64_t count, double spacing,
-                     double *d)
+/* What a transform works on: distances to the nearest voxel with (mask != 0) == wanted. */
+typedef struct transform {
+    const uint8_t *mask;
+    const dg_grid *grid;
+    const row_range *rows; /* [z,y] */
+    bool wanted;
+} transform;
+
+/* The last wanted voxel before `at` of a row; -1 without one. */
+static int64_t wanted_before(const uint8_t *row, const row_range *range, bool wanted, int64_t at)
 {
-    int64_t left = from - 1, right = from + count;
-    while (left >= 0 && (mask[left] != 0) != wanted) left--;
-    while (right < n && (mask[right] != 0) != wanted) right++;
+    if (!wanted) {
+        const uint8_t *found = memrchr(row, 0, (size_t)at);
+        return found == NULL ? -1 : found - row;
+    }
+    int64_t i = at - 1 < range->last ? at - 1 : range->last;
+    while (i >= range->first && row[i] == 0) i--;
+    return i >= range->first ? i : -1;
+}
+
+/* The first wanted one from `at` on; n without one. */
+static int64_t wanted_from(const uint8_t *row, const row_range *range, bool wanted, int64_t at, int64_t n)
+{
+    if (!wanted) {
+        const uint8_t *found = memchr(row + at, 0, (size_t)(n - at));
+        return found == NULL ? n : found - row;
+    }
+    int64_t i = at > range->first ? at : range->first;
+    while (i <= range->last && row[i] == 0) i++;
+    return i <= range->last ? i : n;
+}
+
+/* d[i] = (distance in mm from voxel from + i of row (z, y) to the nearest wanted voxel of the row)^2, for `count` voxels; false
+ * where the row has none. */
+static bool scan_row(const transform *t, int64_t z, int64_t y, int64_t from, int64_t count, double *d)
+{
+    const int64_t n = t->grid->shape[2];
+    const double spacing = t->grid->spacing_mm[2];
+    const uint8_t *row = t->mask + dg_grid_index(t->grid, z, y, 0);
+    const row_range *range = &t->rows[z * t->grid->shape[1] + y];
+    int64_t left = wanted_before(row, range, t->wanted, from);
+    int64_t right = wanted_from(row, range, t->wanted, from + count, n);
     for (int64_t i = 0; i < count; i++) {
-        if ((mask[from + i] != 0) == wanted) left = from + i;
+        if ((row[from + i] != 0) == t->wanted) left = from + i;
         d[i] = left < 0 ? INFINITY : (double)(from + i - left);
     }
     if (left < 0 && right == n) return false;
     for (int64_t i = count - 1; i >= 0; i--) {
-        if ((mask[from + i] != 0) == wanted) right = from + i;
+        if ((row[from + i] != 0) == t->wanted) right = from + i;
         double after = right < n ? (double)(right - from - i) : INFINITY;
         double steps = (d[i] < after ? d[i] : after) * spacing;
         d[i] = steps * steps;
@@ -106,32 +145,25 @@ static void pass_columns(double *first, int64_t width, int64_t n, int64_t stride
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Squared distances of columns first .. first + width - 1 of `box` to the nearest voxel of the box with (mask != 0) ==
- * wanted. */
-static void squared_distance(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int64_t first,
-                             int64_t width, int threads, envelope *work, double *d)
+/* Squared distances of columns first .. first + width - 1 of `box` to the nearest wanted voxel of the box; called by a whole
+ * team. */
+static void squared_distance(const transform *t, const dg_box *box, int64_t first, int64_t width, envelope *mine,
+                             double *d)
 {
     const int64_t nz = box->shape[0], ny = box->shape[1], nx = width;
     const int64_t blocks = (nx + COLUMNS - 1) / COLUMNS;
-#pragma omp parallel num_threads(threads)
-    {
-        envelope *mine = &work[omp_get_thread_num()];
 #pragma omp for schedule(static)
-        for (int64_t z = 0; z < nz; z++) {
-            bool any = false;
-            for (int64_t y = 0; y < ny; y++) {
-                int64_t from = dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2]);
-                any |=
-                    scan_row(mask + from, wanted, box->shape[2], first, nx, grid->spacing_mm[2], d + (z * ny + y) * nx);
-            }
-            for (int64_t x = 0; any && x < nx; x += COLUMNS)
-                pass_columns(d + z * ny * nx + x, least(COLUMNS, nx - x), ny, nx, grid->spacing_mm[1], mine);
-        }
+    for (int64_t z = 0; z < nz; z++) {
+        bool any = false;
+        for (int64_t y = 0; y < ny; y++)
+            any |= scan_row(t, box->start[0] + z, box->start[1] + y, box->start[2] + first, nx, d + (z * ny + y) * nx);
+        for (int64_t x = 0; any && x < nx; x += COLUMNS)
+            pass_columns(d + z * ny * nx + x, least(COLUMNS, nx - x), ny, nx, t->grid->spacing_mm[1], mine);
+    }
 #pragma omp for schedule(static)
-        for (int64_t t = 0; t < ny * blocks; t++) {
-            int64_t y = t / blocks, x = t % blocks * COLUMNS;
-            pass_columns(d + y * nx + x, least(COLUMNS, nx - x), nz, ny * nx, grid->spacing_mm[0], mine);
-        }
+    for (int64_t c = 0; c < ny * blocks; c++) {
+        int64_t y = c / blocks, x = c % blocks * COLUMNS;
+        pass_columns(d + y * nx + x, least(COLUMNS, nx - x), nz, ny * nx, t->grid->spacing_mm[0], mine);
     }
 }
 
@@ -140,8 +172,7 @@ typedef void take_row(void *user, int64_t index, int64_t count, const double *sq
 
 /* Columns of the box are independent, so they are worked off tile by tile: the squares of a large volume would be its largest
  * array. */
-static dg_status each_row(const uint8_t *mask, bool wanted, const dg_grid *grid, const dg_box *box, int threads,
-                          take_row *take, void *user)
+static dg_status each_row(const transform *t, const dg_box *box, int threads, take_row *take, void *user)
 {
     const int64_t nz = box->shape[0], ny = box->shape[1], nx = box->shape[2];
     envelope *work = NULL;
@@ -149,19 +180,49 @@ static dg_status each_row(const uint8_t *mask, bool wanted, const dg_grid *grid,
     dg_status status;
     DG_TRY_GOTO(status, envelopes_create(threads, most(nz, ny), &work), cleanup);
     DG_TRY_GOTO(status, DG_NEW(&d, nz * ny * least(TILE, nx), "squared distances"), cleanup);
+#pragma omp parallel num_threads(threads)
     for (int64_t first = 0; first < nx; first += TILE) {
         const int64_t width = least(TILE, nx - first);
-        squared_distance(mask, wanted, grid, box, first, width, threads, work, d);
-#pragma omp parallel for num_threads(threads) schedule(static)
+        squared_distance(t, box, first, width, &work[omp_get_thread_num()], d);
+#pragma omp for schedule(static)
         for (int64_t z = 0; z < nz; z++)
             for (int64_t y = 0; y < ny; y++)
-                take(user, dg_grid_index(grid, box->start[0] + z, box->start[1] + y, box->start[2] + first), width,
+                take(user, dg_grid_index(t->grid, box->start[0] + z, box->start[1] + y, box->start[2] + first), width,
                      d + (z * ny + y) * width);
     }
 cleanup:
     dg_free(&d);
     envelopes_destroy(threads, &work);
     return status;
+}
+
+/* Voxels of a row that are 0 before the first that is not; eight at a time, most rows are empty. */
+static int64_t zeros_before(const uint8_t *row, int64_t n)
+{
+    int64_t i = 0;
+    uint64_t eight;
+    for (; i + 8 <= n; i += 8) {
+        memcpy(&eight, row + i, sizeof eight);
+        if (eight != 0) break;
+    }
+    while (i < n && row[i] == 0) i++;
+    return i;
+}
+
+/* *rows is the caller's (dg_free). */
+static dg_status find_rows(const uint8_t *mask, const dg_grid *grid, int threads, row_range **rows)
+{
+    const int64_t n = grid->shape[2], count = grid->shape[0] * grid->shape[1];
+    DG_TRY(DG_NEW(rows, count, "rows of a mask"));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t k = 0; k < count; k++) {
+        const uint8_t *row = mask + k * n;
+        const int64_t first = zeros_before(row, n);
+        int64_t last = first == n ? -1 : n - 1;
+        while (last >= 0 && row[last] == 0) last--;
+        (*rows)[k] = (row_range){first, last};
+    }
+    return DG_OK;
 }
 
 static dg_status check_arguments(const dg_grid *grid, int threads)
@@ -180,22 +241,23 @@ static void put_distances(void *user, int64_t index, int64_t count, const double
 dg_status dg_distance(const uint8_t *mask, const dg_grid *grid, int threads, float *distance_mm)
 {
     dg_box all = {{0, 0, 0}, {grid->shape[0], grid->shape[1], grid->shape[2]}};
+    row_range *rows = NULL;
     DG_TRY(check_arguments(grid, threads));
-    return each_row(mask, true, grid, &all, threads, put_distances, distance_mm);
+    DG_TRY(find_rows(mask, grid, threads, &rows));
+    const transform t = {.mask = mask, .grid = grid, .rows = rows, .wanted = true};
+    const dg_status status = each_row(&t, &all, threads, put_distances, distance_mm);
+    dg_free(&rows);
+    return status;
 }
 
-/* The smallest box that holds all set voxels, grown by margin_mm on every side within the grid; false when none is set. */
-static bool bounding_box(const uint8_t *mask, const dg_grid *grid, const int64_t margin[3], dg_box *box)
+/* The smallest box that holds all set voxels, grown by `margin` voxels on every side within the grid; false when none is set. */
+static bool bounding_box(const row_range *rows, const dg_grid *grid, const int64_t margin[3], dg_box *box)
 {
     int64_t low[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, high[3] = {-1, -1, -1};
-    for (int64_t z = 0; z < grid->shape[0]; z++)
-        for (int64_t y = 0; y < grid->shape[1]; y++) {
-            const uint8_t *row = mask + dg_grid_index(grid, z, y, 0);
-            int64_t n = grid->shape[2], first = 0, last = n - 1;
-            while (first < n && row[first] == 0) first++;
-            if (first == n) continue;
-            while (row[last] == 0) last--;
-            const int64_t from[3] = {z, y, first}, to[3] = {z, y, last};
+    for (int64_t z = 0, k = 0; z < grid->shape[0]; z++)
+        for (int64_t y = 0; y < grid->shape[1]; y++, k++) {
+            if (rows[k].last < 0) continue;
+            const int64_t from[3] = {z, y, rows[k].first}, to[3] = {z, y, rows[k].last};
             for (int a = 0; a < 3; a++) {
                 low[a] = least(low[a], from[a]);
                 high[a] = most(high[a], to[a]);
@@ -218,44 +280,67 @@ typedef struct side {
     bool outside;
 } side;
 
-static void put_voxel(const side *s, int64_t at, double mm)
-{
-    if (s->sdf_mm != NULL)
-        s->sdf_mm[at] = (float)mm;
-    else
-        s->steps[at] = (int16_t)lrint((double)(float)mm / s->step_mm);
-}
+static int16_t steps_of(const side *s, double mm) { return (int16_t)lrint((double)(float)mm / s->step_mm); }
 
-/* Writes the clipped distances into the voxels of the side. */
+/* Writes the distances into the voxels of the side that are nearer than the clip, which the others have already. */
 static void put_side(void *user, int64_t index, int64_t count, const double *squared)
 {
     const side *s = user;
-    for (int64_t i = 0; i < count; i++)
-        if ((s->mask[index + i] == 0) == s->outside) {
-            const double mm = fmin(sqrt(squared[i]), s->clip_mm);
-            put_voxel(s, index + i, s->outside ? mm : -mm);
-        }
+    const double far = s->clip_mm * s->clip_mm * (1 + 1e-12); /* rounding lets nobody out who is near */
+    for (int64_t i = 0; i < count; i++) {
+        if ((s->mask[index + i] == 0) != s->outside || squared[i] > far) continue;
+        const double mm = fmin(sqrt(squared[i]), s->clip_mm), signed_mm = s->outside ? mm : -mm;
+        if (s->sdf_mm != NULL)
+            s->sdf_mm[index + i] = (float)signed_mm;
+        else
+            s->steps[index + i] = steps_of(s, signed_mm);
+    }
+}
+
+/* Every voxel gets the clip of its side. */
+static void put_clip(const side *s, const dg_grid *grid, int threads)
+{
+    const int64_t voxels = dg_grid_voxels(grid);
+    const float far_mm[2] = {(float)s->clip_mm, (float)-s->clip_mm};
+    const int16_t far[2] = {s->steps == NULL ? 0 : steps_of(s, s->clip_mm),
+                            s->steps == NULL ? 0 : steps_of(s, -s->clip_mm)};
+    if (s->sdf_mm != NULL) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t i = 0; i < voxels; i++) s->sdf_mm[i] = s->mask[i] != 0 ? far_mm[1] : far_mm[0];
+    } else {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t i = 0; i < voxels; i++) s->steps[i] = s->mask[i] != 0 ? far[1] : far[0];
+    }
+}
+
+static dg_status both_sides(side *to, const dg_grid *grid, const row_range *rows, int threads)
+{
+    int64_t reach[3];
+    const int64_t one[3] = {1, 1, 1};
+    dg_box near, inner;
+    transform t = {.mask = to->mask, .grid = grid, .rows = rows};
+    for (int a = 0; a < 3; a++)
+        reach[a] = (int64_t)fmin(ceil(to->clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
+    if (!bounding_box(rows, grid, reach, &near)) return DG_OK;
+    to->outside = t.wanted = true;
+    DG_TRY(each_row(&t, &near, threads, put_side, to));
+    /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
+    (void)bounding_box(rows, grid, one, &inner);
+    to->outside = t.wanted = false;
+    return each_row(&t, &inner, threads, put_side, to);
 }
 
 static dg_status signed_distance(side *to, const dg_grid *grid, int threads)
 {
+    row_range *rows = NULL;
     DG_TRY(check_arguments(grid, threads));
     if (!(to->clip_mm > 0))
         return DG_FAIL(DG_ERR_USAGE, "signed distance clipped to %g mm; give a positive one", to->clip_mm);
-    int64_t voxels = dg_grid_voxels(grid), reach[3];
-    const int64_t one[3] = {1, 1, 1};
-    for (int a = 0; a < 3; a++)
-        reach[a] = (int64_t)fmin(ceil(to->clip_mm / grid->spacing_mm[a]) + 1, (double)grid->shape[a]);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < voxels; i++) put_voxel(to, i, to->mask[i] != 0 ? -to->clip_mm : to->clip_mm);
-    dg_box near, inner;
-    if (!bounding_box(to->mask, grid, reach, &near)) return DG_OK;
-    to->outside = true;
-    DG_TRY(each_row(to->mask, true, grid, &near, threads, put_side, to));
-    /* the voxel outside the structure that is nearest to one inside lies at most one step out of its bounding box */
-    (void)bounding_box(to->mask, grid, one, &inner);
-    to->outside = false;
-    return each_row(to->mask, false, grid, &inner, threads, put_side, to);
+    put_clip(to, grid, threads);
+    DG_TRY(find_rows(to->mask, grid, threads, &rows));
+    const dg_status status = both_sides(to, grid, rows, threads);
+    dg_free(&rows);
+    return status;
 }
 
 dg_status dg_signed_distance(const uint8_t *mask, const dg_grid *grid, double clip_mm, int threads, float *sdf_mm)
