@@ -63,7 +63,9 @@ static float value_at(const memory_case *m, dg_field field, int structure, int64
     switch (field) {
     case DG_FIELD_CT_HU: return d->ct_hu != NULL ? (float)d->ct_hu[i] : d->ct_hu_f32[i];
     case DG_FIELD_DOSE_GY: return d->dose_gy[i];
-    case DG_FIELD_MASK: return d->masks != NULL ? (float)(d->masks[i] >> structure & 1) : (float)dg_bits_get(d->mask_bits[structure], i);
+    case DG_FIELD_MASK:
+        return d->masks != NULL ? (float)(d->masks[i] >> structure & 1)
+                                : (float)dg_bits_get(d->mask_bits[structure], i);
     case DG_FIELD_SDF_MM: return (float)m->sdf[structure][i] * (float)DG_SDF_SCALE_MM;
     case DG_FIELD_LABEL: return (float)d->labels[i];
     }

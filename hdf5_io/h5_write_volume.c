@@ -19,8 +19,9 @@ typedef struct packed_chunk {
 
 /* What one thread packs with. Many chunks are what the one before was: air, or far from a structure. */
 typedef struct packer {
-    uint8_t *shuffled, *before, *spare; /* a chunk; the last one that was packed; values that are made as they are asked for */
-    packed_chunk last;                  /* borrowed from the layer; length 0: none */
+    uint8_t *shuffled, *before,
+        *spare;        /* a chunk; the last one that was packed; values that are made as they are asked for */
+    packed_chunk last; /* borrowed from the layer; length 0: none */
 } packer;
 
 /* What a layer of chunks is packed from and to. */

@@ -84,7 +84,7 @@ static void describe(const dg_rt_case *rt, const dg_mapping *mapping, dg_case_da
     data->ct_hu = rt->ct_hu;
     data->ct_hu_f32 = rt->ct_hu_f32;
     data->dose_gy = rt->dose_gy;
-    data->masks = rt->masks;
+    if (rt->structure_count > 0) data->mask_bits = (const uint8_t *const *)rt->mask;
     data->plan = rt->has_plan ? &rt->plan : NULL;
 }
 

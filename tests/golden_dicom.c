@@ -5,6 +5,7 @@
  *
  * A case folder NAME has its results in ../expected/expected_NAME.h5; of a data folder all cases with results are compared, and
  * those without have to be refused, each with words of its own. SPDX-License-Identifier: Apache-2.0 */
+#include "dg_bits.h"
 #include "dg_check.h"
 #include "dg_cohort.h"
 #include "dg_distance.h"
@@ -137,7 +138,7 @@ static int64_t mask_difference(const dg_rt_case *rt, int k, const int64_t *want)
 {
     int64_t different = 0;
     for (int64_t i = 0; i < dg_grid_voxels(&rt->grid); i++)
-        different += (k >= 0 && (rt->masks[place(&rt->grid, i)] >> k & 1) != 0) != (want[i] != 0);
+        different += (k >= 0 && dg_bits_get(rt->mask[k], place(&rt->grid, i))) != (want[i] != 0);
     return different;
 }
 
@@ -186,7 +187,7 @@ static void distances(const trial *t, const char *name, bool v23, float *out)
     for (int64_t i = 0; k < 0 && i < voxels; i++) out[i] = v23 ? 1 : 0;
     if (k < 0) return;
     DG_CHECK_OK(DG_NEW(&mask, voxels, "golden"));
-    for (int64_t i = 0; i < voxels; i++) mask[i] = (uint8_t)(t->rt.masks[i] >> k & 1);
+    for (int64_t i = 0; i < voxels; i++) mask[i] = dg_bits_get(t->rt.mask[k], i);
     DG_CHECK_OK(dg_signed_distance(mask, &t->rt.grid, t->clip_mm, THREADS, out));
     for (int64_t i = 0; i < voxels; i++) out[i] = (float)(out[i] / t->clip_mm);
     dg_free(&mask);
@@ -306,7 +307,7 @@ static void check_dvh(trial *t)
         const int k = structure_of(&t->rt, structure[s]);
         int64_t n = 0;
         for (int64_t i = 0; k >= 0 && i < voxels; i++)
-            if (t->rt.masks[i] >> k & 1) gy[n++] = t->rt.dose_gy[i];
+            if (dg_bits_get(t->rt.mask[k], i)) gy[n++] = t->rt.dose_gy[i];
         check(t, "dvh", structure[s], "absent", n == 0, 0);
         if (n == 0) continue;
         qsort(gy, (size_t)n, sizeof *gy, ascending);
@@ -395,7 +396,7 @@ static void write_stored(trial *t, const char *folder, dg_cohort **cohort)
     dg_case_data data = {.ct_hu = t->rt.ct_hu,
                          .ct_hu_f32 = t->rt.ct_hu_f32,
                          .dose_gy = t->rt.dose_gy,
-                         .masks = t->rt.masks,
+                         .mask_bits = t->rt.structure_count > 0 ? (const uint8_t *const *)t->rt.mask : NULL,
                          .plan = t->rt.has_plan ? &t->rt.plan : NULL};
     snprintf(data.info.id, sizeof data.info.id, "x");
     data.info.grid = t->rt.grid;

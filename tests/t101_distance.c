@@ -64,6 +64,48 @@ static void test_random(void)
     }
 }
 
+/* Steps of a length are the distances, each rounded to f32 and to the nearest step. */
+static void check_steps(const dg_grid *g, const uint8_t *mask, double clip_mm)
+{
+    const int64_t voxels = dg_grid_voxels(g);
+    const double step_mm = clip_mm / 32767;
+    int16_t *one, *two;
+    float *mm;
+    DG_CHECK_OK(DG_NEW(&one, voxels, "test"));
+    DG_CHECK_OK(DG_NEW(&two, voxels, "test"));
+    DG_CHECK_OK(DG_NEW(&mm, voxels, "test"));
+    memset(one, 0x55, (size_t)voxels * sizeof *one);
+    DG_CHECK_OK(dg_signed_distance(mask, g, clip_mm, 1, mm));
+    DG_CHECK_OK(dg_signed_distance_steps(mask, g, clip_mm, step_mm, 1, one));
+    DG_CHECK_OK(dg_signed_distance_steps(mask, g, clip_mm, step_mm, 3, two));
+    DG_CHECK(memcmp(one, two, (size_t)voxels * sizeof *one) == 0);
+    for (int64_t i = 0; i < voxels; i++) DG_CHECK(one[i] == (int16_t)lrint((double)mm[i] / step_mm));
+    dg_free(&one);
+    dg_free(&two);
+    dg_free(&mm);
+}
+
+/* Rows of several tiles, with gaps in them, none, and only ends; masks that touch the grid's ends and that do not. */
+static void test_long_rows(void)
+{
+    const int64_t shape[3] = {4, 5, 61};
+    const double spacing[3] = {2.5, 1.1, 0.9};
+    const dg_grid g = dg_grid_make(shape, spacing);
+    uint8_t mask[4 * 5 * 61];
+    for (int kind = 0; kind < 6; kind++) {
+        memset(mask, 0, sizeof mask);
+        for (int64_t i = 0; i < dg_grid_voxels(&g); i++) {
+            const int64_t x = i % 61, y = i / 61 % 5, z = i / 61 / 5;
+            const bool set[6] = {x == 0 || x == 60,           x > 20 && x < 50 && y == 2 && z > 0,
+                                 x % 23 == 7 && (y + z) % 2,  x != 33,
+                                 z == 3 && y == 4 && x == 60, x > 1 && x < 59 && y > 0 && y < 4 && z == 1};
+            mask[i] = set[kind] ? 2 : 0;
+        }
+        compare(&g, mask, kind % 2 ? 7 : 1000);
+        check_steps(&g, mask, kind % 2 ? 7 : 100);
+    }
+}
+
 static void test_upstream(void)
 {
     const int64_t shape[3] = {3, 2, 2};
@@ -84,6 +126,7 @@ static void test_upstream(void)
 int main(void)
 {
     test_random();
+    test_long_rows();
     test_upstream();
     const int64_t shape[3] = {2, 2, 2};
     const double bad[3] = {1, 0, 1}, good[3] = {1, 1, 1};

@@ -7,6 +7,7 @@
 #include "dg_dicom.h"
 #include "dg_mapping.h"
 #include "dg_raster.h"
+#include "dg_structure.h"
 
 enum { DG_RT_JOINED = 256, DG_RT_FINDINGS = 64 };
 
@@ -45,7 +46,7 @@ typedef struct dg_rt_case {
     float *ct_hu_f32;
     float *dose_gy;                            /* NULL without a dose; never negative */
     dg_box dose_box;                           /* where it is known */
-    uint64_t *masks;                           /* bit k: structure[k]; NULL without structures */
+    uint8_t *mask[DG_STRUCTURES_MAX];          /* of each structure, one bit a voxel (dg_bits.h) */
     dg_structure structure[DG_STRUCTURES_MAX]; /* those of the mapping that have voxels, in its order */
     dg_rt_structure about[DG_STRUCTURES_MAX];
     int structure_count;

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "rt_case_impl.h"
 
+#include "dg_bits.h"
 #include "dg_mem.h"
 
 #include <math.h>
@@ -82,8 +83,8 @@ static dg_box find_crop(const rt_reading *r)
     int64_t first = r->ct_grid.shape[0], last = -1, at[2] = {0, 0};
     if (m->crop.inplane == 0) return whole(&r->ct_grid);
     for (int k = 0; k < r->out->structure_count; k++) {
-        if (r->voxels[k].first < first) first = r->voxels[k].first;
-        if (r->voxels[k].last > last) last = r->voxels[k].last;
+        if (r->voxels[k].first[0] < first) first = r->voxels[k].first[0];
+        if (r->voxels[k].last[0] > last) last = r->voxels[k].last[0];
     }
     for (int c = 0; c < m->centre_count && centre == NULL; c++)
         for (int k = 0; k < r->out->structure_count; k++)
@@ -100,35 +101,59 @@ static int64_t source_row(const rt_reading *r, int64_t z, int64_t y)
     return dg_grid_index(&r->ct_grid, b->start[0] + z, b->start[1] + y, b->start[2]);
 }
 
-/* Words of the crop from the packed voxels of all structures, which are freed. */
+bool rt_box(const rt_reading *r, int k, dg_box *box)
+{
+    const rt_voxels *v = &r->voxels[k];
+    bool any = true;
+    for (int a = 0; a < 3; a++) {
+        const int64_t start = r->out->crop.start[a], end = start + r->out->crop.shape[a];
+        const int64_t first = v->first[a] > start ? v->first[a] : start;
+        const int64_t last = v->last[a] < end - 1 ? v->last[a] : end - 1;
+        box->start[a] = first - start;
+        box->shape[a] = last - first + 1;
+        any = any && last >= first;
+    }
+    return any;
+}
+
+/* The part of structure k inside the crop; *kept: its voxels. */
+static dg_status crop_mask(rt_reading *r, int k, int64_t *kept)
+{
+    dg_rt_case *out = r->out;
+    dg_box box;
+    *kept = 0;
+    DG_TRY(DG_NEW(&out->mask[k], dg_bits_bytes(dg_grid_voxels(&out->grid)), "mask"));
+    if (!rt_box(r, k, &box)) return DG_OK;
+    for (int64_t z = box.start[0]; z < box.start[0] + box.shape[0]; z++)
+        for (int64_t y = box.start[1]; y < box.start[1] + box.shape[1]; y++) {
+            const int64_t from = source_row(r, z, y), to = dg_grid_index(&out->grid, z, y, 0);
+            for (int64_t x = box.start[2]; x < box.start[2] + box.shape[2]; x++) {
+                if (!dg_bits_get(r->voxels[k].packed, from + x)) continue;
+                dg_bits_set(out->mask[k], to + x);
+                ++*kept;
+            }
+        }
+    return DG_OK;
+}
+
+/* Masks of the crop from those of the whole CT, which are taken as they are, or freed. */
 static dg_status make_masks(rt_reading *r)
 {
     dg_rt_case *out = r->out;
-    const int64_t *n = out->grid.shape;
-    DG_TRY(DG_NEW(&out->masks, dg_grid_voxels(&out->grid), "masks"));
+    const bool all = memcmp(out->crop.shape, r->ct_grid.shape, sizeof out->crop.shape) == 0;
     for (int k = 0; k < out->structure_count; k++) {
-        const uint8_t *packed = r->voxels[k].packed;
-        const uint64_t bit = UINT64_C(1) << k;
-        int64_t kept = 0;
-#pragma omp parallel for num_threads(r->settings->threads) schedule(static) reduction(+ : kept)
-        for (int64_t z = 0; z < n[0]; z++) {
-            const int64_t slice = out->crop.start[0] + z;
-            if (slice < r->voxels[k].first || slice > r->voxels[k].last) continue;
-            for (int64_t y = 0; y < n[1]; y++) {
-                const int64_t from = source_row(r, z, y);
-                uint64_t *to = out->masks + (z * n[1] + y) * n[2];
-                for (int64_t x = 0; x < n[2]; x++) {
-                    if ((packed[(from + x) >> 3] >> ((from + x) & 7) & 1) == 0) continue;
-                    to[x] |= bit;
-                    kept++;
-                }
-            }
+        int64_t kept = r->voxels[k].count;
+        if (all) {
+            out->mask[k] = r->voxels[k].packed;
+            r->voxels[k].packed = NULL;
+        } else {
+            DG_TRY(crop_mask(r, k, &kept));
+            dg_free(&r->voxels[k].packed);
         }
         out->about[k].cropped_away = out->about[k].voxels - kept;
         if (out->about[k].cropped_away > 0)
             rt_find(out, "structure-cropped", "%s: %lld of %lld voxels lie outside the crop", out->structure[k].name,
                     (long long)out->about[k].cropped_away, (long long)out->about[k].voxels);
-        dg_free(&r->voxels[k].packed);
     }
     return DG_OK;
 }
@@ -136,15 +161,14 @@ static dg_status make_masks(rt_reading *r)
 /* What the crop leaves without a voxel is no structure of the case. */
 static void drop_empty(dg_rt_case *out)
 {
-    const int64_t voxels = dg_grid_voxels(&out->grid);
     for (int k = out->structure_count - 1; k >= 0; k--) {
-        const uint64_t below = (UINT64_C(1) << k) - 1;
         if (out->about[k].cropped_away < out->about[k].voxels) continue;
-        for (int64_t i = 0; i < voxels; i++) out->masks[i] = (out->masks[i] & below) | (out->masks[i] >> 1 & ~below);
         const size_t behind = (size_t)(out->structure_count - k - 1);
+        dg_free(&out->mask[k]);
+        memmove(&out->mask[k], &out->mask[k + 1], behind * sizeof *out->mask);
         memmove(&out->structure[k], &out->structure[k + 1], behind * sizeof *out->structure);
         memmove(&out->about[k], &out->about[k + 1], behind * sizeof *out->about);
-        out->structure_count--;
+        out->mask[--out->structure_count] = NULL;
     }
 }
 
@@ -153,13 +177,15 @@ static void drop_empty(dg_rt_case *out)
 static bool is_whole(const rt_reading *r, const float *hu)
 {
     const int64_t *n = r->out->grid.shape;
+    int64_t others = 0;
+#pragma omp parallel for num_threads(r->settings->threads) schedule(static) reduction(+ : others)
     for (int64_t z = 0; z < n[0]; z++)
-        for (int64_t y = 0; y < n[1]; y++) {
+        for (int64_t y = 0; others == 0 && y < n[1]; y++) {
             const float *row = hu + source_row(r, z, y);
             for (int64_t x = 0; x < n[2]; x++)
-                if (!(row[x] >= INT16_MIN && row[x] <= INT16_MAX) || row[x] != (float)(int16_t)row[x]) return false;
+                others += !(row[x] >= INT16_MIN && row[x] <= INT16_MAX) || row[x] != (float)(int16_t)(int32_t)row[x];
         }
-    return true;
+    return others == 0;
 }
 
 /* Takes the CT, which is freed. */
@@ -167,21 +193,17 @@ static dg_status take_ct(rt_reading *r, dg_dicom_ct *ct)
 {
     dg_rt_case *out = r->out;
     const int64_t *n = out->grid.shape, voxels = dg_grid_voxels(&out->grid);
-    const bool fits = is_whole(r, ct->hu);
-    if (fits)
+    if (is_whole(r, ct->hu))
         DG_TRY(DG_NEW(&out->ct_hu, voxels, "CT"));
     else
         DG_TRY(DG_NEW(&out->ct_hu_f32, voxels, "CT"));
+#pragma omp parallel for num_threads(r->settings->threads) schedule(static)
     for (int64_t z = 0; z < n[0]; z++)
         for (int64_t y = 0; y < n[1]; y++) {
             const float *row = ct->hu + source_row(r, z, y);
             const int64_t to = (z * n[1] + y) * n[2];
-            for (int64_t x = 0; x < n[2]; x++) {
-                if (fits)
-                    out->ct_hu[to + x] = (int16_t)row[x];
-                else
-                    out->ct_hu_f32[to + x] = row[x];
-            }
+            if (out->ct_hu_f32 != NULL) memcpy(out->ct_hu_f32 + to, row, (size_t)n[2] * sizeof *row);
+            for (int64_t x = 0; out->ct_hu != NULL && x < n[2]; x++) out->ct_hu[to + x] = (int16_t)row[x];
         }
     memcpy(out->position, ct->position, sizeof out->position);
     dg_dicom_ct_release(ct);
@@ -251,7 +273,6 @@ static dg_status assemble(rt_reading *r, const dg_dicom_case *candidate, dg_dico
     DG_TRY(make_masks(r));
     DG_TRY(read_dose(r, candidate, frame_key));
     drop_empty(out);
-    if (out->structure_count == 0) dg_free(&out->masks);
     add_constraints(out, r->settings->mapping);
     return DG_OK;
 }
@@ -281,7 +302,7 @@ void dg_rt_case_release(dg_rt_case *c)
     dg_free(&c->ct_hu);
     dg_free(&c->ct_hu_f32);
     dg_free(&c->dose_gy);
-    dg_free(&c->masks);
+    for (int k = 0; k < DG_STRUCTURES_MAX; k++) dg_free(&c->mask[k]);
     dg_dicom_plan_release(&c->plan);
     memset(c, 0, sizeof *c);
 }

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "rt_case_impl.h"
 
+#include "dg_bits.h"
 #include "dg_mem.h"
 #include "dg_resample.h"
 
@@ -44,19 +45,22 @@ static double d95_of(float *gy, int64_t count)
 }
 
 /* Mean, largest and, of targets, D95 of a structure's voxels with known dose; how many have none. */
-static dg_status measure(dg_rt_case *out, int k)
+static dg_status measure(const rt_reading *r, int k)
 {
+    dg_rt_case *out = r->out;
     dg_rt_structure *a = &out->about[k];
-    const int64_t *n = out->grid.shape;
     const bool target = out->structure[k].role == DG_ROLE_TARGET;
+    dg_box box;
     float *gy = NULL;
     int64_t count = 0;
     double sum = 0, largest = 0;
+    if (!rt_box(r, k, &box)) return DG_OK;
     if (target) DG_TRY(DG_NEW(&gy, a->voxels, "doses of a target"));
-    for (int64_t z = 0, i = 0; z < n[0]; z++)
-        for (int64_t y = 0; y < n[1]; y++)
-            for (int64_t x = 0; x < n[2]; x++, i++) {
-                if ((out->masks[i] >> k & 1) == 0) continue;
+    for (int64_t z = box.start[0]; z < box.start[0] + box.shape[0]; z++)
+        for (int64_t y = box.start[1]; y < box.start[1] + box.shape[1]; y++)
+            for (int64_t x = box.start[2]; x < box.start[2] + box.shape[2]; x++) {
+                const int64_t i = dg_grid_index(&out->grid, z, y, x);
+                if (!dg_bits_get(out->mask[k], i)) continue;
                 if (!in_box(&out->dose_box, z, y, x)) {
                     a->without_dose++;
                     continue;
@@ -73,6 +77,14 @@ static dg_status measure(dg_rt_case *out, int k)
     }
     dg_free(&gy);
     return DG_OK;
+}
+
+static dg_status measure_all(const rt_reading *r)
+{
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(r->settings->threads) schedule(dynamic) reduction(+ : failed)
+    for (int k = 0; k < r->out->structure_count; k++) failed += measure(r, k) != DG_OK;
+    return failed == 0 ? DG_OK : DG_FAIL(DG_ERR_MEMORY, "no memory for the doses of a target");
 }
 
 /* What a clinic would ask of a delivered plan; nothing here refuses a case. */
@@ -122,9 +134,10 @@ dg_status rt_add_dose(rt_reading *r, const dg_dicom_dose *dose)
     }
     DG_TRY(DG_NEW(&out->dose_gy, voxels, "dose"));
     DG_TRY(dg_resample_bspline(dose->gy, &dose->grid, &out->grid, 0, r->settings->threads, out->dose_gy));
+#pragma omp parallel for num_threads(r->settings->threads) schedule(static)
     for (int64_t i = 0; i < voxels; i++)
         if (!(out->dose_gy[i] > 0)) out->dose_gy[i] = 0; /* the spline undershoots beside steep falls */
-    for (int k = 0; k < out->structure_count; k++) DG_TRY(measure(out, k));
+    DG_TRY(measure_all(r));
     DG_TRY(check_place(r));
     for (int k = 0; k < out->structure_count; k++) judge_target(out, k);
     if (out->prescription_gy > 0 && dose->max_gy > 1.5 * out->prescription_gy)

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "rt_case_impl.h"
 
+#include "dg_bits.h"
 #include "dg_mem.h"
 
 #include <math.h>
@@ -41,17 +42,14 @@ static dg_status take_contours(const dg_dicom_roi *roi, const dg_grid *grid, reg
     return DG_OK;
 }
 
-/* Adds the region to r->mask. */
-static dg_status rasterise(rt_reading *r, const region *g, dg_rt_structure *about)
+/* Sets mask[slice, row, column] of the slices of a region. */
+static dg_status rasterise(rt_reading *r, const region *g, dg_rt_structure *about, uint8_t *mask)
 {
     const dg_grid *grid = &r->ct_grid;
     const int64_t slices = g->last - g->first + 1;
     dg_raster_report report = {0};
-    uint8_t *mask = NULL;
-    double *z = NULL;
-    dg_status status;
-    DG_TRY_GOTO(status, DG_NEW(&mask, slices * grid->shape[1] * grid->shape[2], "mask of a region"), cleanup);
-    DG_TRY_GOTO(status, DG_NEW(&z, slices, "slices of a region"), cleanup);
+    double *z;
+    DG_TRY(DG_NEW(&z, slices, "slices of a region"));
     for (int64_t k = 0; k < slices; k++) z[k] = grid->origin_mm[0] + grid->spacing_mm[0] * (double)(g->first + k);
     const dg_raster_slices where = {.rows = grid->shape[1],
                                     .columns = grid->shape[2],
@@ -59,21 +57,34 @@ static dg_status rasterise(rt_reading *r, const region *g, dg_rt_structure *abou
                                     .spacing_mm = {grid->spacing_mm[1], grid->spacing_mm[2]},
                                     .origin_mm = {grid->origin_mm[1], grid->origin_mm[2]},
                                     .slice_z_mm = z};
-    status = dg_raster_contours(g->contour, g->count, &where,
-                                r->settings->upstream ? DG_RASTER_UNION_UPSTREAM : DG_RASTER_EVEN_ODD, mask, &report);
+    dg_status status =
+        dg_raster_contours(g->contour, g->count, &where,
+                           r->settings->upstream ? DG_RASTER_UNION_UPSTREAM : DG_RASTER_EVEN_ODD, mask, &report);
     if (status == DG_ERR_DATA) {
         char text[DG_DICOM_NOTE_TEXT];
         snprintf(text, sizeof text, "%.255s", dg_error_last()->text);
         status = rt_refuse(r, "contour-plane", "structures: %s", text);
     }
-    if (status != DG_OK) goto cleanup;
-    uint8_t *to = r->mask + g->first * grid->shape[1] * grid->shape[2];
-    for (int64_t i = 0; i < slices * grid->shape[1] * grid->shape[2]; i++) to[i] |= mask[i];
     about->raster.left_out += report.left_out;
     about->raster.sub_voxel += report.sub_voxel;
     about->raster.gap_slices += report.gap_slices;
-cleanup:
     dg_free(&z);
+    return status;
+}
+
+/* Adds the region to r->mask. */
+static dg_status add_voxels(rt_reading *r, const region *g, dg_rt_structure *about)
+{
+    const int64_t slice = r->ct_grid.shape[1] * r->ct_grid.shape[2], voxels = (g->last - g->first + 1) * slice;
+    uint8_t *to = r->mask + g->first * slice, *mask = NULL;
+    dg_status status;
+    const bool alone = r->mask_first > r->mask_last;
+    if (g->first < r->mask_first) r->mask_first = g->first;
+    if (g->last > r->mask_last) r->mask_last = g->last;
+    if (alone) return rasterise(r, g, about, to);
+    DG_TRY(DG_NEW(&mask, voxels, "mask of a region"));
+    status = rasterise(r, g, about, mask);
+    for (int64_t i = 0; status == DG_OK && i < voxels; i++) to[i] |= mask[i];
     dg_free(&mask);
     return status;
 }
@@ -88,7 +99,7 @@ static dg_status add_region(rt_reading *r, const dg_dicom_roi *roi, const char *
     about->empty_contours += roi->empty_contours;
     dg_status status = take_contours(roi, &r->ct_grid, &g);
     about->other_contours += g.other;
-    if (status == DG_OK && g.count > 0) status = rasterise(r, &g, about);
+    if (status == DG_OK && g.count > 0) status = add_voxels(r, &g, about);
     dg_free(&g.contour);
     return status;
 }
@@ -113,30 +124,56 @@ static void tell(dg_rt_case *out, const char *name, const dg_rt_structure *a)
                 (long long)a->raster.gap_slices);
 }
 
+/* Packs the set voxels first .. last of a row whose voxel 0 is number `index`. */
+static void pack_row(const uint8_t *row, int64_t index, int64_t first, int64_t last, uint8_t *packed)
+{
+    int64_t x = first;
+    while (x <= last) {
+        uint64_t eight;
+        if ((index + x) % 8 == 0 && x + 8 <= last + 1) {
+            memcpy(&eight, row + x, sizeof eight);
+            packed[(index + x) / 8] = dg_bits_gather(eight);
+            x += 8;
+            continue;
+        }
+        if (row[x] != 0) dg_bits_set(packed, index + x);
+        x++;
+    }
+}
+
+static void count_row(const uint8_t *row, const int64_t first[3], const int64_t last[3], rt_voxels *out)
+{
+    int64_t count = 0, sum_x = 0;
+    for (int64_t x = first[2]; x <= last[2]; x++) {
+        count += row[x];
+        sum_x += row[x] * x;
+    }
+    out->count += count;
+    out->sum_yx[0] += count * first[1];
+    out->sum_yx[1] += sum_x;
+    for (int a = 0; a < 3; a++) {
+        if (first[a] < out->first[a]) out->first[a] = first[a];
+        if (last[a] > out->last[a]) out->last[a] = last[a];
+    }
+}
+
 /* Counts and packs r->mask, and clears it. */
 static dg_status pack(rt_reading *r, rt_voxels *out)
 {
-    const int64_t *n = r->ct_grid.shape, voxels = dg_grid_voxels(&r->ct_grid);
-    *out = (rt_voxels){.first = n[0], .last = -1};
-    DG_TRY(DG_NEW(&out->packed, (voxels + 7) / 8, "voxels of a structure"));
-    for (int64_t z = 0, i = 0; z < n[0]; z++) {
-        const uint8_t *slice = r->mask + z * n[1] * n[2];
-        if (memchr(slice, 1, (size_t)(n[1] * n[2])) == NULL) {
-            i += n[1] * n[2];
-            continue;
+    const int64_t *n = r->ct_grid.shape;
+    *out = (rt_voxels){.first = {n[0], n[1], n[2]}, .last = {-1, -1, -1}};
+    DG_TRY(DG_NEW(&out->packed, dg_bits_bytes(dg_grid_voxels(&r->ct_grid)), "voxels of a structure"));
+    for (int64_t z = r->mask_first; z <= r->mask_last; z++)
+        for (int64_t y = 0; y < n[1]; y++) {
+            const int64_t index = dg_grid_index(&r->ct_grid, z, y, 0);
+            uint8_t *row = r->mask + index;
+            const uint8_t *low = memchr(row, 1, (size_t)n[2]), *high = memrchr(row, 1, (size_t)n[2]);
+            if (low == NULL) continue;
+            const int64_t first[3] = {z, y, low - row}, last[3] = {z, y, high - row};
+            count_row(row, first, last, out);
+            pack_row(row, index, first[2], last[2], out->packed);
+            memset(row + first[2], 0, (size_t)(last[2] - first[2] + 1));
         }
-        out->last = z;
-        if (z < out->first) out->first = z;
-        for (int64_t y = 0; y < n[1]; y++)
-            for (int64_t x = 0; x < n[2]; x++, i++) {
-                if (r->mask[i] == 0) continue;
-                out->packed[i >> 3] |= (uint8_t)(1 << (i & 7));
-                out->sum_yx[0] += y;
-                out->sum_yx[1] += x;
-                out->count++;
-                r->mask[i] = 0;
-            }
-    }
     return DG_OK;
 }
 
@@ -155,6 +192,8 @@ static dg_status add_structure(rt_reading *r, const dg_dicom_structures *set, co
     dg_rt_case *out = r->out;
     dg_structure s = m->row[row].structure;
     dg_rt_structure about = {.mean_gy = NAN, .max_gy = NAN, .d95_gy = NAN};
+    r->mask_first = r->ct_grid.shape[0];
+    r->mask_last = -1;
     for (int64_t i = 0; i < set->roi_count; i++) {
         if (result[i].row != row) continue;
         take_level(r, &set->rois[i], &s);

@@ -28,6 +28,9 @@ static inline uint64_t dg_bits_spread(uint8_t eight)
     return (chosen + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & ones;
 }
 
+/* The inverse: bit j is byte j, each 0 or 1. */
+static inline uint8_t dg_bits_gather(uint64_t bytes) { return (uint8_t)(bytes * UINT64_C(0x0102040810204080) >> 56); }
+
 /* out[0 .. count - 1] = voxels i .. i + count - 1 as 0 and 1. */
 static inline void dg_bits_to_bytes(const uint8_t *bits, int64_t i, int64_t count, uint8_t *out)
 {
