@@ -16,12 +16,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1 };
+enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1, UPSTREAM = 1 };
 static const char *const word_all[] = {"all", NULL};
 static const char *const word_trained[] = {"trained", NULL};
 static const char *const word_auto[] = {"auto", NULL};
 static const char *const average_names[] = {"doses", "weights", NULL};
 static const char *const flips_names[] = {"trained", "no", "yes", NULL};
+static const char *const compat_names[] = {"corrected", "upstream", NULL};
 static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
 
 static const char *const sampler_names[] = {"trained", "ddim", "ddpm", "dpm_solver", NULL};
@@ -53,6 +54,8 @@ static const dg_option rows[] = {
      .help = "share of a window that the next one covers again"},
     {.key = "predict.flips", .flag = "flips", .type = DG_OPT_ENUM, AT(flips), .names = flips_names,
      .fallback = "trained", .unit = "", .help = "averages with the prediction of the mirrored case"},
+    {.key = "predict.compat", .flag = "compat", .type = DG_OPT_ENUM, AT(compat), .names = compat_names, .fallback = "corrected",
+     .unit = "", .help = "upstream: segmentations are cut and joined as the surface detection study does it, with no weight on the border planes of windows and 0 where no whole stride reaches"},
     {.key = "predict.dtype", .flag = "dtype", .type = DG_OPT_ENUM, AT(dtype), .names = dtype_names,
      .fallback = "trained", .unit = "", .help = "type of activations"},
     {.key = "predict.threads", .flag = "threads", .type = DG_OPT_INT_LIST, AT(threads), .min = 1, .max = 4096,
@@ -218,6 +221,7 @@ static dg_status name_maker(work *w)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s ", w->network[k].weights_sha256);
     length += snprintf(text + length, sizeof text - (size_t)length, "overlap %.17g flips %d dtype %d",
                        w->config.overlap, w->config.flips, (int)w->config.dtype);
+    if (w->config.study) length += snprintf(text + length, sizeof text - (size_t)length, " compat upstream");
     length += predict_samples_describe(w, text + length, sizeof text - (size_t)length);
     DG_TRY(dg_hash_bytes(text, (size_t)length, w->made_by));
     if (w->s->perturbed == NULL) return DG_OK;
@@ -228,6 +232,23 @@ static dg_status name_maker(work *w)
     return dg_hash_bytes(text, (size_t)length, w->made_by);
 }
 
+/* What the study's way to cut and join is of. */
+static dg_status check_study(const work *w)
+{
+    const dg_recipe *r = &w->network[0].recipe;
+    const char *why = NULL;
+    if (!w->config.study) return DG_OK;
+    if (!r->labels)
+        why = "is of segmentations; this network predicts doses";
+    else if (w->config.flips)
+        why = "knows no mirrored cases; predict with --flips no";
+    else if (r->patch[0] < 1 || r->patch[0] != r->patch[1] || r->patch[0] != r->patch[2])
+        why = "has one overlap for all axes; this network's data.patch has no three equal sides";
+    else if (r->coarsen[0] * r->coarsen[1] * r->coarsen[2] != 1)
+        why = "knows no data.coarsen, which this network has";
+    return why == NULL ? DG_OK : DG_FAIL(DG_ERR_USAGE, "--compat upstream %s", why);
+}
+
 static dg_status open_data(work *w)
 {
     const settings *s = w->s;
@@ -235,11 +256,13 @@ static dg_status open_data(work *w)
     w->config =
         (dg_predictor_config){.dtype = dg_run_dtype(s->dtype == AS_TRAINED ? trained->predict.dtype : s->dtype - 1),
                               .overlap = s->overlap.count > 0 ? s->overlap.value[0] : trained->predict.overlap,
-                              .flips = s->flips == AS_TRAINED ? trained->predict.flips : s->flips == 2};
+                              .flips = s->flips == AS_TRAINED ? trained->predict.flips : s->flips == 2,
+                              .study = s->compat == UPSTREAM};
+    DG_TRY(check_study(w));
     DG_TRY(dg_cohort_open(s->cohort, &w->cohort));
     DG_TRY(choose_cases(w));
     DG_TRY(predict_samples_open(w));
-    w->together = w->count * w->ensemble.samples < w->env->comm->size;
+    w->together = w->count * w->ensemble.samples < w->env->comm->size && !w->config.study;
     if (w->together) w->config.comm = w->env->comm;
     DG_TRY(dg_source_create(w->cohort, &w->network[0].recipe, 0, &w->source));
     if (s->perturbed != NULL) {
@@ -744,6 +767,7 @@ static dg_status run(const dg_job_env *env, int argc, char *const *argv, int *ex
 }
 
 const dg_job dg_job_predict = {.name = "predict",
-                               .summary = "predict the dose, or the segmentation, of a cohort's cases with a trained network",
+                               .summary =
+                                   "predict the dose, or the segmentation, of a cohort's cases with a trained network",
                                .spreads = true,
                                .run = run};

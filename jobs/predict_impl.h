@@ -20,7 +20,7 @@ typedef struct settings {
     dg_string_list cases; /* count 0: all; the name of a part: those of the split */
     bool resume, json, strict;
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
-    int flips, dtype, average;
+    int flips, dtype, average, compat;
     dg_int_list threads, window_batch; /* count 0: auto */
     int sampler;                       /* of a diffusion, as the next ones: 0 as trained */
     dg_int_list sample_steps, ensemble, seed;

@@ -27,6 +27,8 @@ said "not-there.h5"
 dg 0 predict --checkpoint $model --cohort cohort -o flipped --flips yes
 dg 0 inspect flipped --json
 [ "$(value content_sha256)" != "$whole" ] || fail "flips change nothing"
+dg 2 predict --checkpoint $model --cohort cohort -o x --compat upstream
+said "--compat upstream is of segmentations; this network predicts doses"
 
 # Three cases are lost; --resume makes these again and leaves the others alone.
 cp -rp p-2 again

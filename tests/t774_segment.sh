@@ -19,6 +19,21 @@ same "probabilities of two ranks" "$hash" "$(value content_sha256)"
 dg 0 predict --checkpoint runs/a/checkpoints/last.h5 runs/b/checkpoints/last.h5 --cohort cohort -o both --threads 1
 dg 0 inspect both --json
 same "ensemble" 6 "$(value cases)"
+# cut and joined as the study does it: other predictions, which a resume does not take for these, the same on any number of ranks
+dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o study --threads 1 --compat upstream
+dg 0 inspect study --json
+[ "$(value content_sha256)" != "$hash" ] || fail "--compat upstream changes nothing"
+same "files of the study" 6 "$(value cases)"
+study=$(value content_sha256)
+ranks 2 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o study2 --threads 1 --compat upstream
+dg 0 inspect study2 --json
+same "the study's on two ranks" "$study" "$(value content_sha256)"
+dg 0 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o study --threads 1 --resume
+said "6 cases predicted" "0 kept"
+dg 0 inspect study --json
+same "probabilities after a resume without it" "$hash" "$(value content_sha256)"
+dg 2 predict --checkpoint runs/a/checkpoints/last.h5 --cohort cohort -o x --compat upstream --flips yes
+said "knows no mirrored cases"
 
 clean=(--open 0 --close 1 --min-object 12 --max-hole 6)
 dg 0 segment -p p -o m1 --cohort cohort --run runs/a --choose dice --choose-on val "${clean[@]}" --json

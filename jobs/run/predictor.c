@@ -192,7 +192,10 @@ static dg_status compute_case(predictor_case *c, dg_tiling *t, double *scale_gy)
     dg_status status = predictor_begin(c, t, scale_gy);
     if (comm != NULL) status = dg_comm_agree(comm, status);
     if (status != DG_OK) return status;
-    status = c->p->sampling.diffusion != NULL ? predictor_sample(c) : predictor_layers(c);
+    if (c->p->config.study)
+        status = predictor_study(c);
+    else
+        status = c->p->sampling.diffusion != NULL ? predictor_sample(c) : predictor_layers(c);
     if (comm == NULL || comm->size == 1 || status == DG_ERR_COMM) return status;
     if (status != DG_OK) {
         const dg_error error = *dg_error_last();

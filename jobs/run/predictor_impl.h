@@ -71,6 +71,13 @@ DG_MUST_USE dg_status predictor_sweep(predictor_case *c);
 /* After a failure: what other ranks still send is taken, what they still wait for is sent. */
 DG_MUST_USE dg_status predictor_settle(predictor_case *c);
 
+/* predictor_layers.c: windows at these starts, at most memory.batch, through the network. *output: what it said, f32 [count,z,y,x,1], in
+ * the plan until the next pass. DG_ERR_NUMERIC as predictor_layers. */
+DG_MUST_USE dg_status predictor_pass(predictor_case *c, const int64_t (*start)[3], int64_t count, dg_tensor *output);
+
+/* predictor_study.c: values = the case as the study joins it; voxels that no window reaches with a weight are 0. Not collective. */
+DG_MUST_USE dg_status predictor_study(predictor_case *c);
+
 /* predictor.c: tiling and memory of a case, and its dose scale; ends with predictor_end. */
 DG_MUST_USE dg_status predictor_begin(predictor_case *c, dg_tiling *tiling, double *scale_gy);
 void predictor_end(predictor_case *c, dg_tiling *tiling);

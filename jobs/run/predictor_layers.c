@@ -289,6 +289,22 @@ static dg_status check_windows(predictor_case *c)
     return DG_OK;
 }
 
+dg_status predictor_pass(predictor_case *c, const int64_t (*start)[3], int64_t count, dg_tensor *output)
+{
+    dg_predictor *p = c->p;
+    pass w = {.count = count};
+    memcpy(w.windows.start, start, (size_t)count * sizeof *start);
+    memcpy(c->ran, start, (size_t)count * sizeof *start);
+    c->in_layer = 0;
+    DG_TRY(run_network(c, &w, false));
+    *output = dg_plan_output(p->plan);
+    output->n = c->in_layer = count;
+    DG_TRY(p->backend->ops->find_nonfinite(p->backend, output, p->memory.bad + c->tiling->strips * c->tiling->across));
+    c->windows += count;
+    dg_heartbeat_tick(p->heartbeat);
+    return check_windows(c);
+}
+
 /* Planes that no later window reaches come to the host. */
 static dg_status finish_layer(predictor_case *c, int64_t layer)
 {

@@ -72,7 +72,8 @@ static dg_status make_memory(dg_predictor *p, const dg_tiling *t, int64_t batch)
     const int64_t height = fine < t->output[0] ? fine : t->output[0], plane = t->output[1] * t->output[2];
     const int64_t strip[3] = {fine, t->patch[1] * t->sub[1], t->output[2]};
     const int64_t vectors = batch * vector_of(p->model) * (int64_t)sizeof(float);
-    const bool stays = p->sampling.diffusion != NULL || held > t->net.shape[0]; /* every step wants all planes */
+    const bool all = p->sampling.diffusion != NULL || p->config.study; /* planes, at every step or in another order */
+    const bool stays = all || held > t->net.shape[0];
     memcpy(m->net, t->net.shape, sizeof m->net);
     memcpy(m->patch, t->patch, sizeof m->patch);
     m->batch = batch;
