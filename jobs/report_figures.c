@@ -111,7 +111,7 @@ static int find_phases(const report_run *run, double step[DG_LOSS_PHASES_MAX])
             snprintf(list->value[list->count++], DG_OPT_WORD, "%s", word == NULL ? "" : word);
         }
         const double length =
-            json_is_number(steps) ? json_number_value(steps) * batch / cases : json_number_value(epochs);
+            json_number_value(steps) > 0 ? json_number_value(steps) * batch / cases : json_number_value(epochs);
         if (dg_loss_phases_read(list, 0, length, &phases) != DG_OK) phases.count = 0;
     }
     dg_error_clear();

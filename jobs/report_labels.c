@@ -43,8 +43,8 @@ static const struct {
                      "",
                      NAN,
                      {{"segmentation_metrics.cldice", "clDice"},
-                      {"segmentation_metrics.topology_precision", "topology precision"},
-                      {"segmentation_metrics.topology_sensitivity", "topology sensitivity"}}},
+                      {"segmentation_metrics.topology_precision", "precision"},
+                      {"segmentation_metrics.topology_sensitivity", "sensitivity"}}},
                     {"Distances",
                      "mm",
                      NAN,
@@ -56,7 +56,7 @@ static const struct {
                      {{"segmentation_metrics.betti0_error", "components"},
                       {"segmentation_metrics.betti1_error", "tunnels"},
                       {"segmentation_metrics.betti2_error", "cavities"}}},
-                    {"Fraction, predicted - labelled", "", 0, {{"segmentation_metrics.fraction_error", "fraction"}}}};
+                    {"Fraction, pred. - labelled", "", 0, {{"segmentation_metrics.fraction_error", "fraction"}}}};
 
 dg_status report_label_boxes(const dg_results *results, const dg_figure_output *output, dg_figure_result *result)
 {

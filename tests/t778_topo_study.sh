@@ -54,6 +54,11 @@ for seed in 42 123 456; do
         "st/experiments/accounting/accounting-s$seed/metrics.csv" || fail "the accounting of seed $seed shows no false gain"
 done
 [ -s st/pages/index.html ] || fail "no pages"
+if command -v gnuplot >/dev/null; then
+    for name in progressive accounting; do
+        grep -qF "where a phase of the loss begins" "st/pages/$name-s42.html" || fail "the phases of $name are not in its page"
+    done
+fi
 # findings: an untrained network marks far too much
 dg 0 train base.yaml --set run.name=still --set loss.dice=1 --set optim.lr=0 --set optim.schedule.kind=constant --set train.steps=30
 said "foreground: predicted minus labelled fraction"
