@@ -136,8 +136,9 @@ static dg_status group_of(const import_config *config, const char *id, char grou
     return status;
 }
 
-static dg_status write_case(const import_config *config, const import_item *item, import_case *c)
+static dg_status write_case(const importer *m, const import_item *item, import_case *c)
 {
+    const import_config *config = m->config;
     dg_case_info *info = &c->data.info;
     snprintf(info->id, sizeof info->id, "%s", item->id);
     if (item->group[0] != '\0')
@@ -145,6 +146,11 @@ static dg_status write_case(const import_config *config, const import_item *item
     else
         DG_TRY(group_of(config, item->id, info->group));
     if (c->report != NULL) DG_TRY(import_report_write(config->output, item->id, c->report));
+    c->data.threads = m->settings.threads;
+    if (c->data.written == NULL) {
+        c->data.written = import_case_give_back;
+        c->data.owner = c;
+    }
     return dg_case_write(config->output, &c->data);
 }
 
@@ -163,7 +169,7 @@ static dg_status import_one(importer *m, const import_item *item, import_case *c
     if (status != DG_OK) return status;
     if (c->note[0] != '\0') dg_log_write(m->env->log, DG_LOG_DEBUG, "case %s: %s", item->id, c->note);
     (void)dg_heartbeat_phase(heartbeat, DG_PHASE_WRITE);
-    status = write_case(m->config, item, c);
+    status = write_case(m, item, c);
     (void)dg_heartbeat_phase(heartbeat, DG_PHASE_IMPORT);
     memcpy(entry->content_sha256, c->data.info.content_sha256, sizeof entry->content_sha256);
     *is_case = status == DG_ERR_DATA;

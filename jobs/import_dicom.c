@@ -137,7 +137,6 @@ static dg_status read_case(const char *path, const import_item *item, const impo
     if (status != DG_OK && context->rule != NULL) status = lead_with_rule(status, context->rule);
     if (status != DG_OK) goto cleanup;
     describe(rt, settings->mapping, &out->data);
-    out->data.threads = settings->threads;
     out->data.written = give_back;
     out->data.owner = rt;
     out->report = import_report_make(item->id, rt, settings->mapping);

@@ -12,6 +12,13 @@ const import_format *import_format_at(int index)
 
 void import_case_own(import_case *c, void *memory) { c->owned[c->owned_count++] = memory; }
 
+void import_case_give_back(void *owner, const void *array)
+{
+    import_case *c = owner;
+    for (int i = 0; i < c->owned_count; i++)
+        if (c->owned[i] == array) dg_free(&c->owned[i]);
+}
+
 void import_case_release(import_case *c)
 {
     while (c->owned_count > 0) dg_free(&c->owned[--c->owned_count]);

@@ -14,12 +14,12 @@ enum { IMPORT_BELOW = 1024 };
 /* What the user said about all cases. */
 typedef struct import_settings {
     bool require_dose, keep_ct; /* require_dose: of a TIFF, labels */
-    double spacing_mm[3];      /* [z,y,x] of files that do not say; 0: not given */
-    double prescription_gy;    /* likewise */
-    int64_t fractions;         /* likewise */
-    const char *salt;          /* of hashed ids and groups */
-    const dg_mapping *mapping; /* of DICOM; NULL: none given */
-    bool upstream;             /* structures are filled as the reference does */
+    double spacing_mm[3];       /* [z,y,x] of files that do not say; 0: not given */
+    double prescription_gy;     /* likewise */
+    int64_t fractions;          /* likewise */
+    const char *salt;           /* of hashed ids and groups */
+    const dg_mapping *mapping;  /* of DICOM; NULL: none given */
+    bool upstream;              /* structures are filled as the reference does */
     int threads;
     const struct import_id_table *ids; /* NULL: hashed; known to rank 0, which looks for cases */
 } import_settings;
@@ -44,7 +44,7 @@ DG_MUST_USE dg_status import_found_add(import_found *found, const import_item *i
 
 /* One patient read, as the cohort's writer takes it; arrays of `data` belong to it. import_case_release frees it all. */
 typedef struct import_case {
-    dg_case_data data; /* info without id, group and content_sha256 */
+    dg_case_data data; /* info without id, group and content_sha256; threads are set by who writes it */
     void *owned[8];
     int owned_count;
     char note[160]; /* for the log, or "" */
@@ -71,6 +71,8 @@ const import_format *import_format_at(int index); /* 0 .. IMPORT_FORMATS - 1 */
 
 /* Keeps `memory` (from dg_alloc) until release. */
 void import_case_own(import_case *c, void *memory);
+/* dg_case_data.written of a case whose arrays are kept so: `owner` is the import_case. */
+void import_case_give_back(void *owner, const void *array);
 void import_case_release(import_case *c);
 
 #endif
