@@ -14,11 +14,10 @@ typedef struct dg_cldice {
 DG_MUST_USE dg_status dg_cldice_count(const uint8_t *predicted, const uint8_t *label, const int64_t shape_zyx[3],
                                       dg_skeleton_kind kind, dg_cldice *out);
 
-double
-dg_cldice_precision(const dg_cldice *c); /* topology precision, predicted_inside / predicted; NaN of an empty mask */
-double
-dg_cldice_sensitivity(const dg_cldice *c); /* topology sensitivity, labelled_inside / labelled; NaN of an empty mask */
-double
-dg_cldice_value(const dg_cldice *c); /* their harmonic mean; 1 where both masks are empty, 0 where one is, as Dice is */
+/* Topology precision, predicted_inside / predicted, and sensitivity, labelled_inside / labelled; NaN of an empty mask. */
+double dg_cldice_precision(const dg_cldice *c);
+double dg_cldice_sensitivity(const dg_cldice *c);
+/* Their harmonic mean; 1 where both masks are empty, 0 where one is, as Dice is. */
+double dg_cldice_value(const dg_cldice *c);
 
 #endif

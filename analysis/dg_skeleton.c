@@ -4,7 +4,6 @@
 #include "dg_mem.h"
 
 #include <stdbool.h>
-#include <string.h>
 
 /* A neighbourhood is a number of 27 bits: bit 9 (dz + 1) + 3 (dy + 1) + dx + 1 is set where the neighbour is. */
 enum { CENTRE = 13, DIRECTIONS = 6, FIELDS = 8 };

@@ -20,10 +20,9 @@ typedef struct dg_predictor_config {
     dg_dtype dtype; /* of activations */
     double overlap; /* of windows, where the patch does not cover the case */
     bool flips;     /* averages with the prediction of the mirrored case */
-    bool
-        study; /* cuts and joins as the surface detection study: of labels, cubes, voxels as they are, no flips, no ranks */
-    int64_t batch; /* most windows of one pass; below 1: 1 */
-    dg_comm *comm; /* ranks that share every case; NULL: alone. Borrowed */
+    bool study;     /* as the surface detection study: of labels, cubes, native voxels; no flips, no shared cases */
+    int64_t batch;  /* most windows of one pass; below 1: 1 */
+    dg_comm *comm;  /* ranks that share every case; NULL: alone. Borrowed */
 } dg_predictor_config;
 
 /* How a diffusion draws doses. Everything is borrowed. */
