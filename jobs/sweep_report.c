@@ -151,6 +151,8 @@ static dg_status fill_values(seed_figure *f, const char *metric)
 static const char *primary_of(const sweep_work *w, const seed_figure *f)
 {
     if (w->plan.primary[0] != '\0') return w->plan.primary;
+    if (f->runs > 0 && dg_results_has_metric(f->results[0], "segmentation_metrics.dice"))
+        return "segmentation_metrics.dice";
     for (int64_t r = 0; r < f->runs; r++)
         if (!dg_results_has_metric(f->results[r], "openkbp.dose_error_gy")) return "dose_metrics.mae_gy";
     return "openkbp.dose_error_gy";

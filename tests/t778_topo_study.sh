@@ -55,6 +55,7 @@ for seed in 42 123 456; do
 done
 [ -s st/pages/index.html ] || fail "no pages"
 if command -v gnuplot >/dev/null; then
+    compgen -G "st/figures/*.png" >/dev/null || fail "no figure of the arms: $(ls st/figures)"
     for name in progressive accounting; do
         grep -qF "where a phase of the loss begins" "st/pages/$name-s42.html" || fail "the phases of $name are not in its page"
     done
