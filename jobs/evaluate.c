@@ -110,6 +110,7 @@ static const char *flag_of(const char *key)
                                            {"supersample", "supersample"},
                                            {"dvh_rule", "dvh-rule"},
                                            {"vx_gy", "vx"},
+                                           {"members", "members"},
                                            {"resamples", "resamples"},
                                            {"seed", "seed"}};
     for (size_t k = 0; k < sizeof flags / sizeof flags[0]; k++)
@@ -164,6 +165,16 @@ static dg_status open_folder(evaluate_work *w)
     return dg_lease_take(w->folder, "the results file", &w->lease);
 }
 
+/* Phantoms know what could have been (doc/formats.md). */
+static dg_status find_truth(evaluate_work *w)
+{
+    char mean[DG_PATH_MAX], std[DG_PATH_MAX];
+    DG_TRY(dg_path_join(mean, w->s->cohort, "truth_mean"));
+    DG_TRY(dg_path_join(std, w->s->cohort, "truth_std"));
+    if (dg_file_exists(mean) && dg_file_exists(std)) w->config.truth = w->s->cohort;
+    return DG_OK;
+}
+
 static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
 {
     DG_TRY(dg_evaluation_configure(&w->s->measure, &w->config));
@@ -172,6 +183,7 @@ static dg_status set_up(evaluate_work *w, char *note, size_t capacity)
     DG_TRY(dg_cohort_open(w->s->cohort, &w->cohort));
     DG_TRY(evaluate_choose_cases(w));
     DG_TRY(evaluate_choose_train(w));
+    DG_TRY(find_truth(w));
     DG_TRY(evaluate_choose_target(w));
     if (w->config.labels != NULL) return open_folder(w);
     DG_TRY(evaluate_choose_table(w, note, capacity));

@@ -68,6 +68,31 @@ static void print_gamma(const evaluate_work *w)
     }
 }
 
+/* How an ensemble of a calibrated network would look: coverage 50 and 90 %, ratio 1. */
+static void print_members(const evaluate_work *w)
+{
+    const char *names[4 * DG_REGIONS_MAX + 1];
+    if (w->config.members == 0) return;
+    const int64_t regions = dg_members_regions(w->result, w->count, names, sizeof names / sizeof *names);
+    printf("\nEnsemble of %lld: over the voxels of all cases; coverage in %% of the middle 50 %% and 90 %%, the rest in Gy\n"
+           "%-24s %9s %8s %6s %6s %8s %8s %7s %10s\n",
+           (long long)w->config.members, "region", "voxels", "CRPS", "50 %", "90 %", "spread", "true", "ratio",
+           "mean error");
+    for (int64_t k = 0; k < regions; k++) {
+        const dg_calibration sums = dg_members_pool(w->result, w->count, names[k]);
+        const bool one = w->config.members == 1;
+        printf("%-24s %9lld", names[k], (long long)sums.voxels);
+        print_number(dg_calibration_crps_gy(&sums), 8, 3);
+        print_number(one ? NAN : 100 * dg_calibration_coverage(&sums, 50), 6, 1);
+        print_number(one ? NAN : 100 * dg_calibration_coverage(&sums, 90), 6, 1);
+        print_number(one ? NAN : dg_calibration_spread_gy(&sums), 8, 3);
+        print_number(dg_calibration_true_spread_gy(&sums), 8, 3);
+        print_number(one ? NAN : dg_calibration_spread_ratio(&sums), 7, 3);
+        print_number(dg_calibration_mean_error_gy(&sums), 10, 3);
+        printf("\n");
+    }
+}
+
 static void print_constraints(const evaluate_work *w)
 {
     static const char *const word[] = {"PASS", "FAIL", "INCOMPLETE"};
@@ -120,6 +145,7 @@ void evaluate_print_summary(const evaluate_work *w, int64_t failed)
         return;
     }
     print_gamma(w);
+    print_members(w);
     print_constraints(w);
     print_table(w);
     printf("\nMean absolute error, dose score and DVH score (OpenKBP) in Gy; [95 %% bootstrap interval over patients]\n"

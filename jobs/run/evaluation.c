@@ -106,10 +106,11 @@ dg_status dg_evaluation_check_grid(const dg_case_info *info, const dg_grid *grid
     return DG_OK;
 }
 
-static dg_status load_prediction(const char *folder, dg_loaded *l)
+static dg_status load_prediction(const dg_evaluation_config *config, dg_loaded *l)
 {
-    DG_TRY(dg_prediction_load(folder, l->info->id, &l->prediction, &l->prediction_gy));
-    return dg_evaluation_check_grid(l->info, &l->prediction.grid);
+    DG_TRY(dg_prediction_load(config->predictions, l->info->id, &l->prediction, &l->prediction_gy));
+    DG_TRY(dg_evaluation_check_grid(l->info, &l->prediction.grid));
+    return config->members > 0 ? dg_members_mean(config, l->info, 0, l->info->grid.shape[0], l->prediction_gy) : DG_OK;
 }
 
 void dg_target_levels(const dg_cohort *cohort, const int64_t *cases, int64_t count,
@@ -330,6 +331,7 @@ static dg_status measure_structure(dg_loaded *l, int k, const dg_dvh body[2], co
         r->volume_cc = dg_dvh_total_cc(&dvh);
         dg_dvh_release(&dvh);
     }
+    for (int n = 0; n < DG_STATS; n++) r->member_std_gy[n] = NAN;
     snprintf(r->name, sizeof r->name, "%s", s->name);
     r->role = s->role;
     r->mae_gy = structure_mae_gy(l, (uint64_t)1 << k, &r->voxels);
@@ -350,6 +352,52 @@ static dg_status measure_structures(dg_loaded *l, const dg_evaluation_config *co
         status = measure_structure(l, k, body, config, &structure[head->structure_count++]);
     }
     for (int which = 0; which < 2; which++) dg_dvh_release(&body[which]);
+    return status;
+}
+
+/* Statistics of every structure of the dose that is packed, in the order of measure_structures. */
+static dg_status member_statistics(dg_loaded *l, const dg_evaluation_config *config, double (*gy)[DG_STATS])
+{
+    for (int k = 0, at = 0; k < l->info->structure_count; k++) {
+        const dg_role role = l->info->structure[k].role;
+        dg_structure_result one;
+        dg_dvh dvh;
+        if (role == DG_ROLE_POSSIBLE_DOSE || role == DG_ROLE_SUPPORT) continue;
+        DG_TRY(create_dvh(l, k, 1, config, &dvh));
+        structure_statistics(&dvh, config, 0, 1, &one);
+        dg_dvh_release(&dvh);
+        memcpy(gy[at++], one.gy[1], sizeof one.gy[1]);
+    }
+    return DG_OK;
+}
+
+/* Welford's running sums: one member is in memory at a time, in place of the prediction. */
+static dg_status measure_members(dg_loaded *l, const dg_evaluation_config *config, int64_t structures,
+                                 dg_structure_result *structure)
+{
+    double(*gy)[DG_STATS] = NULL, (*mean)[DG_STATS] = NULL, (*squares)[DG_STATS] = NULL;
+    dg_status status;
+    DG_TRY_GOTO(status, DG_NEW(&gy, structures + 1, "statistics of a member"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&mean, structures + 1, "mean statistics"), cleanup);
+    DG_TRY_GOTO(status, DG_NEW(&squares, structures + 1, "spread of statistics"), cleanup);
+    for (int64_t m = 0; m < config->members; m++) {
+        dg_heartbeat_tick(config->heartbeat);
+        DG_TRY_GOTO(status, dg_members_read(config, l->info, m, 0, l->info->grid.shape[0], l->prediction_gy), cleanup);
+        DG_TRY_GOTO(status, pack_voxels(l, l->prediction_gy), cleanup);
+        DG_TRY_GOTO(status, member_statistics(l, config, gy), cleanup);
+        for (int64_t i = 0; i < structures * DG_STATS; i++) {
+            const double step = gy[0][i] - mean[0][i];
+            mean[0][i] += step / (double)(m + 1);
+            squares[0][i] += step * (gy[0][i] - mean[0][i]);
+        }
+    }
+    for (int64_t s = 0; s < structures; s++)
+        for (int k = 0; k < DG_STATS; k++)
+            structure[s].member_std_gy[k] = sqrt(squares[s][k] / (double)(config->members - 1));
+cleanup:
+    dg_free(&gy);
+    dg_free(&mean);
+    dg_free(&squares);
     return status;
 }
 
@@ -480,7 +528,7 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     if (config->labels != NULL) return judge_labels(cohort, index, config, l, d);
     (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_READ);
     DG_TRY(load_case(cohort, index, l));
-    DG_TRY(load_prediction(config->predictions, l));
+    DG_TRY(load_prediction(config, l));
     (void)dg_heartbeat_phase(config->heartbeat, DG_PHASE_EVALUATE);
     l->read_s = dg_time_s() - start;
     describe(l, config, head);
@@ -494,6 +542,7 @@ static dg_status measure(const dg_cohort *cohort, int64_t index, const dg_evalua
     DG_TRY(pack_voxels(l, l->prediction_gy));
     if (head->has_openkbp) DG_TRY(score_openkbp(l, &head->openkbp[DG_NETWORK]));
     DG_TRY(measure_structures(l, config, head, d->structure));
+    if (config->members > 1) DG_TRY(measure_members(l, config, head->structure_count, d->structure));
     return score_baselines(l, config, head);
 }
 

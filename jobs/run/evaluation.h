@@ -9,6 +9,7 @@
 #include "dg_heartbeat.h"
 #include "dg_baseline.h"
 #include "dg_bootstrap.h"
+#include "dg_calibration.h"
 #include "dg_cohort.h"
 #include "dg_constraints.h"
 #include "dg_dose_metrics.h"
@@ -76,12 +77,14 @@ typedef struct dg_structure_result {
     double vx_percent[2][DG_EVALUATION_VX]; /* at dg_evaluation_config.vx_gy */
     double v95_percent[2];                  /* at 95 % of a target's prescription, else NaN */
     double index[2][DG_INDICES];
+    double member_std_gy[DG_STATS]; /* of the members of an ensemble, divided by their number less one; NaN without */
 } dg_structure_result;
 
 /* Errors of a region in 2^-20 Gy: parts of a case add up exactly. */
 typedef struct dg_region_result {
     char name[80], reason[96]; /* as of dg_region */
     int64_t voxels, absolute_q20;
+    dg_calibration members; /* of an ensemble */
 } dg_region_result;
 
 typedef struct dg_gamma_result {
@@ -130,6 +133,8 @@ typedef struct dg_slab_result {
 
 typedef struct dg_evaluation_config {
     const char *predictions; /* folder */
+    int64_t members;   /* 0: the prediction is judged; else the mean of this many samples beside it, and their spread */
+    const char *truth; /* folder whose truth_mean and truth_std hold what could have been, or NULL: not known */
     const dg_label_config *labels; /* of segmentations; NULL: the predictions are doses */
     dg_evaluation_compat compat;
     dg_gamma_params gamma; /* without criterion and norm */
@@ -221,6 +226,12 @@ dg_spread dg_evaluation_pass_rate(const dg_case_result *const *results, int64_t 
 /* Names of the regions in the order of their first appearance; returns how many (at most `room`). */
 int64_t dg_evaluation_region_names(const dg_case_result *const *results, int64_t count, const char **names,
                                    int64_t room);
+
+/* Regions of the cases as dg_evaluation_region_names, and "oar" where there are organs: all of them together, a voxel of two
+ * organs twice. */
+int64_t dg_members_regions(const dg_case_result *const *results, int64_t count, const char **names, int64_t room);
+/* Sums over the voxels of a region in all cases that did not fail. */
+dg_calibration dg_members_pool(const dg_case_result *const *results, int64_t count, const char *name);
 
 /* dg_assumed_text of the evaluated cases. */
 void dg_evaluation_assumed(const dg_case_result *const *results, int64_t count, char text[DG_ASSUMED_TEXT]);

@@ -89,7 +89,8 @@ static dg_status check_upstream(const dg_evaluate_config *s)
                  {s->margin_mm != 5, "margin_mm"},
                  {strcmp(s->constraint_table, "auto") != 0, "constraint_table"},
                  {s->supersample != 1, "supersample"},
-                 {s->dvh_rule != DG_DVH_ICRU, "dvh_rule"}};
+                 {s->dvh_rule != DG_DVH_ICRU, "dvh_rule"},
+                 {s->members > 0, "members"}};
     for (size_t k = 0; k < sizeof fixed / sizeof fixed[0]; k++)
         if (fixed[k].differs)
             return DG_FAIL(
@@ -131,6 +132,7 @@ dg_status dg_evaluation_configure(const dg_evaluate_config *s, dg_evaluation_con
     out->rule = (dg_dvh_rule)s->dvh_rule;
     out->supersample = (int)s->supersample;
     out->threads = 1;
+    out->members = s->members;
     out->vx_count = s->vx_gy.count;
     for (int i = 0; i < s->vx_gy.count; i++) out->vx_gy[i] = s->vx_gy.value[i];
     out->resamples = s->resamples;
@@ -174,8 +176,14 @@ json_t *dg_evaluation_settings_json(const dg_evaluation_config *config)
     if (config->table != NULL)
         table = json_pack("{s:s, s:s}", "name", dg_constraint_table_name(config->table), "sha256",
                           dg_constraint_table_sha256(config->table));
-    return json_pack("{s:s, s:o, s:o, s:o, s:f, s:s, s:i, s:o, s:o}", "compat", compat_name[config->compat], "gamma",
+    json_t *all = json_pack("{s:s, s:o, s:o, s:o, s:f, s:s, s:i, s:o, s:o}", "compat", compat_name[config->compat], "gamma",
                      gamma_json(config), "criteria", criteria, "regions", regions, "margin_mm", config->margin_mm,
                      "dvh_rule", rule_name[config->rule], "supersample", config->supersample, "constraint_table", table,
                      "vx_gy", vx);
+    /* Only where it decides something: results without ensembles stay comparable with older ones. */
+    if (config->members > 0) {
+        json_object_set_new(all, "members", json_integer(config->members));
+        json_object_set_new(all, "truth", json_boolean(config->truth != NULL));
+    }
+    return all;
 }

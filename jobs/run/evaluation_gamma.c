@@ -230,6 +230,7 @@ dg_status dg_slab_measure(const dg_slab_view *view, const dg_evaluation_config *
     s.prediction_gy = view->prediction_gy + skipped;
     DG_TRY_GOTO(status, make_regions(&s), cleanup);
     DG_TRY_GOTO(status, keep_wanted(&s), cleanup);
+    if (config->members > 0) DG_TRY_GOTO(status, dg_members_judge(config, view, s.bits, s.region), cleanup);
     DG_TRY_GOTO(status, make_axes(&s), cleanup);
     DG_TRY_GOTO(status, map_gamma(&s), cleanup);
     status = pack(&s, out);
@@ -264,13 +265,23 @@ static dg_status find_largest(dg_case *c, const dg_case_info *info, int64_t plan
     return DG_OK;
 }
 
+static dg_status read_prediction(const dg_evaluation_config *config, const dg_slab_view *view, float *prediction_gy)
+{
+    const dg_case_info *info = view->info;
+    dg_prediction_info prediction;
+    DG_TRY(dg_prediction_peek(config->predictions, info->id, &prediction));
+    DG_TRY(dg_evaluation_check_grid(info, &prediction.grid));
+    if (config->members > 0) return dg_members_mean(config, info, view->start, view->planes, prediction_gy);
+    return dg_prediction_read_planes(config->predictions, info->id, view->start, view->planes, &prediction,
+                                     prediction_gy);
+}
+
 static dg_status read_arrays(const dg_cohort *cohort, int64_t index, const dg_evaluation_config *config,
                              dg_slab_view *view, slab_arrays *a)
 {
     const dg_case_info *info = view->info;
     const dg_box box = planes_box(info, view->start, view->planes);
     const int64_t voxels = dg_box_voxels(&box);
-    dg_prediction_info prediction;
     dg_case *c = NULL;
     dg_status status;
     if (!info->has_dose) return DG_FAIL(DG_ERR_DATA, "the case has no dose to compare with");
@@ -282,12 +293,7 @@ static dg_status read_arrays(const dg_cohort *cohort, int64_t index, const dg_ev
         DG_TRY_GOTO(status, find_largest(c, info, view->planes, a->dose_gy, &a->largest_gy), cleanup);
     DG_TRY_GOTO(status, dg_case_read(c, DG_FIELD_DOSE_GY, 0, &box, a->dose_gy), cleanup);
     DG_TRY_GOTO(status, dg_case_read_mask_bits(c, &box, a->masks), cleanup);
-    DG_TRY_GOTO(status, dg_prediction_peek(config->predictions, info->id, &prediction), cleanup);
-    DG_TRY_GOTO(status, dg_evaluation_check_grid(info, &prediction.grid), cleanup);
-    DG_TRY_GOTO(status,
-                dg_prediction_read_planes(config->predictions, info->id, view->start, view->planes, &prediction,
-                                          a->prediction_gy),
-                cleanup);
+    DG_TRY_GOTO(status, read_prediction(config, view, a->prediction_gy), cleanup);
     dg_forget_outside(info, view->start, view->planes, a->dose_gy);
 cleanup:
     dg_case_close(&c);
@@ -356,7 +362,10 @@ dg_status dg_evaluation_slab(const dg_cohort *cohort, int64_t index, const dg_ev
 
 /* Bytes a voxel costs while it is judged (measured with margins; regions, distances, gamma maps and their packed form), seen
  * in a halo, and in the parts of a volume. */
-static int64_t slab_voxel_bytes(const dg_evaluation_config *config) { return 48 + 8 * (int64_t)config->criteria; }
+static int64_t slab_voxel_bytes(const dg_evaluation_config *config)
+{
+    return 48 + 8 * (int64_t)config->criteria + (config->members > 0 ? 8 : 0);
+}
 enum {
     HALO_VOXEL_BYTES = 40,
     VOLUME_VOXEL_BYTES = 48,

@@ -51,6 +51,22 @@ typedef struct dg_slab_view {
 DG_MUST_USE dg_status dg_slab_measure(const dg_slab_view *view, const dg_evaluation_config *config,
                                       dg_slab_result **out);
 
+/* ---- evaluation_ensemble.c: config->members samples of a case ------------------------------------------------------ */
+
+/* Planes start .. start + planes - 1 of member 0 .. members - 1. */
+DG_MUST_USE dg_status dg_members_read(const dg_evaluation_config *config, const dg_case_info *info, int64_t member,
+                                      int64_t start, int64_t planes, float *dose_gy);
+/* Mean of all members; memory for one of them and a sum in double. */
+DG_MUST_USE dg_status dg_members_mean(const dg_evaluation_config *config, const dg_case_info *info, int64_t start,
+                                      int64_t planes, float *mean_gy);
+/* Adds the members' calibration to the regions of the view's own voxels: bits[own, y, x] of region[]. */
+DG_MUST_USE dg_status dg_members_judge(const dg_evaluation_config *config, const dg_slab_view *view, const uint64_t *bits,
+                                       dg_region_result *region);
+/* `ensemble` of a case and of all; the caller's. NULL: no memory. */
+json_t *dg_members_case_json(const dg_case_result *result, const dg_evaluation_config *config);
+json_t *dg_members_aggregate_json(const dg_case_result *const *results, int64_t count,
+                                  const dg_evaluation_config *config);
+
 /* The largest dose among voxels of known dose; 0 when there is none. Arrays begin at plane `start`. */
 double dg_largest_known_gy(const dg_case_info *info, const float *dose_gy, int64_t start, int64_t planes);
 /* The dose that gamma refers to; 0 where the case has none. */

@@ -98,6 +98,9 @@ static json_t *structure_json(const dg_structure_result *s, const dg_evaluation_
     for (int k = 0; k < DG_STATS; k++) {
         const double value[2] = {s->gy[0][k], s->gy[1][k]};
         put_triple(object, dg_dose_statistic_name(k), "_gy", value);
+        if (config->members < 2) continue;
+        snprintf(name, sizeof name, "%s_member_std_gy", dg_dose_statistic_name(k));
+        json_object_set_new(object, name, number(s->member_std_gy[k]));
     }
     for (int k = 0; k < config->vx_count; k++) {
         const double value[2] = {s->vx_percent[0][k], s->vx_percent[1][k]};
@@ -164,6 +167,7 @@ static json_t *case_json(const dg_case_result *r, const dg_evaluation_config *co
     if (config->table != NULL)
         json_object_set_new(object, "clinical_constraints",
                             dg_constraints_to_json(config->table, dg_case_constraints(r)));
+    if (config->members > 0) json_object_set_new(object, "ensemble", dg_members_case_json(r, config));
     if (r->has_openkbp) json_object_set_new(object, "openkbp", openkbp_json(&r->openkbp[DG_NETWORK]));
     if (!r->has_baselines) return object;
     baselines = json_object();
@@ -306,6 +310,7 @@ static json_t *aggregate_json(const dg_case_result *const *results, int64_t coun
     json_object_set_new(object, "dvh_metrics", dvh_errors_json(results, count));
     if (config->table != NULL)
         json_object_set_new(object, "clinical_constraints", constraint_aggregate_json(results, count, config));
+    if (config->members > 0) json_object_set_new(object, "ensemble", dg_members_aggregate_json(results, count, config));
     if (config->baseline != NULL) json_object_set_new(object, "baselines", baselines_json(config, board));
     return object;
 }

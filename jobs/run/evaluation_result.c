@@ -101,6 +101,7 @@ static void merge_region(const dg_slab_result *const *slabs, int64_t count, int6
         const dg_region_result *more = &slab_regions(slabs[k])[r];
         out->voxels += more->voxels;
         out->absolute_q20 += more->absolute_q20;
+        dg_calibration_merge(&out->members, &more->members);
         if (strcmp(more->reason, out->reason) > 0) memcpy(out->reason, more->reason, sizeof out->reason);
     }
     if (out->voxels > 0) memset(out->reason, 0, sizeof out->reason);

@@ -55,7 +55,9 @@ void ph_anatomy_draw(const dg_phantom_config *config, int64_t index, ph_anatomy 
     vary(&anatomy->second_node, &rng);
     anatomy->possible[0] = anatomy->shape[PH_PTV56].centre[2] - anatomy->shape[PH_PTV56].semi[2] - 0.18;
     anatomy->possible[1] = boost->centre[2] + around->semi[2] + 0.22;
-    anatomy->gantry_rad = between(&rng, 0.0, 0.35);
+    const double gantry_rad = between(&rng, 0.0, 0.35);
+    /* No channel tells it. Where the spread of the dose is to be known, it must not be part of what nobody can see. */
+    anatomy->gantry_rad = config->ambiguity == DG_AMBIGUITY_NONE ? gantry_rad : 0.175;
 }
 
 void ph_body_coordinates(const ph_anatomy *anatomy, int64_t z, int64_t y, int64_t x, double u[3])

@@ -299,6 +299,7 @@ static const dg_option rows[] = {
     WORD("evaluate.dvh_rule", evaluate.dvh_rule, rule_names, "icru", "dose to x % of the volume: icru, or the reference tool's lower, or linear as in OpenKBP"),
     LIST(DG_OPT_DOUBLE_LIST, "evaluate.vx_gy", evaluate.vx_gy, 0, 1000, 1, DG_OPT_LIST_MAX, NULL, "[5, 20, 40, 60]", "Gy",
          "doses of the V_x statistics: the share of a structure that receives at least x"),
+    WHOLE("evaluate.members", evaluate.members, 0, 100000, "0", "samples", "judges an ensemble by this many of the samples that predict --keep-samples left: their mean is the dose, and their spread is held against the reference; 0: the prediction as it is"),
     WHOLE("evaluate.resamples", evaluate.resamples, 100, 1000000, "10000", "", "bootstrap resamples of the patients"),
     WHOLE("evaluate.seed", evaluate.seed, 0, 9007199254740992, "42", "", "seed of the bootstrap"),
 };

@@ -153,7 +153,7 @@ typedef struct dg_evaluate_config {
     int64_t supersample;
     int dvh_rule; /* dg_dvh_rule */
     dg_double_list vx_gy;
-    int64_t resamples, seed;
+    int64_t resamples, seed, members;
 } dg_evaluate_config;
 
 /* Weights (0: the term is not there) and parameters of the loss; doc/losses.md. Empty lists: auto. */
