@@ -12,11 +12,11 @@ enum { DG_PIT_BINS = 20 };
 /* Sums over voxels, in 2^-20 of their units. */
 typedef struct dg_calibration {
     int64_t voxels;
-    int64_t pit[DG_PIT_BINS];             /* voxels whose dose lies in this twentieth of their members */
-    int64_t crps_gy, variance_gy2;        /* of the members, divided by their number less one */
-    int64_t true_voxels;                  /* those with a known truth, and of them: */
-    int64_t true_variance_gy2;            /* of the doses that could have been */
-    int64_t known_variance_gy2;           /* variance_gy2 of these voxels */
+    int64_t pit[DG_PIT_BINS];              /* voxels whose dose lies in this twentieth of their members */
+    int64_t crps_gy, variance_gy2;         /* of the members, divided by their number less one */
+    int64_t true_voxels;                   /* those with a known truth, and of them: */
+    int64_t true_variance_gy2;             /* of the doses that could have been */
+    int64_t known_variance_gy2;            /* variance_gy2 of these voxels */
     int64_t mean_error_gy, mean_error_gy2; /* |mean of the members - true mean|, and its square */
 } dg_calibration;
 
@@ -35,7 +35,7 @@ void dg_calibration_merge(dg_calibration *into, const dg_calibration *from);
 double dg_calibration_crps_gy(const dg_calibration *sums);
 /* Share of voxels whose dose lies in the middle `percent` (a multiple of 10) of their members; nominal: percent / 100. */
 double dg_calibration_coverage(const dg_calibration *sums, int percent);
-double dg_calibration_spread_gy(const dg_calibration *sums);      /* root of the mean variance */
+double dg_calibration_spread_gy(const dg_calibration *sums); /* root of the mean variance */
 double dg_calibration_true_spread_gy(const dg_calibration *sums);
 double dg_calibration_spread_ratio(const dg_calibration *sums); /* predicted to true, where the truth is known */
 double dg_calibration_mean_error_gy(const dg_calibration *sums);

@@ -25,6 +25,7 @@ static const char *const flips_names[] = {"trained", "no", "yes", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
 static const char *const dtype_names[] = {"trained", "bf16", "f32", NULL};
 
+static const char *const fault_names[] = {"trained", "none", "penalty", "start", "noise", "eta", NULL};
 static const char *const sampler_names[] = {"trained", "ddim", "ddpm", "dpm_solver", NULL};
 
 #define AT(field) .offset = offsetof(settings, field)
@@ -68,6 +69,8 @@ static const dg_option rows[] = {
      .help = "most windows of one pass; auto is where a short probe on a GPU finds a window no cheaper (its roundings may then vary), and 1 on a CPU"},
     {.key = "predict.sampler", .flag = "sampler", .type = DG_OPT_ENUM, AT(sampler), .names = sampler_names,
      .fallback = "trained", .unit = "", .help = "of a diffusion: how doses are drawn, see diffusion.sampler"},
+    {.key = "predict.fault", .flag = "fault", .type = DG_OPT_ENUM, AT(fault), .names = fault_names,
+     .fallback = "trained", .unit = "", .help = "of a diffusion: one fault of the reference tool, see diffusion.fault"},
     {.key = "predict.sample_steps", .flag = "sample-steps", .type = DG_OPT_INT_LIST, AT(sample_steps), .min = 1,
      .max = 10000, .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "steps",
      .help = "of a diffusion: steps of the sampler"},

@@ -22,7 +22,7 @@ typedef struct settings {
     dg_double_list overlap; /* count 0: as trained; the next three likewise */
     int flips, dtype, average, compat;
     dg_int_list threads, window_batch; /* count 0: auto */
-    int sampler;                       /* of a diffusion, as the next ones: 0 as trained */
+    int sampler, fault;                /* of a diffusion, as the next ones: 0 as trained */
     dg_int_list sample_steps, ensemble, seed;
     dg_double_list eta, guidance;
     dg_double_list percentiles; /* count 0: as trained */

@@ -18,6 +18,7 @@ enum { ROUND_UNITS = 8 }; /* samples for every rank in a round */
 static const char *given(const settings *s)
 {
     if (s->sampler != 0) return "--sampler";
+    if (s->fault != 0) return "--fault";
     if (s->sample_steps.count > 0) return "--sample-steps";
     if (s->eta.count > 0) return "--eta";
     if (s->guidance.count > 0) return "--guidance";
@@ -31,6 +32,7 @@ static const char *given(const settings *s)
 static void apply(const settings *s, dg_diffusion_settings *d)
 {
     if (s->sampler != 0) d->sampler = s->sampler - 1;
+    if (s->fault != 0) d->fault = s->fault - 1;
     if (s->sample_steps.count > 0) d->sample_steps = s->sample_steps.value[0];
     if (s->eta.count > 0) d->eta = s->eta.value[0];
     if (s->guidance.count > 0) d->guidance = s->guidance.value[0];
@@ -74,9 +76,10 @@ int predict_samples_describe(const work *w, char *text, size_t capacity)
 {
     const dg_diffusion_settings *d = &w->network[0].config.diffusion;
     if (w->diffusion == NULL) return 0;
-    int length = snprintf(text, capacity,
-                          " sampler %d steps %lld eta %.17g guidance %.17g seed %lld samples %lld percent", d->sampler,
-                          (long long)d->sample_steps, d->eta, d->guidance, (long long)d->seed, (long long)d->ensemble);
+    int length =
+        snprintf(text, capacity,
+                 " sampler %d fault %d steps %lld eta %.17g guidance %.17g seed %lld samples %lld percent", d->sampler,
+                 d->fault, (long long)d->sample_steps, d->eta, d->guidance, (long long)d->seed, (long long)d->ensemble);
     for (int k = 0; k < d->percentiles.count && d->ensemble > 1 && (size_t)length < capacity; k++)
         length += snprintf(text + length, capacity - (size_t)length, " %.6g", d->percentiles.value[k]);
     return length;

@@ -3,6 +3,7 @@
 #include "sweep_impl.h"
 
 #include "dg_mem.h"
+#include "diffusion_setup.h"
 #include "split.h"
 
 #include <stdio.h>
@@ -76,6 +77,27 @@ static dg_status check_equal(const sweep_work *w, int condition, const dg_run_co
     return same ? DG_OK : unequal(w, condition, "data.patch", "of one size", "of another");
 }
 
+/* Runs are filled condition by condition within a seed and fold: the sources of a run come before it. */
+static dg_status check_source(const sweep_work *w, int index, const dg_run_config *config)
+{
+    const sweep_job *job = &w->job[index];
+    const char *name = w->plan.condition[job->run.condition].name;
+    if (job->trained == index) return DG_OK;
+    if (!dg_run_is_diffusion(config))
+        return DG_FAIL(DG_ERR_USAGE,
+                       "condition %s: weights_of is for a diffusion (model.kind diffusion_unet), whose doses "
+                       "can be drawn and judged otherwise",
+                       name);
+    if (job->drawn != index && job->members > w->job[job->drawn].diffusion.ensemble)
+        return DG_FAIL(DG_ERR_USAGE, "condition %s judges %lld members, and %s draws %lld (diffusion.ensemble)", name,
+                       (long long)job->members, w->plan.condition[w->job[job->drawn].run.condition].name,
+                       (long long)w->job[job->drawn].diffusion.ensemble);
+    if (job->drawn != index && w->job[job->drawn].members == 0)
+        return DG_FAIL(DG_ERR_USAGE, "condition %s judges members of %s, which keeps none: give that evaluate.members",
+                       name, w->plan.condition[w->job[job->drawn].run.condition].name);
+    return DG_OK;
+}
+
 static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
 {
     sweep_job *job = &w->job[index];
@@ -83,7 +105,13 @@ static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
     DG_TRY(dg_sweep_run_folder(&w->plan, &job->run, job->folder));
     DG_TRY(dg_path_join(job->results, job->folder, "evaluation_results.json"));
     snprintf(job->cohort, sizeof job->cohort, "%s", config->data.cohort);
-    job->stage = sweep_stage_reached(job);
+    job->trained = dg_sweep_trained(&w->plan, index);
+    job->drawn = dg_sweep_drawn(&w->plan, index);
+    job->diffusion = config->diffusion;
+    job->is_diffusion = dg_run_is_diffusion(config);
+    job->members = config->evaluate.members;
+    DG_TRY(check_source(w, index, config));
+    job->stage = sweep_stage_reached(job, index);
     job->state = job->stage == STAGE_COMPARE ? SWEEP_DONE : SWEEP_WAITING;
     return DG_OK;
 }

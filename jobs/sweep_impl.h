@@ -9,6 +9,7 @@
 #include "submit_impl.h"
 #include "sweep_plan.h"
 
+#include <stdio.h>
 #include <sys/types.h>
 
 enum { SWEEP_WORDS_MAX = 160, SWEEP_JOBS_MAX = 64, SWEEP_REASON = 320 };
@@ -27,6 +28,10 @@ typedef enum sweep_state { SWEEP_WAITING, SWEEP_RUNNING, SWEEP_DONE, SWEEP_FAILE
 typedef struct sweep_job {
     dg_sweep_run run;
     char folder[DG_PATH_MAX], results[DG_PATH_MAX], cohort[DG_OPT_TEXT];
+    int trained, drawn; /* numbers of the runs whose weights and predictions it takes; its own, or an earlier run's */
+    dg_diffusion_settings diffusion; /* how doses are drawn, where the weights are another run's */
+    bool is_diffusion;
+    int64_t members; /* evaluate.members */
     sweep_state state;
     submit_stage stage;                /* the next one, or the running one */
     char reason[SWEEP_REASON];         /* of a failure, or of cases that failed */
@@ -74,8 +79,8 @@ DG_MUST_USE dg_status sweep_settle_splits(const sweep_work *w);
 /* The program's arguments for a stage, without the program: {"train", "--sweep", ...}. */
 DG_MUST_USE dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_stage stage,
                                         sweep_words *words);
-/* The first stage that has to run, STAGE_COMPARE where all are done; from the files of the run. */
-submit_stage sweep_stage_reached(const sweep_job *job);
+/* The first stage that run `index` has to go through, STAGE_COMPARE where all are done; from the files of the run. */
+submit_stage sweep_stage_reached(const sweep_job *job, int index);
 /* Results of a condition and seed: the run's, or those of its folds brought together in one file (written here). ""
  * in `path` where a fold is missing. */
 DG_MUST_USE dg_status sweep_results_path(const sweep_work *w, int condition, int seed, char path[DG_PATH_MAX]);
@@ -117,6 +122,9 @@ DG_MUST_USE dg_status sweep_experiments_json(const sweep_work *w, json_t **out);
 
 /* Compares what is there and writes comparison.*, figures/, pages/ and report.md. */
 DG_MUST_USE dg_status sweep_report(sweep_work *w);
+
+/* ---- sweep_ensembles.c: the section of report.md on conditions whose members are judged; nothing where there are none. */
+DG_MUST_USE dg_status sweep_put_ensembles(const sweep_work *w, FILE *to);
 
 /* ---- sweep_submit.c ---------------------------------------------------------------------------------------------- */
 

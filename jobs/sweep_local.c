@@ -79,6 +79,7 @@ static dg_status start_stage(sweep_work *w, slot *at, int number, int index)
     char path[DG_PATH_MAX];
     sweep_words words;
     DG_TRY(log_path(w, job->run.name, path));
+    DG_TRY(dg_make_folder(job->folder));
     dg_status status = sweep_stage_words(w, job, job->stage, &words);
     if (status == DG_OK)
         status = sweep_process_start(w, &words, w->s->site.ranks > 0 ? w->s->site.ranks : 1, path, number,
@@ -134,13 +135,29 @@ static dg_status end_stage(sweep_work *w, slot *at, int code)
     return job->state == SWEEP_RUNNING ? DG_OK : sweep_write_experiments(w);
 }
 
+/* Has the run that it takes weights or predictions from come so far? One whose source failed has failed too. */
+static bool has_source(const sweep_work *w, int index)
+{
+    sweep_job *job = &w->job[index];
+    const int from = job->drawn != index ? job->drawn : job->trained;
+    const sweep_job *source = &w->job[from];
+    char reason[SWEEP_REASON];
+    if (from == index) return true;
+    const bool ready = source->stage > (from == job->drawn ? STAGE_PREDICT : STAGE_TRAIN);
+    if (ready || source->state != SWEEP_FAILED) return ready;
+    snprintf(reason, sizeof reason, "%.180s, whose %s it takes, failed", source->run.name,
+             from == job->drawn ? "predictions" : "weights");
+    fail_job(w, job, reason);
+    return false;
+}
+
 /* The next run that may start, -1: none now. */
 static dg_status next_job(sweep_work *w, int *out)
 {
     *out = -1;
     for (int i = 0; i < w->jobs; i++) {
         bool may = false;
-        if (w->job[i].state != SWEEP_WAITING) continue;
+        if (w->job[i].state != SWEEP_WAITING || !has_source(w, i)) continue;
         DG_TRY(may_start(w, &w->job[i], &may));
         if (!may) continue;
         *out = i;

@@ -97,7 +97,7 @@ static dg_status make_pages(sweep_work *w, int *pages)
         status = sweep_words_add(&words, (const char *const[]){"--no-figures", NULL});
     for (int i = 0; i < w->jobs && *pages < PAGES_MAX && status == DG_OK; i++) {
         const sweep_job *job = &w->job[i];
-        if (job->state != SWEEP_DONE) continue;
+        if (job->state != SWEEP_DONE || job->trained != i) continue; /* a page is of a training */
         status = sweep_words_add(&words, (const char *const[]){job->folder, job->results, NULL});
         ++*pages;
     }
@@ -460,6 +460,7 @@ static dg_status write_report(const sweep_work *w, const parts *p, const json_t 
         fprintf(to, "; every run has %g epochs in steps of %lld samples.\n\n", w->epochs, (long long)w->batch);
     put_experiments(to, experiments);
     dg_status status = put_results(to, w, p);
+    if (status == DG_OK) status = sweep_put_ensembles(w, to);
     put_changes(to, experiments);
     if (status == DG_OK) status = put_splits(to, w);
     put_runs(to, experiments);

@@ -39,20 +39,52 @@ static dg_status add_labels(const sweep_work *w, sweep_words *words)
     return DG_OK;
 }
 
+/* How doses are drawn, where the checkpoint says otherwise. Samples stay where members are judged. */
+static dg_status add_drawing(const sweep_job *job, bool own_weights, sweep_words *words)
+{
+    static const char *const sampler[] = {"ddim", "ddpm", "dpm_solver"}, *const fault[] = {"none", "penalty", "start",
+                                                                                           "noise", "eta"};
+    const dg_diffusion_settings *d = &job->diffusion;
+    char steps[32], ensemble[32], seed[32], eta[32], guidance[32];
+    if (job->members > 1) DG_TRY(sweep_words_add(words, (const char *const[]){"--keep-samples", NULL}));
+    if (own_weights) return DG_OK;
+    snprintf(steps, sizeof steps, "%lld", (long long)d->sample_steps);
+    snprintf(ensemble, sizeof ensemble, "%lld", (long long)d->ensemble);
+    snprintf(seed, sizeof seed, "%lld", (long long)d->seed);
+    snprintf(eta, sizeof eta, "%.17g", d->eta);
+    snprintf(guidance, sizeof guidance, "%.17g", d->guidance);
+    return sweep_words_add(words,
+                           (const char *const[]){"--sampler", sampler[d->sampler], "--fault", fault[d->fault],
+                                                 "--sample-steps", steps, "--ensemble", ensemble, "--sample-seed", seed,
+                                                 "--eta", eta, "--guidance", guidance, NULL});
+}
+
+/* The run that trained gives name, seed, split and settings; members and condition are this run's. */
+static dg_status add_judging(const sweep_work *w, const sweep_job *job, sweep_words *words)
+{
+    char members[32];
+    if (w->labels) DG_TRY(add_labels(w, words));
+    snprintf(members, sizeof members, "%lld", (long long)job->members);
+    return sweep_words_add(words, (const char *const[]){"--condition", w->plan.condition[job->run.condition].name,
+                                                        "--members", members, NULL});
+}
+
 dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_stage stage, sweep_words *words)
 {
     char checkpoint[DG_PATH_MAX], predictions[DG_PATH_MAX];
+    const sweep_job *trained = &w->job[job->trained];
     memset(words, 0, sizeof *words);
-    DG_TRY(dg_path_join(checkpoint, job->folder, "checkpoints/best.h5"));
-    DG_TRY(dg_path_join(predictions, job->folder, "predictions"));
+    DG_TRY(dg_path_join(checkpoint, trained->folder, "checkpoints/best.h5"));
+    DG_TRY(dg_path_join(predictions, w->job[job->drawn].folder, "predictions"));
     const char *const train[] = {"train", "--sweep", w->plan.path, "--experiment", job->run.name, "--resume", NULL};
     const char *const predict[] = {"predict",   "--checkpoint", checkpoint, "--cohort", job->cohort, "--output",
                                    predictions, "--cases",      "test",     "--resume", NULL};
-    const char *const evaluate[] = {"evaluate",  "--cohort", job->cohort,  "--predictions", predictions, "--run",
-                                    job->folder, "--output", job->results, "--resume",      NULL};
+    const char *const evaluate[] = {"evaluate",      "--cohort", job->cohort,  "--predictions", predictions, "--run",
+                                    trained->folder, "--output", job->results, "--resume",      NULL};
     const char *const *const all[] = {train, predict, evaluate};
     DG_TRY(sweep_words_add(words, all[stage]));
-    if (stage == STAGE_EVALUATE && w->labels) DG_TRY(add_labels(w, words));
+    if (stage == STAGE_PREDICT) return add_drawing(job, trained == job, words);
+    if (stage == STAGE_EVALUATE && (w->labels || job->members > 0)) return add_judging(w, job, words);
     return stage == STAGE_TRAIN ? sweep_words_add(words, w->set) : DG_OK; /* w->set ends with NULL */
 }
 
@@ -63,9 +95,11 @@ static bool has_file(const char *folder, const char *name)
 }
 
 /* Predictions carry no mark of their end: predict finds what is done itself. */
-submit_stage sweep_stage_reached(const sweep_job *job)
+submit_stage sweep_stage_reached(const sweep_job *job, int index)
 {
     if (dg_file_exists(job->results)) return STAGE_COMPARE;
+    if (job->drawn != index) return STAGE_EVALUATE;
+    if (job->trained != index) return STAGE_PREDICT;
     return has_file(job->folder, "training_summary.json") && has_file(job->folder, "checkpoints/best.h5")
                ? STAGE_PREDICT
                : STAGE_TRAIN;

@@ -84,6 +84,12 @@ static dg_status write_chain(const sweep_work *w, chain *c)
 dg_status sweep_submit(const sweep_work *w)
 {
     chain *c;
+    for (int i = 0; i < w->jobs; i++)
+        if (w->job[i].trained != i)
+            return DG_FAIL(DG_ERR_USAGE,
+                           "condition %s has weights_of: its runs follow another's, and arrays of batch jobs "
+                           "go task by task; run this sweep without --submit",
+                           w->plan.condition[w->job[i].run.condition].name);
     DG_TRY(DG_NEW(&c, 1, "chain of jobs"));
     c->runs = w->jobs;
     dg_status status = write_chain(w, c);

@@ -7,6 +7,7 @@
 #include "dg_predictions.h"
 #include "dg_tasks.h"
 #include "dg_trace.h"
+#include "ensemble.h"
 #include "job.h"
 #include "phantom.h"
 #include "phantom_surface.h"
@@ -16,7 +17,7 @@
 
 typedef struct synth_config {
     char output[DG_OPT_TEXT];
-    int64_t cases, seed;
+    int64_t cases, seed, draws;
     dg_int_list shape;
     dg_double_list spacing_mm;
     int kind, ambiguity; /* dg_ambiguity */
@@ -48,6 +49,9 @@ static const dg_option rows[] = {
      .names = ambiguity_names, .fallback = "none", .unit = "",
      .help = "hidden choices of the planner: none, one mode (how strongly organs are spared, gantry weights), or two modes "
              "(also which side); with choices, truth_mean/ and truth_std/ hold the exact mean and spread of every voxel"},
+    {.key = "synth.draws", .flag = "draws", .type = DG_OPT_INT, .offset = offsetof(synth_config, draws), .min = 0,
+     .max = 10000, .fallback = "0", .unit = "doses",
+     .help = "with choices: so many other doses of each patient, by other choices, as the ensemble truth_draws/: a prediction that cannot be better"},
     {.key = "synth.constraints", .flag = "constraints", .type = DG_OPT_BOOL,
      .offset = offsetof(synth_config, constraints), .fallback = "false", .unit = "",
      .help = "every case has a constraint vector that tells the choices on parotids and larynx (data.constraints)"},
@@ -65,6 +69,11 @@ static dg_status check_output(const synth_config *config)
                                      "none; add --ambiguity one or two");
     if (config->kind == KIND_SURFACES && config->ambiguity != DG_AMBIGUITY_NONE)
         return DG_FAIL(DG_ERR_USAGE, "synth: --ambiguity is of the planner's choices; --kind surfaces has no dose");
+    if (config->draws == 1 || (config->draws > 0 && config->ambiguity == DG_AMBIGUITY_NONE))
+        return DG_FAIL(DG_ERR_USAGE,
+                       "synth: --draws %lld: an ensemble of what could have been has two doses at least, and "
+                       "--ambiguity one or two",
+                       (long long)config->draws);
     DG_TRY(dg_path_join(index, config->output, "cohort.h5"));
     if (dg_file_exists(index))
         return DG_FAIL(DG_ERR_USAGE, "synth: '%s' holds a cohort already; remove it or choose another folder",
@@ -93,6 +102,30 @@ static dg_status write_truth(const synth_config *config, const char *folder_name
     return dg_prediction_write(folder, info->id, &info->grid, hex, volume_gy, &entry);
 }
 
+/* Doses by the choices number 1, 2, .. of the same patient; number 0 is the dose of the case. */
+static dg_status write_draws(const synth_config *config, const dg_phantom_config *what, int64_t index, int rank)
+{
+    char folder[DG_PATH_MAX], draw[DG_PATH_MAX], hex[DG_HASH_HEX];
+    dg_ledger_entry entry = {.done = true};
+    const dg_ensemble all = {.folder = folder, .samples = config->draws};
+    DG_TRY(dg_path_join(folder, config->output, "truth_draws"));
+    DG_TRY(dg_make_folder(folder));
+    DG_TRY(settings_sha256(config, hex));
+    dg_phantom_id(index, entry.id);
+    for (int64_t k = 0; k < config->draws; k++) {
+        dg_phantom *phantom;
+        DG_TRY(dg_ensemble_folder(folder, k, draw));
+        DG_TRY(dg_make_folder(draw));
+        DG_TRY(dg_phantom_create(what, index, (uint32_t)k + 1, &phantom));
+        const dg_status status =
+            dg_prediction_write(draw, entry.id, &phantom->data.info.grid, hex, phantom->dose_gy, &entry);
+        dg_phantom_destroy(&phantom);
+        DG_TRY(status);
+    }
+    DG_TRY(dg_ensemble_combine(&all, entry.id, hex, &entry));
+    return dg_ledger_append(folder, rank, &entry);
+}
+
 static dg_status write_surface(const synth_config *config, const dg_phantom_config *what, int64_t index)
 {
     dg_phantom_surface *surface;
@@ -102,9 +135,10 @@ static dg_status write_surface(const synth_config *config, const dg_phantom_conf
     return status;
 }
 
-static dg_status write_case(const synth_config *config, int64_t index)
+static dg_status write_case(const synth_config *config, int64_t index, int rank)
 {
-    dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed, .ambiguity = (dg_ambiguity)config->ambiguity,
+    dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed,
+                                        .ambiguity = (dg_ambiguity)config->ambiguity,
                                         .constraints = config->constraints};
     memcpy(phantom_config.shape, config->shape.value, sizeof phantom_config.shape);
     memcpy(phantom_config.spacing_mm, config->spacing_mm.value, sizeof phantom_config.spacing_mm);
@@ -117,7 +151,7 @@ static dg_status write_case(const synth_config *config, int64_t index)
         if (status == DG_OK) status = write_truth(config, "truth_std", phantom, phantom->std_gy);
     }
     dg_phantom_destroy(&phantom);
-    return status;
+    return status == DG_OK && config->draws > 0 ? write_draws(config, &phantom_config, index, rank) : status;
 }
 
 /* This rank's share of the cases. Cases that are written stay, whatever happens to the others. */
@@ -127,7 +161,7 @@ static dg_status write_cases(const dg_job_env *env, const synth_config *config, 
         int64_t index = -1;
         DG_TRY(dg_tasks_next(tasks, &index));
         if (index < 0) return DG_OK;
-        DG_TRY(write_case(config, index));
+        DG_TRY(write_case(config, index, env->comm->rank));
         dg_log_progress(env->log, "synth", index + 1, config->cases, NULL);
     }
 }
@@ -178,7 +212,8 @@ static dg_status run_synth(const dg_job_env *env, int argc, char *const *argv, i
     dg_options options;
     int positional_count = 0;
     bool helped = false;
-    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--kind patients|surfaces] [--cases N] [--shape z,y,x] [--ambiguity none|one|two] [--constraints]",
+    const dg_job_arguments arguments = {.usage = "-o COHORT/ [--kind patients|surfaces] [--cases N] [--shape z,y,x] "
+                                                 "[--ambiguity none|one|two] [--draws N] [--constraints]",
                                         .rows = rows,
                                         .row_count = (int)(sizeof rows / sizeof rows[0]),
                                         .target = &config};

@@ -392,7 +392,7 @@ static void draw(test *t, test_net *net, const batch *b, const sampling *s, floa
     (void)golden_attr_list(t->file, "ddim", "x0_clamp", range, 2);
     (void)golden_attr_list(t->file, "ddim", "final_clamp", last, 2);
     const dg_sampler_config config = {
-        .kind = DG_SAMPLER_DDIM, .steps = s->steps, .eta = s->eta, .low = range[0], .high = range[1], .upstream = true};
+        .kind = DG_SAMPLER_DDIM, .steps = s->steps, .eta = s->eta, .low = range[0], .high = range[1], .faults = DG_SAMPLER_UPSTREAM};
     dg_sampler_step *step;
     int64_t calls;
     float *clean = test_floats(b->voxels);

@@ -42,7 +42,8 @@ static void check_by_hand(void)
     DG_CHECK(v.crps_gy == 0 && v.variance_gy2 == 0);
     v = dg_calibration_voxel(one, 1, 4);
     DG_CHECK_NEAR(dg_calibration_crps_gy(&v), 3, 2e-6);
-    DG_CHECK(isnan(dg_calibration_crps_gy(&(dg_calibration){0})) && isnan(dg_calibration_coverage(&(dg_calibration){0}, 50)));
+    DG_CHECK(isnan(dg_calibration_crps_gy(&(dg_calibration){0})) &&
+             isnan(dg_calibration_coverage(&(dg_calibration){0}, 50)));
 }
 
 /* Normal truth of spread 2 about a mean of the voxel's own, members of spread 2 `scale`; whatever the order of the sums. */

@@ -28,6 +28,20 @@ dg_diffusion_config dg_run_config_diffusion(const dg_run_config *config)
                                  .single = upstream(config)};
 }
 
+static bool has_fault(const dg_run_config *config, dg_diffusion_fault fault)
+{
+    return upstream(config) || config->diffusion.fault == (int)fault;
+}
+
+bool dg_run_raw_penalty(const dg_run_config *config) { return has_fault(config, DG_UPSTREAM_PENALTY); }
+
+static unsigned sampler_faults(const dg_run_config *config)
+{
+    return (has_fault(config, DG_UPSTREAM_START) ? DG_SAMPLER_EARLY_START : 0) |
+           (has_fault(config, DG_UPSTREAM_NOISE) ? DG_SAMPLER_STALE_NOISE : 0) |
+           (has_fault(config, DG_UPSTREAM_ETA) ? DG_SAMPLER_RAW_ETA : 0);
+}
+
 dg_sampler_config dg_run_config_sampler(const dg_run_config *config)
 {
     const dg_diffusion_settings *d = &config->diffusion;
@@ -36,7 +50,7 @@ dg_sampler_config dg_run_config_sampler(const dg_run_config *config)
                                .eta = d->eta,
                                .low = upstream(config) ? -1 : 0,
                                .high = upstream(config) ? 2 : 1.5,
-                               .upstream = upstream(config)};
+                               .faults = sampler_faults(config)};
 }
 
 uint32_t dg_diffusion_terms_of_words(const dg_loss_term *term, int count)
@@ -99,6 +113,10 @@ dg_status dg_run_check_diffusion(const dg_run_config *config)
         return DG_FAIL(DG_ERR_USAGE,
                        "data.coarsen is not for model.kind diffusion_unet, which sees the noisy dose voxel "
                        "by voxel; choose data.spacing_mm");
+    if (upstream(config) && config->diffusion.fault != DG_UPSTREAM_NONE)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "diffusion.compat upstream has all faults of the reference tool; diffusion.fault is for "
+                       "one of them alone, with compat corrected");
     if (upstream(config) && (config->diffusion.process == DG_PROCESS_FLOW || process.prediction != DG_PREDICT_NOISE))
         return DG_FAIL(DG_ERR_USAGE,
                        "diffusion.compat upstream: the reference tool has process ddpm and predicts noise");

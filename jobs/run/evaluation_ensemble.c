@@ -20,12 +20,14 @@ static dg_status member_folder(const dg_evaluation_config *config, int64_t membe
 {
     DG_TRY(dg_ensemble_folder(config->predictions, member, path));
     if (config->members > 1 || dg_file_exists(path)) return DG_OK;
-    if (strlen(config->predictions) >= DG_PATH_MAX) return DG_FAIL(DG_ERR_USAGE, "the path of the predictions is too long");
+    if (strlen(config->predictions) >= DG_PATH_MAX)
+        return DG_FAIL(DG_ERR_USAGE, "the path of the predictions is too long");
     strcpy(path, config->predictions);
     return DG_OK;
 }
 
-static dg_status read_planes(const char *folder, const dg_case_info *info, int64_t start, int64_t planes, float *dose_gy)
+static dg_status read_planes(const char *folder, const dg_case_info *info, int64_t start, int64_t planes,
+                             float *dose_gy)
 {
     dg_prediction_info prediction;
     DG_TRY(dg_prediction_peek(folder, info->id, &prediction));
@@ -65,9 +67,9 @@ dg_status dg_members_mean(const dg_evaluation_config *config, const dg_case_info
 
 /* Planes that are judged at a time. */
 typedef struct block {
-    int64_t plane, depth;             /* voxels of a plane; planes */
-    float *members;                   /* [members, depth, y, x] */
-    float *sorted;                    /* [members] of a voxel */
+    int64_t plane, depth;                /* voxels of a plane; planes */
+    float *members;                      /* [members, depth, y, x] */
+    float *sorted;                       /* [members] of a voxel */
     float *truth_mean_gy, *truth_std_gy; /* [depth, y, x]; NULL: not known */
 } block;
 
@@ -161,8 +163,8 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 /* Coverage of one member is no coverage: it has no interval. */
 static json_t *sums_json(const dg_calibration *sums, const dg_evaluation_config *config)
 {
-    json_t *object = json_pack("{s:I, s:o}", "n_voxels", (json_int_t)sums->voxels, "crps_gy",
-                               number(dg_calibration_crps_gy(sums)));
+    json_t *object =
+        json_pack("{s:I, s:o}", "n_voxels", (json_int_t)sums->voxels, "crps_gy", number(dg_calibration_crps_gy(sums)));
     if (config->members > 1) {
         json_object_set_new(object, "coverage_50", number(dg_calibration_coverage(sums, 50)));
         json_object_set_new(object, "coverage_90", number(dg_calibration_coverage(sums, 90)));

@@ -52,6 +52,7 @@ static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_g
 static const char *const target_names[] = {"dose", "labels", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
+static const char *const fault_names[] = {"none", "penalty", "start", "noise", "eta", NULL};
 static const char *const compat_names[] = {"corrected", "upstream", NULL};
 static const char *const weighting_names[] = {"fixed", "learned", NULL};
 static const char *const gamma_names[] = {"continuous", "pymedphys", NULL};
@@ -116,6 +117,7 @@ static const dg_option rows[] = {
     REAL("diffusion.snr_limit", diffusion.snr_limit, 1e-3, 1e6, "5", "", "limit of weighting min_snr"),
     REAL("diffusion.drop_condition", diffusion.drop_condition, 0, 0.9, "0", "", "share of training samples that are not told the case, so that diffusion.guidance can be other than 1"),
     WORD("diffusion.compat", diffusion.compat, compat_names, "corrected", "upstream: schedule, penalty of negative doses and sampler with the reference tool's faults"),
+    WORD("diffusion.fault", diffusion.fault, fault_names, "none", "one fault of the reference tool alone, to see what it does: penalty (of negative doses, without bound at late times), start (ddim begins where there is less noise than told), noise (not made again after the dose was held in its range), eta (the whole noise of the next time)"),
     WORD("diffusion.sampler", diffusion.sampler, sampler_names, "ddim", "how doses are drawn: ddim (with flow: steps of Euler's), ddpm, or dpm_solver, the second-order solver"),
     WHOLE("diffusion.sample_steps", diffusion.sample_steps, 1, 10000, "50", "steps", "steps of the sampler, each a pass of the network over the case"),
     REAL("diffusion.eta", diffusion.eta, 0, 1, "0", "", "sampler ddim: 0 draws no fresh noise, 1 as much as ddpm"),

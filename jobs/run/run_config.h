@@ -219,6 +219,13 @@ typedef struct dg_loss_settings {
 typedef enum dg_process { DG_PROCESS_DDPM, DG_PROCESS_FLOW } dg_process;
 typedef enum dg_said { DG_SAID_AUTO, DG_SAID_NOISE, DG_SAID_CLEAN, DG_SAID_V } dg_said;
 typedef enum dg_time_weighting { DG_TIMES_UNIFORM, DG_TIMES_MIN_SNR } dg_time_weighting;
+typedef enum dg_diffusion_fault {
+    DG_UPSTREAM_NONE,
+    DG_UPSTREAM_PENALTY,
+    DG_UPSTREAM_START,
+    DG_UPSTREAM_NOISE,
+    DG_UPSTREAM_ETA
+} dg_diffusion_fault;
 typedef struct dg_diffusion_settings {
     int process, schedule; /* dg_process; 0 cosine, 1 linear */
     int64_t steps;
@@ -226,6 +233,7 @@ typedef struct dg_diffusion_settings {
     int weighting; /* dg_time_weighting */
     double snr_limit, drop_condition;
     int compat;  /* dg_loss_compat */
+    int fault;   /* dg_diffusion_fault: one of those of compat upstream */
     int sampler; /* dg_sampler_kind */
     int64_t sample_steps;
     double eta, guidance;

@@ -130,9 +130,47 @@ static dg_status read_target(const dg_sweep *sweep, const dg_yaml_node *node, dg
     return DG_OK;
 }
 
+/* What can change after training: how doses are drawn, and how many of them are judged. */
+static dg_status check_later(const dg_sweep *sweep, const dg_yaml_node *node, const char *prefix, bool *draws)
+{
+    static const char *const later[] = {"diffusion.sampler",  "diffusion.sample_steps", "diffusion.eta",
+                                        "diffusion.guidance", "diffusion.ensemble",     "diffusion.percentiles",
+                                        "diffusion.seed",     "diffusion.fault",        "evaluate.members"};
+    for (const dg_yaml_node *item = node == NULL ? NULL : node->child; item != NULL; item = item->next) {
+        char key[256];
+        bool known = false;
+        snprintf(key, sizeof key, "%s%s%.100s", prefix, prefix[0] == '\0' ? "" : ".", item->key);
+        if (item->kind == DG_YAML_MAP) {
+            DG_TRY(check_later(sweep, item, key, draws));
+            continue;
+        }
+        for (size_t k = 0; k < sizeof later / sizeof later[0]; k++) known = known || strcmp(key, later[k]) == 0;
+        if (!known)
+            return fail_at(sweep, item,
+                           "is settled by training; with weights_of go diffusion.sampler, sample_steps, eta, "
+                           "guidance, ensemble, percentiles, seed, fault and evaluate.members");
+        *draws = *draws || strncmp(key, "diffusion.", 10) == 0;
+    }
+    return DG_OK;
+}
+
+/* An earlier condition, so that the sources of a condition are settled before it. */
+static dg_status read_source(const dg_sweep *sweep, const dg_yaml_node *node, dg_sweep_condition *condition)
+{
+    if (node == NULL) return DG_OK;
+    for (int i = 0; i + 1 < sweep->conditions && node->kind == DG_YAML_SCALAR; i++)
+        if (strcmp(sweep->condition[i].name, node->text) == 0) condition->weights_of = i;
+    if (condition->weights_of < 0) return fail_at(sweep, node, "no condition above has this name");
+    if (condition->seed_offset != 0)
+        return fail_at(sweep, node, "seed_offset is of a training; it goes with the condition whose weights these are");
+    condition->draws = false;
+    if (condition->set != NULL && condition->set->kind != DG_YAML_MAP) return DG_OK; /* refused where it is applied */
+    return check_later(sweep, condition->set, "", &condition->draws);
+}
+
 static dg_status read_condition(dg_sweep *sweep, const dg_yaml_node *node)
 {
-    static const char *const keys[] = {"hypothesis", "notes", "targets", "set", "seed_offset", NULL};
+    static const char *const keys[] = {"hypothesis", "notes", "targets", "set", "seed_offset", "weights_of", NULL};
     if (sweep->conditions == DG_SWEEP_CONDITIONS_MAX) return fail_at(sweep, node, "more than 64 conditions");
     dg_sweep_condition *condition = &sweep->condition[sweep->conditions];
     if (!is_plain(node->key))
@@ -140,6 +178,8 @@ static dg_status read_condition(dg_sweep *sweep, const dg_yaml_node *node)
                        sweep->path, node->line, node->key);
     strcpy(condition->name, node->key);
     sweep->conditions++;
+    condition->weights_of = -1;
+    condition->draws = true;
     if (node->kind == DG_YAML_SCALAR && node->is_null) return DG_OK;
     DG_TRY(check_keys(sweep, node, keys));
     DG_TRY(read_text(sweep, dg_yaml_get(node, "hypothesis"), condition->hypothesis, sizeof condition->hypothesis));
@@ -149,6 +189,7 @@ static dg_status read_condition(dg_sweep *sweep, const dg_yaml_node *node)
     if (offset != NULL && (offset->kind != DG_YAML_SCALAR || !read_whole(offset->text, &condition->seed_offset) ||
                            condition->seed_offset < 0))
         return fail_at(sweep, offset, "a whole number from 0 is wanted");
+    DG_TRY(read_source(sweep, dg_yaml_get(node, "weights_of"), condition));
     const dg_yaml_node *targets = dg_yaml_get(node, "targets");
     if (targets == NULL || targets->is_null) return DG_OK;
     if (targets->kind != DG_YAML_LIST) return fail_at(sweep, targets, "a list of targets is wanted");
@@ -243,17 +284,41 @@ static const char *file_name(const dg_sweep *sweep)
     return slash == NULL ? sweep->path : slash + 1;
 }
 
+/* Those of the condition whose weights it takes come first. */
+static dg_status apply_condition(const dg_sweep *sweep, int condition, dg_options *options)
+{
+    char where[3 * DG_SWEEP_NAME];
+    const dg_sweep_condition *c = &sweep->condition[condition];
+    if (c->weights_of >= 0) DG_TRY(apply_condition(sweep, c->weights_of, options));
+    snprintf(where, sizeof where, "condition %s of %.100s", c->name, file_name(sweep));
+    return dg_options_read_tree(options, c->set, DG_FROM_CONDITION, where);
+}
+
 dg_status dg_sweep_apply(const dg_sweep *sweep, int condition, dg_options *options)
 {
-    char path[DG_PATH_MAX], where[3 * DG_SWEEP_NAME];
+    char path[DG_PATH_MAX];
     if (sweep->base[0] != '\0') {
         DG_TRY(dg_path_join(path, sweep->folder, sweep->base));
         DG_TRY(dg_options_read_yaml(options, path));
     }
     DG_TRY(dg_options_read_tree(options, sweep->set, DG_FROM_FILE, sweep->path));
-    const dg_sweep_condition *c = &sweep->condition[condition];
-    snprintf(where, sizeof where, "condition %s of %.100s", c->name, file_name(sweep));
-    return dg_options_read_tree(options, c->set, DG_FROM_CONDITION, where);
+    return apply_condition(sweep, condition, options);
+}
+
+int dg_sweep_trained(const dg_sweep *sweep, int index)
+{
+    const int each = sweep->seeds * sweep->folds;
+    while (sweep->condition[index / each].weights_of >= 0)
+        index = sweep->condition[index / each].weights_of * each + index % each;
+    return index;
+}
+
+int dg_sweep_drawn(const dg_sweep *sweep, int index)
+{
+    const int each = sweep->seeds * sweep->folds;
+    while (!sweep->condition[index / each].draws)
+        index = sweep->condition[index / each].weights_of * each + index % each;
+    return index;
 }
 
 int dg_sweep_runs(const dg_sweep *sweep) { return sweep->conditions * sweep->seeds * sweep->folds; }

@@ -35,7 +35,9 @@ typedef struct dg_sweep_condition {
     char name[DG_SWEEP_NAME]; /* letters, digits, _ - and inner dots */
     char hypothesis[DG_SWEEP_TEXT], notes[DG_SWEEP_TEXT];
     const dg_yaml_node *set; /* NULL: nothing */
-    int64_t seed_offset;     /* added to run.seed: the same condition with other seeds shows what chance does (A/A) */
+    int weights_of; /* an earlier condition whose networks this one draws from or judges otherwise; -1: it trains its own */
+    bool draws;     /* it makes predictions: it trains, or sets more than evaluate.members */
+    int64_t seed_offset; /* added to run.seed: the same condition with other seeds shows what chance does (A/A) */
     dg_sweep_target target[DG_SWEEP_TARGETS_MAX];
     int targets;
 } dg_sweep_condition;
@@ -62,7 +64,7 @@ void dg_sweep_release(dg_sweep *sweep);
 bool dg_sweep_is(const char *path);
 
 /* Settings of a condition onto a table whose first rows are dg_run_config_rows: base configuration, the sweep's
- * `set`, the condition's; the latter with origin "condition NAME of FILE:LINE", stronger than environment and command
+ * `set`, those of the condition whose weights it takes, the condition's own; the latter with origin "condition NAME of FILE:LINE", stronger than environment and command
  * line. */
 DG_MUST_USE dg_status dg_sweep_apply(const dg_sweep *sweep, int condition, dg_options *options);
 
@@ -71,6 +73,10 @@ typedef struct dg_sweep_run {
     int condition, seed, fold; /* seed: index; fold 0 unless k-fold */
     char name[3 * DG_SWEEP_NAME];
 } dg_sweep_run;
+/* Number of the run with the same seed and fold whose weights, and whose predictions, this run takes; its own where it makes
+ * them. */
+int dg_sweep_trained(const dg_sweep *sweep, int index);
+int dg_sweep_drawn(const dg_sweep *sweep, int index);
 int dg_sweep_runs(const dg_sweep *sweep);
 dg_sweep_run dg_sweep_run_at(const dg_sweep *sweep, int index);
 /* By name; DG_ERR_USAGE lists how names are made. */

@@ -16,7 +16,7 @@ static dg_status plan_sampling(dg_trainer *t)
     sampler = (dg_sampler_config){.steps = t->config.diffusion.validate_steps,
                                   .low = sampler.low,
                                   .high = sampler.high,
-                                  .upstream = sampler.upstream};
+                                  .faults = sampler.faults};
     DG_TRY(dg_sampler_plan(t->diffusion, &sampler, &t->sampling, &t->sampling_steps));
     const dg_sampling sampling = {.diffusion = t->diffusion,
                                   .step = t->sampling,
@@ -39,7 +39,7 @@ dg_status trainer_diffusion_make(dg_trainer *t)
                                             .drop_condition = settings->drop_condition,
                                             .snr_limit =
                                                 settings->weighting == DG_TIMES_MIN_SNR ? settings->snr_limit : 0,
-                                            .raw = settings->compat == DG_LOSS_UPSTREAM};
+                                            .raw = dg_run_raw_penalty(&t->config)};
     return dg_diffusion_pass_create(&noise, t->backend, t->plan, &t->size, &t->noise);
 }
 

@@ -15,9 +15,9 @@ static dg_status check(const dg_diffusion *d, const dg_sampler_config *c)
         return DG_FAIL(DG_ERR_USAGE, "the sampler's eta is %g; it must be 0 to 1", c->eta);
     if (!(c->low < c->high))
         return DG_FAIL(DG_ERR_USAGE, "the sampler's range is %g to %g; the smaller comes first", c->low, c->high);
-    if (c->upstream && c->kind != DG_SAMPLER_DDIM)
-        return DG_FAIL(DG_ERR_USAGE, "the reference tool has DDIM only; leave out compat: upstream");
-    if (d->config.schedule == DG_NOISE_FLOW && (c->kind == DG_SAMPLER_DDPM || c->eta > 0 || c->upstream))
+    if (c->faults != 0 && c->kind != DG_SAMPLER_DDIM)
+        return DG_FAIL(DG_ERR_USAGE, "the reference tool has DDIM only; leave out its faults (compat: upstream)");
+    if (d->config.schedule == DG_NOISE_FLOW && (c->kind == DG_SAMPLER_DDPM || c->eta > 0 || c->faults != 0))
         return DG_FAIL(DG_ERR_USAGE,
                        "a flow is followed without fresh noise; choose the sampler ddim with eta 0 (Euler "
                        "steps) or dpm_solver");
@@ -27,7 +27,7 @@ static dg_status check(const dg_diffusion *d, const dg_sampler_config *c)
 /* Evenly spaced, the last of all among them: pure noise is told as such (Lin et al. 2024, "trailing"). */
 static int64_t time_of(const dg_diffusion *d, const dg_sampler_config *c, int64_t count, int64_t i)
 {
-    if (c->upstream) return (count - 1 - i) * (d->config.steps / c->steps);
+    if ((c->faults & DG_SAMPLER_EARLY_START) != 0) return (count - 1 - i) * (d->config.steps / c->steps);
     return (int64_t)llround((double)(count - i) * (double)d->config.steps / (double)count) - 1;
 }
 
@@ -52,7 +52,7 @@ static dg_denoise begin_step(const dg_diffusion *d, const dg_sampler_config *c, 
                         .high = (float)c->high,
                         .noise_x = (float)read.noise_x,
                         .noise_out = (float)read.noise_out,
-                        .renew = !c->upstream,
+                        .renew = (c->faults & DG_SAMPLER_STALE_NOISE) == 0,
                         .renew_x = (float)(1 / d->noise[t]),
                         .renew_clean = (float)(-d->signal[t] / d->noise[t])};
 }
@@ -61,9 +61,9 @@ static dg_denoise begin_step(const dg_diffusion *d, const dg_sampler_config *c, 
 static void step_ddim(const dg_sampler_config *c, double eta, mixture now, mixture next, dg_denoise *k)
 {
     const double shrink = now.signal / next.signal;
-    const double spread = c->upstream ? eta * next.noise
-                          : eta > 0   ? eta * next.noise / now.noise * sqrt(1 - shrink * shrink)
-                                      : 0;
+    const double spread = (c->faults & DG_SAMPLER_RAW_ETA) != 0 ? eta * next.noise
+                          : eta > 0 ? eta * next.noise / now.noise * sqrt(1 - shrink * shrink)
+                                    : 0;
     k->to_clean = (float)next.signal;
     k->to_noise = (float)sqrt(fmax(0, next.noise * next.noise - spread * spread));
     k->fresh = (float)spread;
@@ -92,7 +92,8 @@ dg_status dg_sampler_plan(const dg_diffusion *d, const dg_sampler_config *c, dg_
     *count = 0;
     DG_TRY(check(d, c));
     const int64_t stride = d->config.steps / c->steps;
-    const int64_t calls = c->upstream ? (d->config.steps + stride - 1) / stride : c->steps;
+    const int64_t calls =
+        (c->faults & DG_SAMPLER_EARLY_START) != 0 ? (d->config.steps + stride - 1) / stride : c->steps;
     DG_TRY(DG_NEW(out, calls, "sampler"));
     mixture earlier = {0}, now = mixture_of(d, c, calls, 0);
     for (int64_t i = 0; i < calls; i++) {

@@ -8,15 +8,22 @@
 
 typedef enum dg_sampler_kind { DG_SAMPLER_DDIM, DG_SAMPLER_DDPM, DG_SAMPLER_DPM_SOLVER } dg_sampler_kind;
 
+/* What the reference tool's DDIM does otherwise. */
+enum {
+    DG_SAMPLER_EARLY_START =
+        1, /* times 0, T/n, 2T/n, ..: the first call is told less noise than there is, and a number that
+                                 * does not divide T makes more calls */
+    DG_SAMPLER_STALE_NOISE = 2, /* the noise is not made again after the dose was held in its range */
+    DG_SAMPLER_RAW_ETA = 4,     /* eta sqrt(1 - kept) as the spread of fresh noise */
+    DG_SAMPLER_UPSTREAM = 7
+};
+
 typedef struct dg_sampler_config {
     dg_sampler_kind kind;
     int64_t steps;    /* network calls, 1 to the diffusion's steps; DDPM over fewer times skips between them */
     double eta;       /* DDIM: 0 draws no noise, 1 is as random as DDPM */
     double low, high; /* range of the dose within a step */
-    /* As the reference tool: times 0, T/n, 2T/n, ... so that the first call is told less noise than there is, and a
-     * number that does not divide T makes more calls; the noise is not made again after the dose was held in its range;
-     * eta sqrt(1 - kept) as the spread of fresh noise. */
-    bool upstream;
+    unsigned faults;  /* DG_SAMPLER_.. of the reference tool, DDIM only */
 } dg_sampler_config;
 
 typedef struct dg_sampler_step {
