@@ -50,6 +50,15 @@ static dg_status add_baseline(dg_hash *hash, const evaluate_work *w)
     return dg_hash_add(hash, w->config.level_gy, sizeof w->config.level_gy);
 }
 
+/* How many members are judged is no setting of the measure: ensembles of any size, and single doses, are compared. */
+static dg_status add_members(dg_hash *hash, const evaluate_work *w)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%lld members, truth %s", (long long)w->config.members,
+             w->config.truth != NULL ? "known" : "unknown");
+    return dg_hash_add_string(hash, text);
+}
+
 dg_status evaluate_store_open(evaluate_work *w)
 {
     dg_hash *hash = NULL;
@@ -57,6 +66,7 @@ dg_status evaluate_store_open(evaluate_work *w)
     DG_TRY_GOTO(status, dg_hash_create(&hash), cleanup);
     DG_TRY_GOTO(status, add_program(hash), cleanup);
     DG_TRY_GOTO(status, add_json(hash, dg_evaluation_settings_json(&w->config)), cleanup);
+    DG_TRY_GOTO(status, add_members(hash, w), cleanup);
     DG_TRY_GOTO(status, add_baseline(hash, w), cleanup);
     status = dg_hash_finish(hash, w->settings_sha256);
 cleanup:

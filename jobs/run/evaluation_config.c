@@ -176,14 +176,8 @@ json_t *dg_evaluation_settings_json(const dg_evaluation_config *config)
     if (config->table != NULL)
         table = json_pack("{s:s, s:s}", "name", dg_constraint_table_name(config->table), "sha256",
                           dg_constraint_table_sha256(config->table));
-    json_t *all = json_pack("{s:s, s:o, s:o, s:o, s:f, s:s, s:i, s:o, s:o}", "compat", compat_name[config->compat], "gamma",
+    return json_pack("{s:s, s:o, s:o, s:o, s:f, s:s, s:i, s:o, s:o}", "compat", compat_name[config->compat], "gamma",
                      gamma_json(config), "criteria", criteria, "regions", regions, "margin_mm", config->margin_mm,
                      "dvh_rule", rule_name[config->rule], "supersample", config->supersample, "constraint_table", table,
                      "vx_gy", vx);
-    /* Only where it decides something: results without ensembles stay comparable with older ones. */
-    if (config->members > 0) {
-        json_object_set_new(all, "members", json_integer(config->members));
-        json_object_set_new(all, "truth", json_boolean(config->truth != NULL));
-    }
-    return all;
 }
