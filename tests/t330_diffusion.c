@@ -206,11 +206,27 @@ static void check_times(void)
     DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
     DG_CHECK(calls == 30 && step[0].t == 999 && step[29].t == 32 && step[0].denoise.renew);
     dg_free(&step);
-    config.upstream = true; /* 1000 / 30 = 33: 990, 957, .. 0 are 31 calls */
+    config.faults = DG_SAMPLER_UPSTREAM; /* 1000 / 30 = 33: 990, 957, .. 0 are 31 calls */
     DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
     DG_CHECK(calls == 31 && step[0].t == 990 && step[30].t == 0 && !step[0].denoise.renew);
     dg_free(&step);
-    config.upstream = false;
+    /* Each fault alone changes its own thing. */
+    config.faults = DG_SAMPLER_EARLY_START;
+    DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
+    DG_CHECK(calls == 31 && step[0].t == 990 && step[0].denoise.renew);
+    dg_free(&step);
+    config.faults = DG_SAMPLER_STALE_NOISE;
+    DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
+    DG_CHECK(calls == 30 && step[0].t == 999 && !step[0].denoise.renew);
+    dg_free(&step);
+    config.faults = DG_SAMPLER_RAW_ETA;
+    config.eta = 0.5;
+    DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
+    DG_CHECK(calls == 30 && step[0].denoise.renew);
+    DG_CHECK(fabs(step[3].denoise.fresh - 0.5 * d->noise[step[4].t]) < 1e-6);
+    dg_free(&step);
+    config.faults = 0;
+    config.eta = 0;
     config.steps = 1;
     DG_CHECK_OK(dg_sampler_plan(d, &config, &step, &calls));
     DG_CHECK(calls == 1 && step[0].t == 999 && step[0].denoise.to_clean == 1 && step[0].denoise.fresh == 0);
@@ -248,7 +264,7 @@ static void check_refusals(void)
     refused(DG_NOISE_COSINE, (dg_sampler_config){.steps = 10, .low = 1, .high = 0},
             "range is 1 to 0; the smaller comes first");
     refused(DG_NOISE_COSINE,
-            (dg_sampler_config){.kind = DG_SAMPLER_DDPM, .steps = 10, .low = 0, .high = 1, .upstream = true},
+            (dg_sampler_config){.kind = DG_SAMPLER_DDPM, .steps = 10, .low = 0, .high = 1, .faults = DG_SAMPLER_RAW_ETA},
             "the reference tool has DDIM only");
     refused(DG_NOISE_FLOW, (dg_sampler_config){.kind = DG_SAMPLER_DDPM, .steps = 10, .low = 0, .high = 1},
             "a flow is followed without fresh noise");
