@@ -2,12 +2,16 @@
  * that give one dose. SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
+#include "dg_figures.h"
+#include "dg_mem.h"
 #include "dg_results.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS = 12 };
+static const double FIGURE_DEADLINE_S = 120;
+enum { COLUMNS = 12, CRPS = 3, RATIO_OAR = 8, RATIO_BETWEEN = 9 };
 static const char *const title[COLUMNS] = {"MAE",       "gamma %",   "D95 gap",      "CRPS",
                                            "CRPS oar",  "inside 50", "inside 90",    "ratio ptv",
                                            "ratio oar", "ratio nml", "ratio global", "mean's error"};
@@ -53,6 +57,22 @@ static double d95_gap(const json_t *cases)
     return count > 0 ? sum / (double)count : (double)NAN;
 }
 
+/* What the table and the figure say of a condition. */
+typedef struct row {
+    double value[COLUMNS], reliability[DG_FIGURE_LEVELS];
+    int seeds;
+} row;
+
+static void read_reliability(const json_t *aggregate, double sum[DG_FIGURE_LEVELS])
+{
+    const json_t *regions = json_object_get(json_object_get(aggregate, "ensemble"), "regions");
+    const json_t *list = json_object_get(json_object_get(regions, "global"), "reliability");
+    for (size_t k = 0; k < DG_FIGURE_LEVELS; k++) {
+        const json_t *one = json_array_get(list, k);
+        sum[k] += json_is_number(one) ? json_number_value(one) : (double)NAN;
+    }
+}
+
 static void read_row(const json_t *root, double value[COLUMNS])
 {
     const json_t *aggregate = json_object_get(root, "aggregate");
@@ -71,11 +91,10 @@ static void read_row(const json_t *root, double value[COLUMNS])
     memcpy(value, row, sizeof row);
 }
 
-/* The mean over the finished seeds of a condition; *seeds 0: none, or it judges no ensemble. */
-static dg_status read_condition(const sweep_work *w, int condition, double value[COLUMNS], int *seeds)
+/* The mean over the finished seeds of a condition; seeds 0: none, or it judges no ensemble. */
+static dg_status read_condition(const sweep_work *w, int condition, row *out)
 {
-    *seeds = 0;
-    for (int k = 0; k < COLUMNS; k++) value[k] = 0;
+    *out = (row){.seeds = 0};
     for (int seed = 0; seed < w->plan.seeds; seed++) {
         char path[DG_PATH_MAX];
         dg_results *results = NULL;
@@ -84,11 +103,13 @@ static dg_status read_condition(const sweep_work *w, int condition, double value
         if (path[0] == '\0') continue;
         DG_TRY(dg_results_read(path, path, &results));
         read_row(dg_results_root(results), one);
+        read_reliability(json_object_get(dg_results_root(results), "aggregate"), out->reliability);
         dg_results_destroy(&results);
-        for (int k = 0; k < COLUMNS; k++) value[k] += one[k];
-        ++*seeds;
+        for (int k = 0; k < COLUMNS; k++) out->value[k] += one[k];
+        out->seeds++;
     }
-    for (int k = 0; k<COLUMNS && * seeds> 0; k++) value[k] /= *seeds;
+    for (int k = 0; k < COLUMNS && out->seeds > 0; k++) out->value[k] /= out->seeds;
+    for (int k = 0; k < DG_FIGURE_LEVELS && out->seeds > 0; k++) out->reliability[k] /= out->seeds;
     return DG_OK;
 }
 
@@ -122,20 +143,95 @@ static void put_head(FILE *to)
     fputs("|\n", to);
 }
 
-dg_status sweep_put_ensembles(const sweep_work *w, FILE *to)
+/* ---- figure ------------------------------------------------------------------------------------------------------ */
+
+/* Conditions that differ from the one that trained in the steps alone are points of a line. */
+static bool on_line(const sweep_job *job, const sweep_job *trained)
+{
+    const dg_diffusion_settings *a = &job->diffusion, *b = &trained->diffusion;
+    return job->is_diffusion && job->members == trained->members && a->sampler == b->sampler && a->eta == b->eta &&
+           a->fault == b->fault && a->guidance == b->guidance && a->seed == b->seed;
+}
+
+static int by_steps(const void *a, const void *b)
+{
+    const dg_figure_ensemble *x = a, *y = b;
+    return (x->steps > y->steps) - (x->steps < y->steps);
+}
+
+/* Lines are numbered in the order of the curves, so that a network has one colour. */
+static int fill_figure(const sweep_work *w, const row *rows, dg_figure_ensemble *out)
+{
+    const int each = w->plan.seeds * w->plan.folds;
+    int family[DG_SWEEP_CONDITIONS_MAX], families = 0, count = 0;
+    for (int c = 0; c < w->plan.conditions; c++) {
+        const sweep_job *job = &w->job[c * each];
+        const int root = job->trained / each;
+        if (root == c) family[c] = job->is_diffusion && job->members > 1 && rows[c].seeds > 0 ? families++ : -1;
+        if (rows[c].seeds == 0) continue;
+        dg_figure_ensemble *one = &out[count++];
+        *one = (dg_figure_ensemble){
+            .name = w->plan.condition[c].name,
+            .own_curve = root == c,
+            .family = on_line(job, &w->job[root * each]) ? family[root] : -1,
+            .steps = (double)job->diffusion.sample_steps,
+            .against_steps = {rows[c].value[CRPS], rows[c].value[RATIO_OAR], rows[c].value[RATIO_BETWEEN]}};
+        memcpy(one->reliability, rows[c].reliability, sizeof one->reliability);
+    }
+    return count;
+}
+
+/* Curves keep the order of their conditions; points of lines are put in that of the steps. */
+static dg_status draw(const sweep_work *w, const row *rows, FILE *to)
+{
+    dg_figure_ensemble all[DG_SWEEP_CONDITIONS_MAX], sorted[2 * DG_SWEEP_CONDITIONS_MAX];
+    dg_figure_result figure = {.drawn = false};
+    char folder[DG_PATH_MAX];
+    const int count = fill_figure(w, rows, all);
+    int used = 0;
+    for (int i = 0; i < count; i++) {
+        if (!all[i].own_curve) continue;
+        sorted[used] = all[i];
+        sorted[used++].family = -1;
+    }
+    const int curves = used;
+    for (int i = 0; i < count; i++) {
+        if (all[i].family < 0) continue;
+        sorted[used] = all[i];
+        sorted[used++].own_curve = false;
+    }
+    qsort(sorted + curves, (size_t)(used - curves), sizeof *sorted, by_steps);
+    DG_TRY(dg_path_join(folder, w->plan.folder, "figures"));
+    DG_TRY(dg_make_folder(folder));
+    const dg_figure_output output = {.folder = folder, .png = true, .pdf = true, .deadline_s = FIGURE_DEADLINE_S};
+    DG_TRY(dg_figure_ensembles(&output, sorted, used, &figure));
+    if (figure.drawn)
+        fprintf(to, "\n![ensembles](figures/%s.png)\n\n%s ([PDF](figures/%s.pdf))\n", figure.name, figure.caption,
+                figure.name);
+    return DG_OK;
+}
+
+static dg_status put_rows(const sweep_work *w, row *rows, FILE *to)
 {
     const int each = w->plan.seeds * w->plan.folds;
     bool begun = false;
     for (int condition = 0; condition < w->plan.conditions; condition++) {
         const sweep_job *job = &w->job[condition * each];
-        double value[COLUMNS];
-        int seeds;
         if (job->members == 0) continue;
-        DG_TRY(read_condition(w, condition, value, &seeds));
-        if (seeds == 0) continue;
+        DG_TRY(read_condition(w, condition, &rows[condition]));
+        if (rows[condition].seeds == 0) continue;
         if (!begun) put_head(to);
         begun = true;
-        put_row(to, job, w->plan.condition[condition].name, value);
+        put_row(to, job, w->plan.condition[condition].name, rows[condition].value);
     }
-    return DG_OK;
+    return begun && w->s->figures ? draw(w, rows, to) : DG_OK;
+}
+
+dg_status sweep_put_ensembles(const sweep_work *w, FILE *to)
+{
+    row *rows = NULL;
+    DG_TRY(DG_NEW(&rows, w->plan.conditions, "rows of ensembles"));
+    const dg_status status = put_rows(w, rows, to);
+    dg_free(&rows);
+    return status;
 }

@@ -225,4 +225,20 @@ typedef struct dg_figure_seeds {
 DG_MUST_USE dg_status dg_figure_seed_variability(const dg_figure_output *output, const dg_figure_seeds *metric,
                                                  int metrics, dg_figure_result *result);
 
+/* fig13_ensembles: judged ensembles of doses. */
+enum { DG_FIGURE_LEVELS = 9, DG_FIGURE_STEP_METRICS = 3 };
+typedef struct dg_figure_ensemble {
+    const char *name;
+    bool own_curve;                       /* its coverage is drawn (the first six) */
+    double reliability[DG_FIGURE_LEVELS]; /* coverage of the middle 10 %, 20 %, .. 90 %, 0 to 1; NaN: none */
+    int family;                           /* of a line against the steps, from 0; -1: not on one. Points of a line by rising steps */
+    double steps;
+    double against_steps[DG_FIGURE_STEP_METRICS]; /* CRPS in Gy; predicted to true spread in organs, and between them and targets */
+} dg_figure_ensemble;
+
+/* Coverage against its nominal value and, where there is more than one point, metrics against the steps of the sampler. Nothing to
+ * draw: no ensemble with coverage. */
+DG_MUST_USE dg_status dg_figure_ensembles(const dg_figure_output *output, const dg_figure_ensemble *ensemble, int count,
+                                          dg_figure_result *result);
+
 #endif

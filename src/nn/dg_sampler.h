@@ -15,7 +15,7 @@ enum {
                                  * does not divide T makes more calls */
     DG_SAMPLER_STALE_NOISE = 2, /* the noise is not made again after the dose was held in its range */
     DG_SAMPLER_RAW_ETA = 4,     /* eta sqrt(1 - kept) as the spread of fresh noise */
-    DG_SAMPLER_UPSTREAM = 7
+    DG_SAMPLER_UPSTREAM = DG_SAMPLER_EARLY_START | DG_SAMPLER_STALE_NOISE | DG_SAMPLER_RAW_ETA
 };
 
 typedef struct dg_sampler_config {
