@@ -76,7 +76,7 @@ static void read_reliability(const json_t *aggregate, double sum[DG_FIGURE_LEVEL
 static void read_row(const json_t *root, double value[COLUMNS])
 {
     const json_t *aggregate = json_object_get(root, "aggregate");
-    const double row[COLUMNS] = {number_at(aggregate, (const char *const[]){"mae_possible_gy_mean", NULL}),
+    const double all[COLUMNS] = {number_at(aggregate, (const char *const[]){"mae_possible_gy_mean", NULL}),
                                  gamma_value(aggregate),
                                  d95_gap(json_object_get(root, "per_case_results")),
                                  region_value(aggregate, "global", "crps_gy"),
@@ -88,7 +88,7 @@ static void read_row(const json_t *root, double value[COLUMNS])
                                  region_value(aggregate, "no_mans_land", "spread_ratio"),
                                  region_value(aggregate, "global", "spread_ratio"),
                                  region_value(aggregate, "global", "mean_error_gy")};
-    memcpy(value, row, sizeof row);
+    memcpy(value, all, sizeof all);
 }
 
 /* The mean over the finished seeds of a condition; seeds 0: none, or it judges no ensemble. */
