@@ -88,7 +88,11 @@ said "diffusion.steps is 50, was 100"
 dg 1 train run.yaml --set run.name=taken --init $best --set diffusion.steps=50
 said "the weights are of a diffusion of 100 steps" "and this run has 50 steps"
 dg 1 train run.yaml --set run.name=taken2 --init $best --set 'data.channels=[ct]'
-said "--init"
+said "--init: the weights are of a diffusion that is shown 2 channels of a case, and this run has 1"
+dg 1 train run.yaml --set run.name=taken3 --init $best --set 'data.channels=[rx, ct]'
+said "whose channel 0 shows something else"
+dg 1 train run.yaml --set run.name=parts --resume --set 'data.channels=[ct]'
+said "data.channels"
 dg 0 synth -o bare --cases 1 --shape 12,12,12 --spacing 18,24,24
 dg 3 predict --checkpoint $best --cohort bare -o refused2 --backend ref
 said "phantom-0001"

@@ -385,11 +385,12 @@ static dg_status measure_members(dg_loaded *l, const dg_evaluation_config *confi
         DG_TRY_GOTO(status, dg_members_read(config, l->info, m, 0, l->info->grid.shape[0], l->prediction_gy), cleanup);
         DG_TRY_GOTO(status, pack_voxels(l, l->prediction_gy), cleanup);
         DG_TRY_GOTO(status, member_statistics(l, config, gy), cleanup);
-        for (int64_t i = 0; i < structures * DG_STATS; i++) {
-            const double step = gy[0][i] - mean[0][i];
-            mean[0][i] += step / (double)(m + 1);
-            squares[0][i] += step * (gy[0][i] - mean[0][i]);
-        }
+        for (int64_t s = 0; s < structures; s++)
+            for (int k = 0; k < DG_STATS; k++) {
+                const double step = gy[s][k] - mean[s][k];
+                mean[s][k] += step / (double)(m + 1);
+                squares[s][k] += step * (gy[s][k] - mean[s][k]);
+            }
     }
     for (int64_t s = 0; s < structures; s++)
         for (int k = 0; k < DG_STATS; k++)

@@ -66,6 +66,24 @@ dg_status trainer_diffusion_score(dg_trainer *t, int64_t index, double *error_gy
     return dg_predictor_denoise(t->predictor, index, time, LOOKS, error_gy);
 }
 
+/* What the network is told of a case must mean what it meant. */
+static dg_status check_channels(const dg_recipe *mine, const dg_recipe *theirs)
+{
+    if (mine->count != theirs->count)
+        return DG_FAIL(DG_ERR_MISMATCH,
+                       "the weights are of a diffusion that is shown %d channels of a case, and this run has "
+                       "%d: set data.channels as they were trained",
+                       theirs->count, mine->count);
+    for (int k = 0; k < mine->count; k++)
+        if (mine->channel[k].kind != theirs->channel[k].kind ||
+            strcmp(mine->channel[k].structure, theirs->channel[k].structure) != 0)
+            return DG_FAIL(DG_ERR_MISMATCH,
+                           "the weights are of a diffusion whose channel %d shows something else: set "
+                           "data.channels as they were trained",
+                           k);
+    return DG_OK;
+}
+
 dg_status trainer_diffusion_check_init(const dg_trainer *t, const char *path)
 {
     static const char *const said[] = {"noise", "clean", "v"}, *const schedules[] = {"cosine", "linear", "flow"};
@@ -83,6 +101,7 @@ dg_status trainer_diffusion_check_init(const dg_trainer *t, const char *path)
                     "they were trained",
                     (long long)theirs.steps, schedules[theirs.schedule], said[theirs.prediction],
                     (long long)mine->steps, schedules[mine->schedule], said[mine->prediction]);
+    if (status == DG_OK && dg_run_is_diffusion(&other->config)) status = check_channels(&t->recipe, &other->recipe);
     dg_trained_release(other);
     dg_free(&other);
     return status;

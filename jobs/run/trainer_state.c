@@ -242,9 +242,10 @@ dg_status trainer_resume(dg_trainer *t)
 dg_status trainer_init_from(dg_trainer *t, const char *path)
 {
     dg_state weights = dg_weights_state(&t->weights, "params");
-    dg_status status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
-                                                : dg_checkpoint_load_one(path, &weights);
-    if (status == DG_OK && !dg_weights_file_is(path)) status = trainer_diffusion_check_init(t, path);
+    dg_status status = dg_weights_file_is(path) ? DG_OK : trainer_diffusion_check_init(t, path);
+    if (status == DG_OK)
+        status = dg_weights_file_is(path) ? dg_weights_file_load(path, &t->model->params, &weights)
+                                          : dg_checkpoint_load_one(path, &weights);
     if (status != DG_OK) status = dg_error_context(status, "--init");
     return dg_comm_agree(t->comm, status);
 }
