@@ -78,6 +78,9 @@ static dg_better better_of(const char *metric, const char *last)
                    ? DG_BETTER_UNKNOWN
                    : DG_BETTER_HIGHER;
     }
+    /* A spread is right or wrong, not high or low; differences from the true mean have no sign. */
+    if (strncmp(metric, "ensemble.", 9) == 0)
+        return strcmp(last, "crps_gy") == 0 || strncmp(last, "mean_", 5) == 0 ? DG_BETTER_LOWER : DG_BETTER_UNKNOWN;
     if (strncmp(last, "mae_", 4) == 0 || strncmp(last, "rmse_", 5) == 0 || strncmp(last, "max_error", 9) == 0 ||
         strncmp(last, "gamma_", 6) == 0 || strncmp(metric, "openkbp.d", 9) == 0)
         return DG_BETTER_LOWER;

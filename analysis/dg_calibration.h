@@ -1,5 +1,6 @@
 /* dg_calibration.h - is the spread of an ensemble of doses the spread of what happens? In parts that can be added up, as
- * integers, so that no sum depends on its order. SPDX-License-Identifier: Apache-2.0 */
+ * integers, so that no sum depends on its order.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_CALIBRATION_H
 #define DG_CALIBRATION_H
 
@@ -22,10 +23,11 @@ typedef struct dg_calibration {
 
 /* One voxel: sorted[members] predicted doses, rising, and the dose that was given.
  *
- * Rank: the given dose is above r of n members; were it one of their kind, its probability integral transform would lie evenly in
- * r/(n+1) .. (r+1)/(n+1), members equal to it widening that stretch, and is counted so, in parts (Czado, Gneiting & Held
- * 2009): coverage is the nominal one for any number of members. CRPS: mean |x - y| - sum_{i<j} |x_i - x_j| / (n (n - 1)),
- * the fair form whose expectation does not depend on n (Gneiting & Raftery 2007, Ferro 2014); of one member |x - y|. */
+ * Rank: the given dose is above r of n members; were it one of their kind, its probability integral transform would lie
+ * evenly in r/(n+1) .. (r+1)/(n+1), members equal to it widening that stretch, and is counted so, in parts (Czado,
+ * Gneiting & Held 2009): coverage is the nominal one for any number of members. CRPS: mean |x - y| less
+ * sum_{i<j} |x_i - x_j| / (n (n - 1)), the fair form whose expectation does not depend on n (Gneiting & Raftery 2007,
+ * Ferro 2014); of one member |x - y|. */
 dg_calibration dg_calibration_voxel(const float *sorted, int64_t members, double dose_gy);
 /* Adds what is known of the voxel: mean and standard deviation of its dose over all that could have been given. */
 void dg_calibration_know(dg_calibration *voxel, const float *sorted, int64_t members, double mean_gy, double std_gy);

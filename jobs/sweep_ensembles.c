@@ -33,8 +33,10 @@ static double gamma_value(const json_t *aggregate)
 {
     json_t *gamma = json_object_get(aggregate, "gamma"), *one;
     const char *key;
-    json_object_foreach(gamma, key, one) if (strncmp(key, "global_", 7) == 0) return number_at(
-        one, (const char *const[]){"gamma_pass_rate_mean", NULL});
+    json_object_foreach(gamma, key, one)
+    {
+        if (strncmp(key, "global_", 7) == 0) return number_at(one, (const char *const[]){"gamma_pass_rate_mean", NULL});
+    }
     return NAN;
 }
 

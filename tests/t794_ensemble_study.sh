@@ -68,6 +68,7 @@ cat >sweep.yaml <<'YAML'
 name: draws
 base: base.yaml
 seeds: [1]
+primary: ensemble.global.crps_gy
 conditions:
   direct: {set: {model.kind: unet, evaluate.members: 1}}
   three: {}
@@ -81,6 +82,7 @@ same "trainings" 2 "$trained"
 [ ! -e study/experiments/five-2/five-2-s1/predictions ] || fail "samples were drawn again"
 same "members" 2 "$(value members study/experiments/five-2/five-2-s1/evaluation_results.json)"
 same "condition" five-2 "$(value condition study/experiments/five-2/five-2-s1/evaluation_results.json)"
+grep -A3 '"metric": "ensemble.global.crps_gy"' study/comparison.json | grep -q lower || fail "ensembles and single doses are not compared: $(tail -n 3 study/log/compare.log)"
 grep -q "^| five-2 | 2 |" study/report.md || fail "the report has no row of five-2"
 ! cmp -s study/experiments/five/five-s1/predictions/sample-0001/*1.h5 study/experiments/three/three-s1/predictions/sample-0001/*1.h5 ||
     fail "five steps draw what three drew"
