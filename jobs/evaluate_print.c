@@ -74,7 +74,8 @@ static void print_members(const evaluate_work *w)
     const char *names[4 * DG_REGIONS_MAX + 1];
     if (w->config.members == 0) return;
     const int64_t regions = dg_members_regions(w->result, w->count, names, sizeof names / sizeof *names);
-    printf("\nEnsemble of %lld: over the voxels of all cases; coverage in %% of the middle 50 %% and 90 %%, the rest in Gy\n"
+    printf("\nEnsemble of %lld: over the voxels of all cases; coverage in %% of the middle 50 %% and 90 %%, the rest "
+           "in Gy\n"
            "%-24s %9s %8s %6s %6s %8s %8s %7s %10s\n",
            (long long)w->config.members, "region", "voxels", "CRPS", "50 %", "90 %", "spread", "true", "ratio",
            "mean error");

@@ -1,5 +1,5 @@
-/* sweep_ensembles.c - the report's table of ensembles: what drawing in so many steps and so many members gives, beside networks
- * that give one dose. SPDX-License-Identifier: Apache-2.0 */
+/* sweep_ensembles.c - the report's table of ensembles: what drawing in so many steps and so many members gives, beside
+ * networks that give one dose. SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
 #include "dg_figures.h"

@@ -1,4 +1,5 @@
-/* figure_ensemble.c - is the spread of ensembles right, and what do more steps of the sampler give? SPDX-License-Identifier: Apache-2.0 */
+/* figure_ensemble.c - is the spread of ensembles right, and what do more steps of the sampler give?
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "figure_impl.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
-/* evaluation_ensemble.c - the members of an ensemble: their mean is the dose that is judged, and their spread is held against
- * what was given and, where the cohort knows it, against all that could have been. SPDX-License-Identifier: Apache-2.0 */
+/* evaluation_ensemble.c - the members of an ensemble: their mean is the dose that is judged, and their spread is held
+ * against what was given and, where the cohort knows it, against all that could have been.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "evaluation_impl.h"
 
 #include "dg_file.h"

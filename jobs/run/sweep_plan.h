@@ -35,7 +35,7 @@ typedef struct dg_sweep_condition {
     char name[DG_SWEEP_NAME]; /* letters, digits, _ - and inner dots */
     char hypothesis[DG_SWEEP_TEXT], notes[DG_SWEEP_TEXT];
     const dg_yaml_node *set; /* NULL: nothing */
-    int weights_of; /* an earlier condition whose networks this one draws from or judges otherwise; -1: it trains its own */
+    int weights_of; /* an earlier condition whose networks this one draws from or judges otherwise; -1: its own */
     bool draws;     /* it makes predictions: it trains, or sets more than evaluate.members */
     int64_t seed_offset; /* added to run.seed: the same condition with other seeds shows what chance does (A/A) */
     dg_sweep_target target[DG_SWEEP_TARGETS_MAX];
@@ -63,9 +63,9 @@ void dg_sweep_release(dg_sweep *sweep);
 /* Does this YAML file describe a sweep (a top map with `conditions`)? False also where it cannot be read. */
 bool dg_sweep_is(const char *path);
 
-/* Settings of a condition onto a table whose first rows are dg_run_config_rows: base configuration, the sweep's
- * `set`, those of the condition whose weights it takes, the condition's own; the latter with origin "condition NAME of FILE:LINE", stronger than environment and command
- * line. */
+/* Settings of a condition onto a table whose first rows are dg_run_config_rows: base configuration, the sweep's `set`,
+ * those of the condition whose weights it takes, the condition's own; the latter two with origin "condition NAME of
+ * FILE:LINE", stronger than environment and command line. */
 DG_MUST_USE dg_status dg_sweep_apply(const dg_sweep *sweep, int condition, dg_options *options);
 
 /* A training of the sweep: number index = (condition * seeds + seed) * folds + fold. */
