@@ -19,11 +19,11 @@ __global__ void vary_input(const float *channels, dg_variation how, view x)
         const int64_t z = v / (ny * nx), y = v / nx % ny, column = v % nx, from = how.mirrored ? nx - 1 - column : column;
         const dg_corners corners = dg_move_corners(&how.coarse, y, from, false);
         const float *plane = channels + dg_move_plane(&how.coarse, z);
-        const float noise = how.noisy != 0 ? dg_noise_at(&how.noise, (z * ny + y) * nx + from) : 0;
+        const float noise = how.scan != 0 && how.noise.deviation != 0 ? dg_noise_at(&how.noise, (z * ny + y) * nx + from) : 0;
         for (int c = 0; c < x.c; c++) {
             const int k = how.channel[c];
             float value = dg_corners_value(&corners, plane + k * voxels);
-            if ((how.noisy >> k & 1) != 0) value += noise;
+            if ((how.scan >> k & 1) != 0) value = dg_brightened(&how.brightening, value, noise);
             store<1>(x, v, c, &value);
         }
     }

@@ -117,9 +117,10 @@ static void test_draw_fold(const dg_augment_config *config)
 
 static void test_draw(void)
 {
-    const dg_augment_config all = {.flip = true, .shift_voxels = 2.9, .rotate_deg = 10, .noise_hu = 5};
+    const dg_augment_config all = {
+        .flip = true, .shift_voxels = 2.9, .rotate_deg = 10, .contrast = 0.2, .brightness_hu = 30, .noise_hu = 5};
     const dg_augment_config none = {.flip = false};
-    int flips = 0, seen[5] = {0};
+    int flips = 0, more = 0, brighter = 0, seen[5] = {0};
     for (uint64_t i = 0; i < 500; i++) {
         dg_rng rng = dg_rng_stream(9, DG_RNG_AUGMENT, i, 2), same = rng, off = rng;
         dg_augmentation a = dg_augment_draw(&all, &rng), b = dg_augment_draw(&all, &same);
@@ -130,15 +131,20 @@ static void test_draw(void)
         for (int k = 0; k < 3; k++) DG_CHECK(a.shift[k] >= -2 && a.shift[k] <= 2);
         seen[a.shift[1] + 2]++;
         flips += a.flip;
+        DG_CHECK(fabs(a.contrast) <= 0.2 && fabs(a.offset_hu) <= 30 && c.contrast == 0 && c.offset_hu == 0);
+        more += a.contrast > 0.1;
+        brighter += a.offset_hu < -15;
     }
     DG_CHECK(flips > 200 && flips < 300);
+    DG_CHECK(more > 90 && more < 160 && brighter > 90 && brighter < 160);
     test_draw_fold(&all);
     for (int k = 0; k < 5; k++) DG_CHECK(seen[k] > 60);
     float ct[4000] = {0}, again[4000] = {0};
     dg_rng rng = dg_rng_stream(9, DG_RNG_AUGMENT, 1, 2);
     dg_augmentation a = dg_augment_draw(&all, &rng);
-    dg_augment_ct_noise(&a, 4000, ct);
-    dg_augment_ct_noise(&a, 4000, again);
+    a.contrast = a.offset_hu = 0;
+    dg_augment_ct(&a, 4000, ct);
+    dg_augment_ct(&a, 4000, again);
     DG_CHECK(memcmp(ct, again, sizeof ct) == 0);
     double sum = 0, squares = 0;
     for (int i = 0; i < 4000; i++) {
@@ -147,6 +153,17 @@ static void test_draw(void)
     }
     DG_CHECK_NEAR(sum / 4000, 0, 0.3);
     DG_CHECK_NEAR(sqrt(squares / 4000), 5, 0.3);
+}
+
+/* Contrast turns about 0, the offset is added: neither draws numbers, and without both a value stays what it is. */
+static void test_brightening(void)
+{
+    float ct[4] = {-1, -0.25f, 0, 0.5f}, same[4] = {-1, -0.25f, 0, 0.5f};
+    const dg_augmentation changed = {.contrast = 0.5, .offset_hu = 0.125}, none = {.flip = true};
+    dg_augment_ct(&changed, 4, ct);
+    dg_augment_ct(&none, 4, same);
+    DG_CHECK(ct[0] == -1.375f && ct[1] == -0.25f && ct[2] == 0.125f && ct[3] == 0.875f);
+    DG_CHECK(same[0] == -1 && same[1] == -0.25f && same[2] == 0 && same[3] == 0.5f);
 }
 
 /* Voxel by voxel, as a device computes them: the same bits as the loops, wherever in a block the noise begins. */
@@ -174,7 +191,7 @@ static void test_points(void)
         for (int k = 0; k < taken; k++) (void)dg_rng_u32(&a.noise);
         dg_augment_noise(&a, &noise);
         memset(ct, 0, sizeof ct);
-        dg_augment_ct_noise(&a, 1000, ct);
+        dg_augment_ct(&a, 1000, ct);
         for (int i = 0; i < 1000; i++) DG_CHECK(ct[i] == dg_noise_at(&noise, i));
     }
     const int8_t partner[3] = {1, 0, 2};
@@ -188,6 +205,7 @@ int main(void)
     test_exact();
     test_rotation();
     test_draw();
+    test_brightening();
     test_points();
     return 0;
 }

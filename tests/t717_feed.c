@@ -226,8 +226,8 @@ static void check_labels(const dg_augment_config *all, const dg_augment_config *
 
 int main(int argc, char **argv)
 {
-    const dg_augment_config all = {.flip = true, .shift_voxels = 2, .rotate_deg = 20, .noise_hu = 30};
-    const dg_augment_config shift = {.shift_voxels = 3}, turn = {.rotate_deg = 40}, none = {.flip = false};
+    const dg_augment_config all = {.flip = true, .shift_voxels = 2, .rotate_deg = 20, .contrast = 0.2, .brightness_hu = 40, .noise_hu = 30};
+    const dg_augment_config shift = {.shift_voxels = 3}, turn = {.rotate_deg = 40, .brightness_hu = 20}, none = {.flip = false};
     t7_cohort t;
     if (argc == 3 && strcmp(argv[1], "--backend") == 0) backend_name = argv[2];
     memset(&t, 0, sizeof t);

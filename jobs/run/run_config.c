@@ -100,6 +100,10 @@ static const dg_option rows[] = {
     REAL("data.augment.shift", data.augment.shift_voxels, 0, 64, "0", "voxels", "largest random shift along an axis"),
     REAL("data.augment.rotate_deg", data.augment.rotate_deg, 0, 45, "0", "degrees", "largest random rotation about z"),
     WHOLE("data.augment.rotate_fold", data.augment.rotate_fold, 1, 360, "1", "", "turns by random multiples of 360/fold degrees too: the number of equally spaced beams of every plan; for whole volumes"),
+    REAL("data.augment.contrast", data.augment.contrast, 0, 1, "0", "",
+         "largest random change of the CT's contrast, about the middle of data.ct_range: 0.1 is 10 %"),
+    REAL("data.augment.brightness", data.augment.brightness_hu, 0, 1000, "0", "HU",
+         "largest random change of all numbers of the CT"),
     REAL("data.augment.noise", data.augment.noise_hu, 0, 1000, "0", "HU", "standard deviation of noise on the CT"),
     WHOLE("data.cache_mb", data.cache_mb, 0, 1e7, "2048", "MiB", "memory per rank for resampled cases"),
     WHOLE("data.readers", data.readers, 1, 64, "1", "threads", "threads per rank that prepare samples ahead of the step"),
@@ -582,6 +586,8 @@ dg_augment_config dg_run_config_augment(const dg_run_config *config)
                                .shift_voxels = config->data.augment.shift_voxels,
                                .rotate_deg = config->data.augment.rotate_deg,
                                .rotate_fold = config->data.augment.rotate_fold,
+                               .contrast = config->data.augment.contrast,
+                               .brightness_hu = config->data.augment.brightness_hu,
                                .noise_hu = config->data.augment.noise_hu};
 }
 

@@ -64,7 +64,7 @@ typedef struct dg_data_config {
     double high_dose_fraction;
     struct {
         bool flip;
-        double shift_voxels, rotate_deg, noise_hu;
+        double shift_voxels, rotate_deg, contrast, brightness_hu, noise_hu;
         int64_t rotate_fold;
     } augment;
     int64_t cache_mb;

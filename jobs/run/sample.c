@@ -57,7 +57,6 @@ dg_status dg_sampler_draw(const dg_sampler *sampler, dg_source *source, int64_t 
     dg_rng vary = dg_rng_stream(sampler->seed, DG_RNG_AUGMENT, (uint64_t)step, (uint32_t)slot);
     out->index = dg_sampler_case(sampler, step, slot);
     out->augment = dg_augment_draw(&sampler->augment, &vary);
-    out->ct_noise_hu = out->augment.noise_hu;
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), out->index);
     dg_grid net;
     int64_t sub[3];
@@ -272,7 +271,9 @@ static moves moves_of(const dg_recipe *recipe, const dg_case_info *info, const d
     dg_grid net;
     int64_t sub[3];
     m.coarse.flip = false;
-    m.coarse.noise_hu = draw->ct_noise_hu * 2 / (recipe->ct_high_hu - recipe->ct_low_hu); /* as channels are scaled */
+    const double per_hu = 2 / (recipe->ct_high_hu - recipe->ct_low_hu); /* as channels are scaled: -1 to 1 */
+    m.coarse.noise_hu *= per_hu;
+    m.coarse.offset_hu *= per_hu;
     m.fine = m.coarse;
     dg_recipe_geometry(recipe, &info->grid, &net, sub);
     for (int axis = 0; axis < 3; axis++) {
@@ -293,7 +294,7 @@ static void vary(const dg_recipe *recipe, const moves *m, const dg_sample_size *
             /* masks may hold fractions after coarsening, so they are interpolated like everything else */
             move(&m->coarse, size->patch, m->coarse_spacing, false, channel, work->spare);
         }
-        if (recipe->channel[c].kind == DG_CHANNEL_CT) dg_augment_ct_noise(&m->coarse, size->voxels, channel);
+        if (recipe->channel[c].kind == DG_CHANNEL_CT) dg_augment_ct(&m->coarse, size->voxels, channel);
     }
     if (!m->any) return;
     move(&m->fine, m->fine_shape, m->fine_spacing, recipe->labels, work->dose, work->spare);
@@ -312,9 +313,10 @@ void dg_sample_variation(const dg_recipe *recipe, const dg_case_info *info, cons
     dg_augment_move(recipe->labels ? &still : &m.fine, m.fine_shape, m.fine_spacing, &out->fine);
     out->mirrored = draw->augment.flip;
     dg_augment_noise(&m.coarse, &out->noise);
+    out->brightening = dg_augment_brightening(&m.coarse);
     for (int c = 0; c < recipe->count; c++) {
         out->channel[c] = (int8_t)(draw->augment.flip ? recipe->channel[c].mirror : c);
-        if (recipe->channel[c].kind == DG_CHANNEL_CT && m.coarse.noise_hu > 0) out->noisy |= UINT64_C(1) << c;
+        if (recipe->channel[c].kind == DG_CHANNEL_CT) out->scan |= UINT64_C(1) << c;
     }
     out->regions = recipe->regions;
     for (int r = 0; r < recipe->regions; r++) out->region[r] = (int8_t)recipe->region[r].mirror;

@@ -25,7 +25,6 @@ typedef struct dg_sample_draw {
     int64_t index; /* of the cohort */
     dg_box box;    /* on the network's grid */
     dg_augmentation augment;
-    double ct_noise_hu;
 } dg_sample_draw;
 
 /* Draws box and augmentation. The case must be pinned in the source (target voxels are read). Thread-safe. */

@@ -23,6 +23,8 @@ dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng)
         a.shift[k] = step > reach ? reach : step;
     }
     a.angle_rad = draw_angle(config, dg_rng_uniform(rng));
+    a.contrast = (2 * dg_rng_uniform(rng) - 1) * config->contrast;
+    a.offset_hu = (2 * dg_rng_uniform(rng) - 1) * config->brightness_hu;
     a.noise = *rng;
     return a;
 }
@@ -79,11 +81,17 @@ void dg_augment_apply(const dg_augmentation *a, const int64_t shape_zyx[3], cons
         }
 }
 
-void dg_augment_ct_noise(const dg_augmentation *a, int64_t count, float *ct)
+dg_brightening dg_augment_brightening(const dg_augmentation *a)
 {
-    if (a->noise_hu == 0) return;
+    return (dg_brightening){.gain = (float)(1 + a->contrast), .offset = (float)a->offset_hu};
+}
+
+void dg_augment_ct(const dg_augmentation *a, int64_t count, float *ct)
+{
+    const dg_brightening b = dg_augment_brightening(a);
     dg_rng rng = a->noise;
-    for (int64_t i = 0; i < count; i++) ct[i] += (float)(a->noise_hu * dg_rng_normal(&rng));
+    for (int64_t i = 0; i < count; i++)
+        ct[i] = dg_brightened(&b, ct[i], a->noise_hu == 0 ? 0 : (float)(a->noise_hu * dg_rng_normal(&rng)));
 }
 
 void dg_augment_reverse(int64_t n0, int64_t n1, int64_t n2, int axis, const float *in, float *out)

@@ -28,12 +28,15 @@ typedef struct dg_augment_config {
     double rotate_deg;     /* largest angle about z, on top of the turns of rotate_fold */
     int64_t rotate_fold;   /* turns by a random multiple of 360/fold degrees too: beams that stand so map onto each other
                             * (Liu et al., Med Phys 48, 5566, 2021, on OpenKBP's nine beams); 0 and 1: none */
+    double contrast;       /* largest relative change of CT numbers about the middle of their range */
+    double brightness_hu;  /* largest change of all CT numbers together */
     double noise_hu;       /* standard deviation of CT noise */
 } dg_augment_config;
 typedef struct dg_augmentation {
     bool flip;
     int64_t shift[3];      /* voxels, zyx */
     double angle_rad;
+    double contrast, offset_hu; /* of the CT: -0.1 is 10 % less */
     double noise_hu;
     dg_rng noise;          /* stream of the CT noise */
 } dg_augmentation;
@@ -43,14 +46,16 @@ dg_augmentation dg_augment_draw(const dg_augment_config *config, dg_rng *rng);
 
 /* Applies flip, shift and rotation to one channel [z,y,x] in place of `out` (not in): rotation is bilinear in (y,x) about
  * the patch centre with coordinates clamped to the patch, or nearest for labels and masks. Order: flip, shift (source index clamped to the patch), rotation by angle_rad from x
- * to y, in mm. dg_augment_ct_noise adds noise, the same for every box drawn from the same augmentation. */
+ * to y, in mm. dg_augment_ct changes a CT whose middle is 0, in the unit of offset and noise: contrast, then offset, then noise, which
+ * is the same for every box drawn from the same augmentation. */
 void dg_augment_apply(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3], bool nearest,
                       const float *in, float *out);
-void dg_augment_ct_noise(const dg_augmentation *a, int64_t count, float *ct);
+void dg_augment_ct(const dg_augmentation *a, int64_t count, float *ct);
 /* The same voxel by voxel, for those who compute where the patch is not: bit for bit what the two functions above give. */
 void dg_augment_move(const dg_augmentation *a, const int64_t shape_zyx[3], const double spacing_zyx[3],
                      struct dg_move *out);
 void dg_augment_noise(const dg_augmentation *a, struct dg_noise *out);
+struct dg_brightening dg_augment_brightening(const dg_augmentation *a);
 
 /* The reference's augmentation (golden README section 9), for comparison only: reversal of an axis, shift with clamping,
  * rotation in = R (i - c) + c on two axes. */

@@ -81,6 +81,11 @@ DG_HD static inline float dg_corners_value(const dg_corners *c, const float *pla
     return (float)dg_mix(top, bottom, c->ty);
 }
 
+DG_HD static inline float dg_brightened(const dg_brightening *b, float value, float noise)
+{
+    return value * b->gain + b->offset + noise;
+}
+
 /* Number i, as the i-th dg_rng_normal would give it, times the deviation. */
 DG_HD static inline float dg_noise_at(const dg_noise *noise, int64_t i)
 {

@@ -24,13 +24,19 @@ typedef struct dg_noise {
     double deviation; /* 0: no noise */
 } dg_noise;
 
+/* What a CT's numbers become beside noise. */
+typedef struct dg_brightening {
+    float gain, offset; /* 1 and 0: what they are */
+} dg_brightening;
+
 /* What augmentation makes of one sample as it was read. */
 enum { DG_VARIED_CHANNELS = 64 };
 typedef struct dg_variation {
     dg_move coarse, fine; /* of the network's grid and of the outputs'; without flip: that is `mirrored` */
     bool mirrored;        /* at last x is reversed, and what has a partner takes its place */
     int8_t channel[DG_VARIED_CHANNELS]; /* of what was read, for each of the network's; themselves where not mirrored */
-    uint64_t noisy;                     /* bit k: channel k of what was read gets noise, the same for all */
+    uint64_t scan; /* bit k: channel k of what was read is a CT, which gets the next two, the same for all */
+    dg_brightening brightening;
     dg_noise noise;
     int regions;
     int8_t region[DG_LOSS_REGIONS_MAX]; /* as `channel` */
