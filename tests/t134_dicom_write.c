@@ -282,6 +282,6 @@ int main(void)
     test_references();
     test_refusals();
     test_scaling();
-    DG_CHECK(system("rm -rf t134-set t134-rt*.dcm") == 0);
+    DG_CHECK(system("rm -rf t134-set t134-*.dcm") == 0);
     return 0;
 }
