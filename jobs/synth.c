@@ -13,11 +13,13 @@
 #include "phantom_surface.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct synth_config {
     char output[DG_OPT_TEXT];
     int64_t cases, seed, draws;
+    double level;
     dg_int_list shape;
     dg_double_list spacing_mm;
     int kind, ambiguity; /* dg_ambiguity */
@@ -25,6 +27,7 @@ typedef struct synth_config {
 } synth_config;
 
 enum { KIND_PATIENTS, KIND_SURFACES };
+static const char default_level[] = "0.004";
 static const char *const kind_names[] = {"patients", "surfaces", NULL};
 static const char *const ambiguity_names[] = {"none", "one", "two", NULL};
 
@@ -49,6 +52,10 @@ static const dg_option rows[] = {
      .names = ambiguity_names, .fallback = "none", .unit = "",
      .help = "hidden choices of the planner: none, one mode (how strongly organs are spared, gantry weights), or two modes "
              "(also which side); with choices, truth_mean/ and truth_std/ hold the exact mean and spread of every voxel"},
+    {.key = "synth.level", .flag = "level", .type = DG_OPT_DOUBLE, .offset = offsetof(synth_config, level), .min = 0,
+     .max = 0.1, .fallback = default_level, .unit = "share of the dose",
+     .help = "with choices: the whole dose, targets too, is up to so much lower or higher (all shares alike likely), as plans are "
+             "normalised one way or another; at 0.004 next to nothing is open in targets, 0.05 is a spread of 2 Gy at 70"},
     {.key = "synth.draws", .flag = "draws", .type = DG_OPT_INT, .offset = offsetof(synth_config, draws), .min = 0,
      .max = 10000, .fallback = "0", .unit = "doses",
      .help = "with choices: so many other doses of each patient, by other choices, as the ensemble truth_draws/: a prediction that cannot be better"},
@@ -69,6 +76,8 @@ static dg_status check_output(const synth_config *config)
                                      "none; add --ambiguity one or two");
     if (config->kind == KIND_SURFACES && config->ambiguity != DG_AMBIGUITY_NONE)
         return DG_FAIL(DG_ERR_USAGE, "synth: --ambiguity is of the planner's choices; --kind surfaces has no dose");
+    if (config->ambiguity == DG_AMBIGUITY_NONE && config->level != strtod(default_level, NULL))
+        return DG_FAIL(DG_ERR_USAGE, "synth: --level %g is a hidden choice; add --ambiguity one or two", config->level);
     if (config->draws == 1 || (config->draws > 0 && config->ambiguity == DG_AMBIGUITY_NONE))
         return DG_FAIL(DG_ERR_USAGE,
                        "synth: --draws %lld: an ensemble of what could have been has two doses at least, and "
@@ -85,8 +94,8 @@ static dg_status check_output(const synth_config *config)
 static dg_status settings_sha256(const synth_config *config, char hex[DG_HASH_HEX])
 {
     char text[256];
-    int length = snprintf(text, sizeof text, "phantom seed %lld ambiguity %s", (long long)config->seed,
-                          ambiguity_names[config->ambiguity]);
+    int length = snprintf(text, sizeof text, "phantom seed %lld ambiguity %s level %.17g", (long long)config->seed,
+                          ambiguity_names[config->ambiguity], config->level);
     return dg_hash_bytes(text, (size_t)length, hex);
 }
 
@@ -139,6 +148,7 @@ static dg_status write_case(const synth_config *config, int64_t index, int rank)
 {
     dg_phantom_config phantom_config = {.seed = (uint64_t)config->seed,
                                         .ambiguity = (dg_ambiguity)config->ambiguity,
+                                        .level = config->level,
                                         .constraints = config->constraints};
     memcpy(phantom_config.shape, config->shape.value, sizeof phantom_config.shape);
     memcpy(phantom_config.spacing_mm, config->spacing_mm.value, sizeof phantom_config.spacing_mm);
@@ -213,7 +223,7 @@ static dg_status run_synth(const dg_job_env *env, int argc, char *const *argv, i
     int positional_count = 0;
     bool helped = false;
     const dg_job_arguments arguments = {.usage = "-o COHORT/ [--kind patients|surfaces] [--cases N] [--shape z,y,x] "
-                                                 "[--ambiguity none|one|two] [--draws N] [--constraints]",
+                                                 "[--ambiguity none|one|two] [--level R] [--draws N] [--constraints]",
                                         .rows = rows,
                                         .row_count = (int)(sizeof rows / sizeof rows[0]),
                                         .target = &config};

@@ -10,7 +10,8 @@ enum { DRAWS = 240 };
 
 static dg_phantom_config small(dg_ambiguity ambiguity)
 {
-    return (dg_phantom_config){.shape = {16, 20, 18}, .spacing_mm = {14, 18, 20}, .seed = 3, .ambiguity = ambiguity};
+    return (dg_phantom_config){
+        .shape = {16, 20, 18}, .spacing_mm = {14, 18, 20}, .seed = 3, .ambiguity = ambiguity, .level = 0.004};
 }
 
 static dg_phantom *make(const dg_phantom_config *config, int64_t index, uint32_t draw)
@@ -81,9 +82,10 @@ static void test_reproducible(void)
 
 /* Moments over draws against what the case states. Mean: five standard errors. Variance: every mode is bounded with a
  * kurtosis below 3, so the sample variance of 240 draws lies within 5 * sqrt(2 / 240) = 46 % of the true one. */
-static void test_moments(dg_ambiguity ambiguity)
+static void test_moments(dg_ambiguity ambiguity, double level)
 {
     dg_phantom_config config = small(ambiguity);
+    config.level = level;
     dg_phantom *truth = make(&config, 0, 0);
     int64_t voxels = dg_grid_voxels(&truth->data.info.grid), spread = 0, tested = 0, middle = 0, seen = 0;
     double *sum, *squares;
@@ -107,7 +109,8 @@ static void test_moments(dg_ambiguity ambiguity)
         double std = truth->std_gy[i], mean = truth->mean_gy[i];
         DG_CHECK_NEAR(sum[i] / DRAWS, 0.0, 5.0 * std / sqrt(DRAWS) + 1e-4);
         DG_CHECK_NEAR(squares[i] / DRAWS, std * std, 0.46 * std * std + 1e-6);
-        if (in_target(truth, i)) DG_CHECK(std < 0.005 * mean); /* about none in the targets */
+        if (in_target(truth, i) && ambiguity != DG_AMBIGUITY_NONE) /* the level, uniform in [-level, level], alone */
+            DG_CHECK_NEAR(std, level / sqrt(3.0) * mean, 1e-4 * mean);
         tested += std > 0.0;
         spread += std > 0.15 * mean && mean > 10.0; /* large between targets and organs */
     }
@@ -126,9 +129,11 @@ int main(void)
 {
     test_anatomy();
     test_reproducible();
-    test_moments(DG_AMBIGUITY_NONE);
-    test_moments(DG_AMBIGUITY_ONE);
-    test_moments(DG_AMBIGUITY_TWO);
+    test_moments(DG_AMBIGUITY_NONE, 0.05);
+    test_moments(DG_AMBIGUITY_ONE, 0.004); /* about none in the targets */
+    test_moments(DG_AMBIGUITY_TWO, 0.004);
+    test_moments(DG_AMBIGUITY_ONE, 0.05);
+    test_moments(DG_AMBIGUITY_TWO, 0.0);
     dg_phantom *p;
     dg_phantom_config bad = small(DG_AMBIGUITY_NONE);
     bad.shape[1] = 4;
@@ -136,6 +141,9 @@ int main(void)
     bad = small(DG_AMBIGUITY_NONE);
     bad.spacing_mm[2] = NAN;
     DG_CHECK_FAILS(dg_phantom_create(&bad, 0, 0, &p), DG_ERR_USAGE, "along x");
+    bad = small(DG_AMBIGUITY_ONE);
+    bad.level = 0.2;
+    DG_CHECK_FAILS(dg_phantom_create(&bad, 0, 0, &p), DG_ERR_USAGE, "a level of 0.2");
     DG_CHECK(p == NULL);
     return 0;
 }

@@ -47,5 +47,12 @@ said "name the folder of the new cohort with -o"
 dg 2 synth -o x --shape 3,4,5
 said "12 to 1024"
 [ ! -e x ] || fail "a refused job left a folder"
+dg 0 synth -o open --cases 5 --shape 16,18,20 --spacing 12,12,12 --ambiguity two --level 0.05
+cmp open/truth_mean/phantom-0001.h5 plain/truth_mean/phantom-0001.h5 && fail "the settings of the truth are not told apart"
+cmp open/truth_std/phantom-0001.h5 plain/truth_std/phantom-0001.h5 && fail "a level without spread"
+dg 2 synth -o x --level 0.05
+said "--level 0.05 is a hidden choice; add --ambiguity one or two"
+dg 2 synth -o x --ambiguity one --level 0.5
+said "0 to 0.1"
 dg 2 synth -o x --ambiguity three
 said "none, one, two"

@@ -69,8 +69,11 @@ typedef struct truth {
 
 static void read_truth(const char *id, truth *t)
 {
-    dg_phantom_config config = {
-        .shape = {EDGE, EDGE, EDGE}, .spacing_mm = {20, 24, 24}, .seed = SEED, .ambiguity = DG_AMBIGUITY_ONE};
+    dg_phantom_config config = {.shape = {EDGE, EDGE, EDGE},
+                                .spacing_mm = {20, 24, 24},
+                                .seed = SEED,
+                                .ambiguity = DG_AMBIGUITY_ONE,
+                                .level = 0.004};
     dg_phantom *phantom;
     dg_grid grid;
     float *mean;
@@ -112,8 +115,11 @@ static void exact_shifts(const truth *t, double shift[RATIOS])
     static double sample[VOXELS][DRAWS];
     int64_t count = 0;
     for (uint32_t draw = 1; draw <= DRAWS; draw++) {
-        dg_phantom_config config = {
-            .shape = {EDGE, EDGE, EDGE}, .spacing_mm = {20, 24, 24}, .seed = SEED, .ambiguity = DG_AMBIGUITY_ONE};
+        dg_phantom_config config = {.shape = {EDGE, EDGE, EDGE},
+                                    .spacing_mm = {20, 24, 24},
+                                    .seed = SEED,
+                                    .ambiguity = DG_AMBIGUITY_ONE,
+                                    .level = 0.004};
         dg_phantom *phantom;
         DG_CHECK_OK(dg_phantom_create(&config, t->index, draw, &phantom));
         for (int i = 0; i < VOXELS; i++)

@@ -37,6 +37,8 @@ static dg_status check_config(const dg_phantom_config *config)
             return DG_FAIL(DG_ERR_USAGE, "phantom: spacing of %g mm along %c; 0.1 to 100 mm are possible",
                            config->spacing_mm[i], axis[i]);
     }
+    if (!(config->level >= 0.0 && config->level <= 0.1))
+        return DG_FAIL(DG_ERR_USAGE, "phantom: a level of %g; 0 to 0.1 of the dose are possible", config->level);
     dg_grid grid = dg_grid_make(config->shape, config->spacing_mm);
     return dg_grid_check(&grid);
 }

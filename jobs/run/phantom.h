@@ -2,8 +2,9 @@
  *
  * A case is a pure function of (seed, case, draw): the anatomy of the first two, hidden choices of the planner of all
  * three. Given the anatomy, dose = mean * (1 + sum_j z_j m_j) with independent hidden z_j of mean 0 and known variance,
- * so that the conditional mean and standard deviation of every voxel are exact: about none in the targets, large between
- * targets and organs. Lengths scale with the grid, so 16^3 is a patient too. SPDX-License-Identifier: Apache-2.0 */
+ * so that the conditional mean and standard deviation of every voxel are exact: in targets that of the plan's level alone,
+ * large between targets and organs. Lengths scale with the grid, so 16^3 is a patient too.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef DG_PHANTOM_H
 #define DG_PHANTOM_H
 
@@ -21,6 +22,8 @@ typedef struct dg_phantom_config {
     double spacing_mm[3]; /* zyx */
     uint64_t seed;
     dg_ambiguity ambiguity;
+    double level; /* hidden: the whole dose of a plan is up to this share lower or higher; 0..0.1, without effect where
+                     nothing is ambiguous */
     bool constraints; /* the vector of the case tells how the plan spares parotids and larynx */
 } dg_phantom_config;
 

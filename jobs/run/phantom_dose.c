@@ -20,7 +20,7 @@ typedef struct plan {
 /* Everything is uniform in [-1, 1] but the side, which is -1 or 1. */
 static void draw_plan(const dg_phantom_config *config, int64_t index, uint32_t draw, plan *p)
 {
-    static const double one[MODES] = {0.004, 0.5, 0.5, 0.4, 0.25, 0.25, 0.0};
+    const double one[MODES] = {config->level, 0.5, 0.5, 0.4, 0.25, 0.25, 0.0};
     dg_rng rng = dg_rng_stream(config->seed, DG_RNG_PHANTOM, (uint64_t)index, PH_STREAM_PLAN + draw);
     for (int j = 0; j < MODES; j++) {
         double uniform = 2.0 * dg_rng_uniform(&rng) - 1.0;
