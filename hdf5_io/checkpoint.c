@@ -84,7 +84,7 @@ static dg_status save_state(hid_t file, const dg_state *state, const char *role)
     dg_status status = dg_h5_put_attr(g.group, "version", DG_I64, 0, NULL, &version, g.role);
     if (status == DG_OK) { /* put and put_text take the lock again */
         dg_h5_unlock();
-        status = state->save(state->object, &sink);
+        status = dg_state_save(state, &sink);
         dg_h5_lock();
     }
     dg_h5_close(g.group);

@@ -116,6 +116,8 @@ static void test_frozen(void)
     dg_state_frozen *frozen;
     dg_state_memory *memory;
     dg_state item = state_of("params", &large);
+    item.save = NULL;
+    DG_CHECK_FAILS(dg_state_register(&registry, item), DG_ERR_INTERNAL, "params has no name, version or functions");
     item.take = take;
     item.save_copy = save_copy;
     item.free_copy = free_copy;

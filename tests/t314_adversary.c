@@ -46,7 +46,7 @@ static void save(dg_adversary *a, store *s)
     const dg_state_sink sink = {.context = s, .put = put};
     s->used = 0;
     DG_CHECK(strcmp(state.name, "adversary") == 0);
-    DG_CHECK_OK(state.save(state.object, &sink));
+    DG_CHECK_OK(dg_state_save(&state, &sink));
     DG_CHECK(s->used == PARAMS);
 }
 

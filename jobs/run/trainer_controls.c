@@ -278,7 +278,7 @@ static dg_status save_best(const void *object, const dg_state_sink *sink)
     for (int i = 0; kept != NULL && i < kept->count; i++) {
         within w = {.sink = sink, .state = kept->item[i].name};
         const dg_state_sink inner = {.context = &w, .put = put_within, .put_text = put_text_within};
-        DG_TRY(kept->item[i].save(kept->item[i].object, &inner));
+        DG_TRY(dg_state_save(&kept->item[i], &inner));
     }
     return DG_OK;
 }

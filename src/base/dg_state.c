@@ -3,9 +3,17 @@
 
 #include <string.h>
 
+/* Either `save` or the three functions of a copy. */
+static bool can_save(const dg_state *state)
+{
+    const bool any = state->take != NULL || state->save_copy != NULL || state->free_copy != NULL;
+    const bool all = state->take != NULL && state->save_copy != NULL && state->free_copy != NULL;
+    return state->save != NULL ? !any : all;
+}
+
 dg_status dg_state_register(dg_state_registry *registry, dg_state state)
 {
-    if (state.name == NULL || state.version < 1 || state.save == NULL || state.load == NULL)
+    if (state.name == NULL || state.version < 1 || !can_save(&state) || state.load == NULL)
         return DG_FAIL(DG_ERR_INTERNAL, "state %s has no name, version or functions",
                        state.name == NULL ? "?" : state.name);
     if (dg_state_find(registry, state.name) != NULL)
@@ -14,6 +22,16 @@ dg_status dg_state_register(dg_state_registry *registry, dg_state state)
         return DG_FAIL(DG_ERR_INTERNAL, "no room for state %s: there are %d", state.name, DG_STATE_MAX);
     registry->item[registry->count++] = state;
     return DG_OK;
+}
+
+dg_status dg_state_save(const dg_state *state, const dg_state_sink *sink)
+{
+    void *copy = NULL;
+    if (state->save != NULL) return state->save(state->object, sink);
+    dg_status status = state->take(state->object, &copy);
+    if (status == DG_OK) status = state->save_copy(state->object, copy, sink);
+    if (copy != NULL) state->free_copy(&copy);
+    return status;
 }
 
 const dg_state *dg_state_find(const dg_state_registry *registry, const char *name)

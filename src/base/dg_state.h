@@ -35,9 +35,9 @@ typedef struct dg_state {
     void *object; /* borrowed */
     dg_status (*save)(const void *object, const dg_state_sink *sink);
     dg_status (*load)(void *object, const dg_state_source *source, int version);
-    /* For objects too large to be saved in passing (all three or none). `take` copies what `save` would need into *copy,
-     * made at the first call (NULL) and filled again at later ones; `save_copy` saves from it, in any thread, while the
-     * object goes on. */
+    /* Of objects too large to be saved in passing, all three in place of `save`. `take` copies what is to be saved into
+     * *copy, made at the first call (NULL) and filled again at later ones; `save_copy` saves from it, in any thread, while
+     * the object goes on. */
     dg_status (*take)(const void *object, void **copy);
     dg_status (*save_copy)(const void *object, const void *copy, const dg_state_sink *sink);
     void (*free_copy)(void **copy);
@@ -52,6 +52,8 @@ typedef struct dg_state_registry {
 
 /* Adds an object; a second one of the same name is DG_ERR_INTERNAL. */
 DG_MUST_USE dg_status dg_state_register(dg_state_registry *registry, dg_state state);
+/* Saves one object, by a copy that is gone afterwards where it has no `save`. */
+DG_MUST_USE dg_status dg_state_save(const dg_state *state, const dg_state_sink *sink);
 /* The object called `name`, or NULL. */
 const dg_state *dg_state_find(const dg_state_registry *registry, const char *name);
 

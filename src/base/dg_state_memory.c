@@ -143,7 +143,7 @@ static dg_status save_all(dg_state_memory *memory, const dg_state_registry *regi
         DG_TRY(dg_string_copy(state->name, &g->name));
         memory->count++;
         dg_state_sink sink = {.context = g, .put = put, .put_text = put_text};
-        DG_TRY(state->save(state->object, &sink));
+        DG_TRY(dg_state_save(state, &sink));
     }
     return DG_OK;
 }

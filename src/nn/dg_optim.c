@@ -337,15 +337,6 @@ static dg_status load_scalars(dg_optim *optim, const dg_state_source *source)
     return source->get(source->context, "scalars/v", DG_F64, 1, shape, optim->scalar_moment[1]);
 }
 
-static dg_status save(const void *object, const dg_state_sink *sink)
-{
-    void *copy = NULL;
-    dg_status status = take(object, &copy);
-    if (status == DG_OK) status = save_copy(object, copy, sink);
-    free_copy(&copy);
-    return status;
-}
-
 static dg_status load(void *object, const dg_state_source *source, int version)
 {
     dg_optim *optim = object;
@@ -370,7 +361,6 @@ dg_state dg_optim_state(dg_optim *optim)
     return (dg_state){.name = "optimizer",
                       .version = 1,
                       .object = optim,
-                      .save = save,
                       .load = load,
                       .take = take,
                       .save_copy = save_copy,

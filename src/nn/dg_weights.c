@@ -62,15 +62,6 @@ static dg_status save_copy(const void *object, const void *copy, const dg_state_
     return dg_params_save(w->table, copy, sink);
 }
 
-static dg_status save(const void *object, const dg_state_sink *sink)
-{
-    void *copy = NULL;
-    dg_status status = take(object, &copy);
-    if (status == DG_OK) status = save_copy(object, copy, sink);
-    free_copy(&copy);
-    return status;
-}
-
 static dg_status load(void *object, const dg_state_source *source, int version)
 {
     dg_weights *w = object;
@@ -88,7 +79,6 @@ dg_state dg_weights_state(dg_weights *weights, const char *name)
     return (dg_state){.name = name,
                       .version = 1,
                       .object = weights,
-                      .save = save,
                       .load = load,
                       .take = take,
                       .save_copy = save_copy,
