@@ -169,7 +169,8 @@ static dg_status create_sliding(network *w)
     const double spacing_mm[3] = {1, 1, 1};
     const dg_recipe recipe = {.coarsen = {1, 1, 1}};
     const dg_grid grid = dg_grid_make(shape, spacing_mm);
-    DG_TRY(dg_tiling_make(&recipe, &grid, patch, s->overlap, &v->tiling));
+    const dg_box whole = {.shape = {n, n, n}};
+    DG_TRY(dg_tiling_make(&recipe, &grid, &whole, patch, s->overlap, &v->tiling));
     v->volume = (dg_ring){.c = s->channels, .z = n, .y = n, .x = n, .height = n};
     v->sum = (dg_ring){.c = 1, .z = n, .y = n, .x = n, .height = n};
     DG_TRY(take(w, NULL, s->channels * n * n * n, &v->volume.data));

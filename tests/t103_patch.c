@@ -15,24 +15,49 @@ static void check_box(const dg_box *box, const int64_t shape[3], const int64_t p
     }
 }
 
+/* In a frame: along z the patch is shorter and stays within, along y it is longer and is centred on the frame, along x it
+ * would leave the volume and is moved into it. */
+static void test_frames(void)
+{
+    const int64_t shape[3] = {20, 20, 20}, patch[3] = {4, 9, 10};
+    const dg_box frame = {.start = {6, 5, 14}, .shape = {7, 5, 6}};
+    int seen[20] = {0};
+    dg_rng rng = dg_rng_stream(3, DG_RNG_TEST, 2, 0);
+    for (int i = 0; i < 400; i++) {
+        const dg_box box = dg_patch_uniform(shape, &frame, patch, &rng);
+        DG_CHECK(box.start[0] >= 6 && box.start[0] + 4 <= 13 && box.start[1] == 3 && box.start[2] == 10);
+        seen[box.start[0]]++;
+    }
+    for (int i = 6; i <= 9; i++) DG_CHECK(seen[i] > 60 && seen[i] < 150);
+    for (int64_t z = 0; z < 20; z++) {
+        const int64_t centre[3] = {z, 1, 1};
+        const dg_box box = dg_patch_around(shape, &frame, patch, centre);
+        DG_CHECK(box.start[0] == (z < 8 ? 6 : z > 11 ? 9 : z - 2) && box.start[1] == 3 && box.start[2] == 10);
+    }
+    DG_CHECK(dg_patch_covering(20, 0, 20, 24) == -2 && dg_patch_covering(20, 6, 7, 20) == 0);
+    DG_CHECK(dg_patch_covering(20, 0, 3, 8) == 0 && dg_patch_covering(20, 9, 12, 8) == 7);
+}
+
 static void test_boxes(void)
 {
     const int64_t shape[3] = {9, 5, 12}, patch[3] = {4, 8, 12};
+    const dg_box whole = {.shape = {9, 5, 12}};
     int seen[6] = {0};
     dg_rng rng = dg_rng_stream(3, DG_RNG_TEST, 1, 0);
     for (int i = 0; i < 600; i++) {
-        dg_box box = dg_patch_uniform(shape, patch, &rng);
+        dg_box box = dg_patch_uniform(shape, &whole, patch, &rng);
         check_box(&box, shape, patch);
         seen[box.start[0]]++;
     }
     for (int i = 0; i < 6; i++) DG_CHECK(seen[i] > 60 && seen[i] < 150); /* 100 each; the ends are reached too */
     for (int64_t z = 0; z < shape[0]; z++) {
         const int64_t centre[3] = {z, 2, 11};
-        dg_box box = dg_patch_around(shape, patch, centre);
+        dg_box box = dg_patch_around(shape, &whole, patch, centre);
         check_box(&box, shape, patch);
         DG_CHECK(z >= box.start[0] && z < box.start[0] + patch[0]);
         if (z >= 2 && z <= 7) DG_CHECK(box.start[0] == z - 2);
     }
+    test_frames();
     /* candidates of the reference: half-open at n - half, so that index 7 of 9 is never a centre */
     float dose[9 * 8 * 12];
     int64_t centre[100][3];

@@ -163,6 +163,31 @@ static void test_targets(const t7_cohort *t)
     dg_source_destroy(&source);
 }
 
+/* Where dose is possible (all but the first plane of every axis), on the network's grid; without a frame, or a region, all. */
+static void test_frame(const t7_cohort *t)
+{
+    static const char *const yaml[] = {"{data: {channels: [ct], frame: region}}", "{data: {channels: [ct]}}",
+                                       "{data: {channels: [ct], frame: region, coarsen: [1, 2, 3]}}",
+                                       "{data: {channels: [ct], frame: region, spacing_mm: [3, 5, 1]}}"};
+    const dg_box known[] = {{.start = {1, 1, 1}, .shape = {5, 6, 8}},
+                            {.shape = {6, 7, 9}},
+                            {.start = {1, 0, 0}, .shape = {5, 4, 3}},
+                            {.start = {1, 0, 2}, .shape = {5, 4, 16}}};
+    for (int k = 0; k < 4; k++) {
+        dg_recipe recipe = resolve(t, yaml[k]);
+        dg_source *source;
+        dg_box frame;
+        DG_CHECK_OK(dg_source_create(t->cohort, &recipe, 0, &source));
+        DG_CHECK_OK(dg_source_pin(source, 1));
+        for (int turn = 0; turn < 2; turn++) {
+            DG_CHECK_OK(dg_source_frame(source, 1, &frame));
+            DG_CHECK(memcmp(&frame, &known[k], sizeof frame) == 0);
+        }
+        dg_source_unpin(source, 1);
+        dg_source_destroy(&source);
+    }
+}
+
 int main(void)
 {
     t7_cohort t;
@@ -172,6 +197,7 @@ int main(void)
     test_coarse(&t);
     test_resampled(&t);
     test_targets(&t);
+    test_frame(&t);
     t7_release(&t);
     return 0;
 }

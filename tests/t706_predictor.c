@@ -86,7 +86,7 @@ static void test_limits(const t7_cohort *t)
     for (int sign = -1; sign <= 1; sign += 2) {
         open_bench(t, whole, (float)(100 * sign), &b);
         dg_predictor_note note = predict(&b, false, 0.5, 0, dose);
-        DG_CHECK(note.region == DG_REGION_POSSIBLE_DOSE && note.windows == 1);
+        DG_CHECK(note.region == DG_KEPT_POSSIBLE_DOSE && note.windows == 1);
         for (int i = 0; i < VOXELS; i++) {
             bool possible = (t->masks[0][i] & 8) != 0;
             DG_CHECK(dose[i] == (sign > 0 && possible ? 105.0f : 0.0f)); /* 1.5 x 70 Gy */
@@ -162,6 +162,90 @@ static void test_windows(const t7_cohort *t)
     DG_CHECK(predict(&b, false, 0.5, 0, many).windows == 3 * 4 * 3);
     for (int i = 0; i < VOXELS; i++) DG_CHECK((many[i] > 0) == ((t->masks[0][i] & 8) != 0));
     close_bench(&b);
+}
+
+/* Case 0 with dose possible in z 3..6, y 2..4, x 4..8 alone. */
+static void take_corner(t7_cohort *t)
+{
+    t7_create(t, 2, shape);
+    for (int i = 0; i < VOXELS; i++) {
+        const int z = i / 90, y = i / 10 % 9, x = i % 10;
+        t->masks[0][i] &= ~UINT64_C(8);
+        if (z >= 3 && y >= 2 && y <= 4 && x >= 4 && x <= 8) t->masks[0][i] |= 8;
+    }
+    dg_cohort_close(&t->cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(t->data, 2, &t->cohort));
+}
+
+/* Windows over the region alone: several along z, one along y, which lies in its middle, two along x. They say what they say in a
+ * volume of the same windows, and nothing is said elsewhere; a batch, mirror images and strips change none of it. */
+static void test_frame(void)
+{
+    static const char framed[] = "{data: {channels: [ct, mask.Left, mask.Right], patch: [2, 4, 4], frame: region, ct_range: "
+                                 "[-300, 300]}, model: {base: 4, levels: 2}}";
+    t7_cohort t;
+    bench b;
+    dg_box frame;
+    float dose[VOXELS], constant[VOXELS];
+    take_corner(&t);
+    open_bench(&t, framed, 0.5f, &b);
+    DG_CHECK_OK(dg_source_pin(b.source, 0));
+    DG_CHECK_OK(dg_source_frame(b.source, 0, &frame));
+    dg_source_unpin(b.source, 0);
+    const dg_box known = {.start = {3, 2, 4}, .shape = {4, 3, 5}};
+    DG_CHECK(memcmp(&frame, &known, sizeof frame) == 0);
+    DG_CHECK(predict(&b, true, 0.5, 0, dose).windows == 3 * 1 * 2);
+    for (int i = 0; i < VOXELS; i++) DG_CHECK((dose[i] > 0) == ((t.masks[0][i] & 8) != 0));
+    DG_CHECK(predict(&b, false, 0.5, 1, dose).windows == 5 * 3 * 4); /* the other case keeps nearly everything */
+    for (int64_t i = 0; i < b.model->params.total; i++) b.host[i] = 0;
+    b.host[b.model->params.item[dg_param_find(&b.model->params, "out_conv.bias")].offset] = 0.5f;
+    put_weights(&b);
+    for (int c = 0; c < 2; c++) {
+        predict(&b, c == 0, 0.25, c, constant);
+        for (int i = 0; i < VOXELS; i++)
+            DG_CHECK_NEAR(constant[i], (t.masks[c][i] & 8) != 0 ? 35.0 : 0.0, 1e-4); /* 0.5 x 70 Gy */
+    }
+    close_bench(&b);
+    t7_release(&t);
+}
+
+/* One window that covers the region, cut out of the case by hand. */
+static void test_frame_window(void)
+{
+    t7_cohort t, part;
+    bench b;
+    float framed[VOXELS], alone[VOXELS];
+    const int64_t small[3] = {4, 4, 6}, begin[3] = {3, 2, 4}; /* (4 - 3) / 2 and (6 - 5) / 2 are 0 */
+    static const char yaml[] = "{data: {channels: [ct, mask.Left, mask.Right], patch: %s, frame: region, ct_range: [-300, 300]}, "
+                               "model: {base: 4, levels: 2}}";
+    char text[200];
+    take_corner(&t);
+    snprintf(text, sizeof text, yaml, "[4, 4, 6]");
+    open_bench(&t, text, 0.5f, &b);
+    DG_CHECK(predict(&b, false, 0.5, 0, framed).windows == 1);
+    close_bench(&b);
+    t7_create(&part, 2, small);
+    for (int i = 0; i < 96; i++) {
+        const int64_t z = i / 24 + begin[0], y = i / 6 % 4 + begin[1], x = i % 6 + begin[2];
+        const int64_t from = (z * 9 + y) * 10 + x;
+        part.ct[0][i] = t.ct[0][from];
+        part.masks[0][i] = t.masks[0][from];
+    }
+    dg_cohort_close(&part.cohort);
+    DG_CHECK_OK(dg_cohort_memory_create(part.data, 2, &part.cohort));
+    open_bench(&part, text, 0.5f, &b);
+    DG_CHECK(predict(&b, false, 0.5, 0, alone).windows == 1);
+    close_bench(&b);
+    int seen = 0;
+    for (int i = 0; i < 96; i++) {
+        const int64_t z = i / 24 + begin[0], y = i / 6 % 4 + begin[1], x = i % 6 + begin[2];
+        if ((part.masks[0][i] & 8) == 0) continue;
+        DG_CHECK(alone[i] == framed[(z * 9 + y) * 10 + x]);
+        seen++;
+    }
+    DG_CHECK(seen == 4 * 3 * 5);
+    t7_release(&part);
+    t7_release(&t);
 }
 
 /* How many windows pass at once changes no bit, and a case that was read ahead is the same one. */
@@ -297,6 +381,8 @@ int main(int argc, char **argv)
         "model: {base: 4, levels: 2}}",
         false);
     test_windows(&t);
+    test_frame();
+    test_frame_window();
     test_batches(&t);
     test_probe(&t);
     test_lacking(&t);

@@ -118,16 +118,10 @@ static dg_status to_native(const dg_recipe *recipe, const dg_case_info *info, co
 }
 
 /* Zeroes what lies outside the region where dose is possible, else outside the body. */
-static dg_status restrict_to_region(dg_case *c, float *dose_gy, dg_region *region)
+static dg_status restrict_to_region(dg_case *c, float *dose_gy, dg_kept *region)
 {
     const dg_case_info *info = dg_case_get_info(c);
-    uint64_t possible = 0, body = 0;
-    for (int s = 0; s < info->structure_count; s++) {
-        if (info->structure[s].role == DG_ROLE_POSSIBLE_DOSE) possible |= UINT64_C(1) << s;
-        if (info->structure[s].role == DG_ROLE_BODY) body |= UINT64_C(1) << s;
-    }
-    *region = possible != 0 ? DG_REGION_POSSIBLE_DOSE : body != 0 ? DG_REGION_BODY : DG_REGION_ALL;
-    uint64_t wanted = possible != 0 ? possible : body;
+    const uint64_t wanted = dg_recipe_region(info, region);
     if (wanted == 0) return DG_OK;
     int64_t plane = info->grid.shape[1] * info->grid.shape[2];
     uint64_t *bits = NULL;
@@ -163,12 +157,14 @@ dg_status predictor_begin(predictor_case *c, dg_tiling *t, double *scale_gy)
     const dg_predictor *p = c->p;
     const dg_recipe *recipe = dg_source_recipe(p->source);
     dg_grid net;
+    dg_box frame;
     int64_t sub[3], patch[3];
     DG_TRY(dg_recipe_check_case(recipe, c->info));
     DG_TRY(dg_recipe_scale(recipe, c->info, scale_gy));
     dg_recipe_geometry(recipe, &c->info->grid, &net, sub);
     dg_patch_of(recipe, net.shape, dg_model_multiple(p->model), patch);
-    DG_TRY(dg_tiling_make(recipe, &c->info->grid, patch, p->config.overlap, t));
+    DG_TRY(dg_source_frame(p->source, c->index, &frame));
+    DG_TRY(dg_tiling_make(recipe, &c->info->grid, &frame, patch, p->config.overlap, t));
     c->tiling = t;
     return make_case(c, t);
 }

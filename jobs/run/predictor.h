@@ -35,11 +35,8 @@ typedef struct dg_sampling {
     int64_t sample; /* its number: below 2^40 */
 } dg_sampling;
 
-/* Where a prediction is kept; elsewhere it is 0. */
-typedef enum dg_region { DG_REGION_ALL, DG_REGION_BODY, DG_REGION_POSSIBLE_DOSE } dg_region;
-
 typedef struct dg_predictor_note {
-    dg_region region;
+    dg_kept region;
     int64_t windows, batch;   /* of this rank; of a pass */
     double read_s, compute_s; /* seconds of the reading thread, and of this one without its waits for that */
 } dg_predictor_note;

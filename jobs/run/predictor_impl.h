@@ -9,7 +9,7 @@
 
 /* Backend memory of a tiling and a batch. */
 typedef struct predictor_memory {
-    int64_t net[3], patch[3], batch;
+    int64_t net[3], patch[3], batch, windows, tallest_step; /* windows of a layer */
     dg_ring volume, sum, strip;
     float *weight[3], *weight_sum[3];
     float *out;           /* finished planes of a layer */

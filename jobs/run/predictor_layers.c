@@ -30,7 +30,7 @@ static void begin_next_case(predictor_case *c)
     const dg_recipe *recipe = dg_source_recipe(p->source);
     dg_grid net;
     int64_t sub[3], patch[3];
-    if (c->next < 0) return;
+    if (c->next < 0 || recipe->framed) return; /* where the first window of a framed case lies is not known yet */
     dg_recipe_geometry(recipe, &dg_cohort_case(dg_source_cohort(p->source), c->next)->grid, &net, sub);
     dg_patch_of(recipe, net.shape, dg_model_multiple(p->model), patch);
     dg_slab_reader_begin(p->reader, c->next, 0, patch[0] < net.shape[0] ? patch[0] : net.shape[0]);
@@ -311,8 +311,9 @@ static dg_status finish_layer(predictor_case *c, int64_t layer)
     predictor_memory *m = &c->p->memory;
     dg_backend *backend = c->p->backend;
     const int64_t plane = c->tiling->output[1] * c->tiling->output[2];
-    const int64_t first = layer > 0 ? dg_tiling_ready(c->tiling, layer - 1) : 0;
-    const int64_t count = dg_tiling_ready(c->tiling, layer) - first;
+    int64_t first, end;
+    dg_tiling_ready(c->tiling, layer, &first, &end);
+    const int64_t count = end - first;
     DG_TRY(fold_until(c, (layer + 1) * c->tiling->strips));
     if (c->p->sampling.diffusion != NULL) /* no dose yet */
         return backend->ops->window_finish(backend, &m->sum, first, count, (const float *const *)m->weight_sum,

@@ -40,7 +40,6 @@ static dg_status make_weights(dg_predictor *p, const dg_tiling *t)
         DG_TRY(take(p, window, "weights of a window", &p->memory.weight[a]));
         DG_TRY(take(p, all, "weights of a case", &p->memory.weight_sum[a]));
         DG_TRY(p->backend->ops->upload(p->backend, p->memory.weight[a], t->weight[a], window));
-        DG_TRY(p->backend->ops->upload(p->backend, p->memory.weight_sum[a], t->sum[a], all));
     }
     return DG_OK;
 }
@@ -57,8 +56,10 @@ static dg_status make_diffusion(dg_predictor *p, const dg_tiling *t)
     const int64_t bytes = t->output[0] * t->output[1] * t->output[2] * (int64_t)sizeof(float);
     DG_TRY(make_ring(p, 1, t->output, t->output[0], "noisy dose", &m->noisy));
     DG_TRY(take(p, bytes, "dose of a step", &m->before));
-    for (int k = 0; k < (p->sampling.guidance != 1 ? 3 : 1); k++)
+    for (int k = 0; k < (p->sampling.guidance != 1 ? 3 : 1); k++) {
         DG_TRY(take(p, bytes, "what the network said", &m->said[k]));
+        DG_TRY(p->backend->ops->fill(p->backend, m->said[k], bytes / (int64_t)sizeof(float), 0)); /* planes no window reaches */
+    }
     return DG_OK;
 }
 
@@ -77,6 +78,8 @@ static dg_status make_memory(dg_predictor *p, const dg_tiling *t, int64_t batch)
     memcpy(m->net, t->net.shape, sizeof m->net);
     memcpy(m->patch, t->patch, sizeof m->patch);
     m->batch = batch;
+    m->windows = t->strips * t->across;
+    m->tallest_step = t->tallest_step;
     DG_TRY(make_ring(p, recipe->count, t->net.shape, stays ? t->net.shape[0] : held, "planes of a case", &m->volume));
     DG_TRY(make_ring(p, 1, t->output, height, "sums of windows", &m->sum));
     DG_TRY(make_ring(p, 1, strip, fine, "sums of a strip of windows", &m->strip));
@@ -126,12 +129,17 @@ dg_status predictor_tell(dg_predictor *p, const dg_case_info *info, int64_t time
     return status;
 }
 
+static bool fits(const predictor_memory *m, const dg_tiling *t, int64_t batch)
+{
+    return memcmp(m->net, t->net.shape, sizeof m->net) == 0 && memcmp(m->patch, t->patch, sizeof m->patch) == 0 &&
+           m->batch == batch && m->windows == t->strips * t->across && m->tallest_step == t->tallest_step;
+}
+
 dg_status predictor_prepare(dg_predictor *p, const dg_case_info *info, const dg_tiling *t)
 {
     const int64_t batch = predictor_batch_of(p, t);
     predictor_memory *m = &p->memory;
-    if (p->plan == NULL || memcmp(m->net, t->net.shape, sizeof m->net) != 0 ||
-        memcmp(m->patch, t->patch, sizeof m->patch) != 0 || m->batch != batch) {
+    if (p->plan == NULL || !fits(m, t, batch)) {
         predictor_drop(p);
         const dg_status status = make_all(p, t, batch);
         if (status != DG_OK) {
@@ -143,6 +151,8 @@ dg_status predictor_prepare(dg_predictor *p, const dg_case_info *info, const dg_
         DG_TRY(p->backend->ops->fill(p->backend, r->data, r->height * r->y * r->x, 0));
         DG_TRY(p->backend->ops->fill(p->backend, s->data, s->height * s->y * s->x, 0));
     }
+    for (int a = 0; a < 3; a++) /* they follow the case's frame */
+        DG_TRY(p->backend->ops->upload(p->backend, m->weight_sum[a], t->sum[a], t->output[a] * (int64_t)sizeof(float)));
     if (!p->packed) DG_TRY(dg_plan_set_weights(p->plan, p->weights));
     p->packed = true;
     DG_TRY(predictor_tell(p, info, 0, false));

@@ -254,6 +254,7 @@ dg_status dg_recipe_resolve(const dg_run_config *config, const dg_cohort *cohort
     out->ct_high_hu = data->ct_range_hu.value[1];
     out->scale_gy = data->scale_gy.count > 0 ? data->scale_gy.value[0] : 0;
     out->loss_mask = config->loss.mask;
+    out->framed = data->frame == DG_FRAME_REGION;
     take_labels(data, out);
     dg_run_config_coarsen(config, out->coarsen);
     for (int axis = 0; axis < 3; axis++) {
@@ -322,6 +323,17 @@ dg_status dg_recipe_scale(const dg_recipe *recipe, const dg_case_info *info, dou
                    "case %s has no prescription: import it with --prescription, or set data.scale to a "
                    "dose in Gy",
                    info->id);
+}
+
+uint64_t dg_recipe_region(const dg_case_info *info, dg_kept *kept)
+{
+    uint64_t possible = 0, body = 0;
+    for (int s = 0; s < info->structure_count; s++) {
+        if (info->structure[s].role == DG_ROLE_POSSIBLE_DOSE) possible |= UINT64_C(1) << s;
+        if (info->structure[s].role == DG_ROLE_BODY) body |= UINT64_C(1) << s;
+    }
+    *kept = possible != 0 ? DG_KEPT_POSSIBLE_DOSE : body != 0 ? DG_KEPT_BODY : DG_KEPT_ALL;
+    return possible != 0 ? possible : body;
 }
 
 bool dg_recipe_resamples(const dg_recipe *recipe) { return recipe->spacing_mm[0] > 0; }

@@ -67,6 +67,7 @@ json_t *dg_recipe_to_json(const dg_recipe *recipe)
     if (paired)
         json_object_set(root, "constraint_mirror", mirror); /* as before there were pairs, where there is none */
     json_decref(mirror);
+    if (recipe->framed) json_object_set_new(root, "framed", json_true());
     if (recipe->labels) json_object_set_new(root, "labels", labels_to_json(recipe));
     if (recipe->domain.count > 0) json_object_set_new(root, "domain", dg_domain_to_json(&recipe->domain));
     return root;
@@ -195,6 +196,7 @@ static dg_status adopt(const json_t *json, dg_recipe *out)
     out->ct_high_hu = range[1];
     out->scale_gy = json_number_value(json_object_get(json, "scale_gy"));
     out->loss_mask = (int)json_integer_value(mask);
+    out->framed = json_is_true(json_object_get(json, "framed"));
     return DG_OK;
 }
 

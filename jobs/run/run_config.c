@@ -49,6 +49,7 @@ static const char *const nan_names[] = {"skip", "abort", "rollback", NULL};
 static const char *const degradation_names[] = {"ignore", "abort", "rollback", NULL};
 static const char *const monitor_names[] = {"auto", "val_dose_score", "val_mae_gy", "val_mae_ptv_gy", "val_dice_error",
                                              "val_fraction_distance", "val_denoise_gy", NULL};
+static const char *const frame_names[] = {"volume", "region", NULL};
 static const char *const target_names[] = {"dose", "labels", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_all[] = {"all", NULL};
@@ -95,6 +96,8 @@ static const dg_option rows[] = {
     FLAG("data.constraints", data.constraints, "false", "feeds each case's constraint vector to the network"),
     LIST(DG_OPT_INT_LIST, "data.patch", data.patch, 1, 4096, 3, 3, word_auto, "[64, 64, 64]", "voxels",
          "size [z, y, x] of a training sample; auto is the whole volume"),
+    WORD("data.frame", data.frame, frame_names, "volume",
+         "where samples and windows lie: anywhere in the volume, or in the box of the region whose dose is predicted (possible_dose, else the body): no work on the rest"),
     REAL("data.high_dose_fraction", data.high_dose_fraction, 0, 1, "0.5", "", "share of patches centred in a target, of labels in the foreground"),
     FLAG("data.augment.flip", data.augment.flip, "false", "mirrors half of the samples left to right, structures swapped"),
     REAL("data.augment.shift", data.augment.shift_voxels, 0, 64, "0", "voxels", "largest random shift along an axis"),
@@ -409,6 +412,8 @@ static dg_status check_labels(const dg_run_config *config, const int64_t factor[
     if (data->spacing_mm.count > 0 || factor[0] * factor[1] * factor[2] != 1)
         return DG_FAIL(DG_ERR_USAGE, "data.target labels works on the scan's own grid; leave out data.spacing_mm and "
                                      "data.coarsen");
+    if (data->frame == DG_FRAME_REGION)
+        return DG_FAIL(DG_ERR_USAGE, "data.frame region is that of a dose; data.target labels has none");
     const dg_loss_settings *loss = &config->loss;
     if (loss->dvh.weight + loss->structure.weight + loss->asymmetric.weight > 0 || loss->mask != DG_MASK_NONE)
         return DG_FAIL(DG_ERR_USAGE, "loss.dvh, loss.structure, loss.asymmetric and loss.mask look at a patient's "

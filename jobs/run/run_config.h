@@ -47,6 +47,9 @@ typedef struct dg_split_config {
     bool without_dose;      /* no setting: cases without a dose take part (labels) */
 } dg_split_config;
 
+/* What patches and windows lie in. */
+typedef enum dg_data_frame { DG_FRAME_VOLUME, DG_FRAME_REGION } dg_data_frame;
+
 typedef struct dg_data_config {
     char cohort[DG_OPT_TEXT];
     dg_split_config split;
@@ -61,6 +64,7 @@ typedef struct dg_data_config {
     dg_int_list coarsen;        /* one factor or z,y,x: inputs are block averages of the native grid */
     bool constraints;
     dg_int_list patch; /* count 0: auto, the whole volume; else z,y,x */
+    int frame;         /* dg_data_frame */
     double high_dose_fraction;
     struct {
         bool flip;

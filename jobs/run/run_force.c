@@ -54,6 +54,7 @@ static const struct rule {
     {"data.split.test", "data.split.file", EMPTY, NULL},
     {"data.split.seed", "data.split.file", EMPTY, NULL},
     {"data.high_dose_fraction", "data.patch", IS_NOT, "auto"},
+    {"data.frame", "data.patch", IS_NOT, "auto"},
     {"model.cond_channels", "data.constraints", TRUE, NULL},
     {"optim.beta1", "optim.kind", IS, "adamw"},
     {"optim.beta2", "optim.kind", IS, "adamw"},

@@ -46,9 +46,9 @@ int64_t dg_sampler_case(const dg_sampler *sampler, int64_t step, int64_t slot)
         ->cases[permuted(sampler->seed, drawn / sampler->case_count, sampler->case_count, drawn % sampler->case_count)];
 }
 
-static bool covers(const int64_t patch[3], const int64_t shape[3])
+static bool covers(const int64_t patch[3], const dg_box *frame)
 {
-    return patch[0] >= shape[0] && patch[1] >= shape[1] && patch[2] >= shape[2];
+    return patch[0] >= frame->shape[0] && patch[1] >= frame->shape[1] && patch[2] >= frame->shape[2];
 }
 
 dg_status dg_sampler_draw(const dg_sampler *sampler, dg_source *source, int64_t step, int64_t slot, dg_sample_draw *out)
@@ -59,18 +59,20 @@ dg_status dg_sampler_draw(const dg_sampler *sampler, dg_source *source, int64_t 
     out->augment = dg_augment_draw(&sampler->augment, &vary);
     const dg_case_info *info = dg_cohort_case(dg_source_cohort(source), out->index);
     dg_grid net;
+    dg_box frame;
     int64_t sub[3];
     dg_recipe_geometry(dg_source_recipe(source), &info->grid, &net, sub);
+    DG_TRY(dg_source_frame(source, out->index, &frame));
     bool aim = dg_rng_uniform(&rng) < sampler->high_dose_fraction;
-    out->box = dg_patch_uniform(net.shape, sampler->patch, &rng);
-    if (!aim || covers(sampler->patch, net.shape)) return DG_OK;
+    out->box = dg_patch_uniform(net.shape, &frame, sampler->patch, &rng);
+    if (!aim || covers(sampler->patch, &frame)) return DG_OK;
     const int64_t *voxel;
     int64_t count;
     DG_TRY(dg_source_targets(source, out->index, &voxel, &count));
     if (count == 0) return DG_OK;
     int64_t at = voxel[dg_rng_below(&rng, count)];
     int64_t centre[3] = {at / (net.shape[1] * net.shape[2]), at / net.shape[2] % net.shape[1], at % net.shape[2]};
-    out->box = dg_patch_around(net.shape, sampler->patch, centre);
+    out->box = dg_patch_around(net.shape, &frame, sampler->patch, centre);
     return DG_OK;
 }
 

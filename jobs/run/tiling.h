@@ -13,16 +13,17 @@ typedef struct dg_tiling {
     int64_t *start[3];    /* [layers], [strips], [across]; below 0 where the patch covers an axis, which is centred */
     int64_t tallest_step; /* largest distance of two layers */
     float *weight[3];     /* [patch * sub] of a window along each axis */
-    float *sum[3];        /* [output] of all windows; above 0 everywhere */
+    float *sum[3];        /* [output] of all windows; 1 where there is none, so that the blended 0 stays one */
 } dg_tiling;
 
-/* For a case of this grid seen through `patch`. DG_ERR_USAGE for an overlap outside [0, 1). */
-DG_MUST_USE dg_status dg_tiling_make(const dg_recipe *recipe, const dg_grid *native, const int64_t patch_zyx[3],
-                                     double overlap, dg_tiling *out);
+/* For a case of this grid seen through `patch`; windows cover the frame, a box of the net. DG_ERR_USAGE for an overlap outside
+ * [0, 1). */
+DG_MUST_USE dg_status dg_tiling_make(const dg_recipe *recipe, const dg_grid *native, const dg_box *frame,
+                                     const int64_t patch_zyx[3], double overlap, dg_tiling *out);
 void dg_tiling_release(dg_tiling *tiling);
 /* Planes first .. end - 1 of the net that the windows of a layer see. */
 void dg_tiling_planes(const dg_tiling *tiling, int64_t layer, int64_t *first, int64_t *end);
-/* Planes of the output below this one have all their windows once the layer is blended. */
-int64_t dg_tiling_ready(const dg_tiling *tiling, int64_t layer);
+/* Planes first .. end - 1 of the output have all their windows once the layer is blended, and had not before. */
+void dg_tiling_ready(const dg_tiling *tiling, int64_t layer, int64_t *first, int64_t *end);
 
 #endif

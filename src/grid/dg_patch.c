@@ -1,30 +1,38 @@
 /* dg_patch.c - see dg_patch.h. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_patch.h"
 
-static int64_t inside(int64_t start, int64_t length, int64_t patch)
+int64_t dg_patch_covering(int64_t length, int64_t low, int64_t high, int64_t patch)
 {
     if (patch >= length) return -((patch - length) / 2);
-    if (start < 0) return 0;
-    return start > length - patch ? length - patch : start;
+    const int64_t start = low - (patch - (high - low)) / 2, last = length - patch;
+    return start < 0 ? 0 : start > last ? last : start;
 }
 
-dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], dg_rng *rng)
+dg_box dg_patch_uniform(const int64_t shape_zyx[3], const dg_box *frame, const int64_t patch_zyx[3], dg_rng *rng)
 {
     dg_box box;
     for (int a = 0; a < 3; a++) {
-        int64_t places = shape_zyx[a] > patch_zyx[a] ? shape_zyx[a] - patch_zyx[a] + 1 : 1;
-        box.start[a] = inside(dg_rng_below(rng, places), shape_zyx[a], patch_zyx[a]);
-        box.shape[a] = patch_zyx[a];
+        const int64_t low = frame->start[a], high = low + frame->shape[a], patch = patch_zyx[a];
+        const bool covers = patch >= frame->shape[a];
+        const int64_t offset = dg_rng_below(rng, covers ? 1 : frame->shape[a] - patch + 1);
+        box.start[a] = covers ? dg_patch_covering(shape_zyx[a], low, high, patch) : low + offset;
+        box.shape[a] = patch;
     }
     return box;
 }
 
-dg_box dg_patch_around(const int64_t shape_zyx[3], const int64_t patch_zyx[3], const int64_t centre_zyx[3])
+dg_box dg_patch_around(const int64_t shape_zyx[3], const dg_box *frame, const int64_t patch_zyx[3],
+                       const int64_t centre_zyx[3])
 {
     dg_box box;
     for (int a = 0; a < 3; a++) {
-        box.start[a] = inside(centre_zyx[a] - patch_zyx[a] / 2, shape_zyx[a], patch_zyx[a]);
-        box.shape[a] = patch_zyx[a];
+        const int64_t low = frame->start[a], high = low + frame->shape[a], patch = patch_zyx[a];
+        const int64_t start = centre_zyx[a] - patch / 2;
+        box.start[a] = patch >= frame->shape[a] ? dg_patch_covering(shape_zyx[a], low, high, patch)
+                       : start < low            ? low
+                       : start > high - patch   ? high - patch
+                                                : start;
+        box.shape[a] = patch;
     }
     return box;
 }

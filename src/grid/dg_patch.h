@@ -9,11 +9,15 @@
 struct dg_move;  /* dg_variation.h, as the next */
 struct dg_noise;
 
-/* A box of patch_zyx inside the volume, uniform over all positions; an axis shorter than the patch is centred (the box
- * then leaves the volume on both sides). */
-dg_box dg_patch_uniform(const int64_t shape_zyx[3], const int64_t patch_zyx[3], dg_rng *rng);
-/* A box centred on voxel `centre_zyx`, moved as little as needed to stay inside where it fits. */
-dg_box dg_patch_around(const int64_t shape_zyx[3], const int64_t patch_zyx[3], const int64_t centre_zyx[3]);
+/* Patches lie in a frame, a box of the volume of shape_zyx: the whole of it, or the part that matters. */
+/* Where a patch begins that covers the axis of a frame, low to high - 1: centred on it, then moved into the volume where it
+ * fits; an axis of the volume shorter than the patch is centred (the patch then leaves the volume on both sides). */
+int64_t dg_patch_covering(int64_t length, int64_t low, int64_t high, int64_t patch);
+/* A box of patch_zyx inside the frame, uniform over all positions. */
+dg_box dg_patch_uniform(const int64_t shape_zyx[3], const dg_box *frame, const int64_t patch_zyx[3], dg_rng *rng);
+/* A box centred on voxel `centre_zyx`, moved as little as needed to stay inside the frame where it fits. */
+dg_box dg_patch_around(const int64_t shape_zyx[3], const dg_box *frame, const int64_t patch_zyx[3],
+                       const int64_t centre_zyx[3]);
 
 /* The reference's rule for centres of high dose, for comparison only (golden README quirk 8): candidates lie in
  * [half, max(half + 1, n - half)) on every axis and have dose > threshold; in C order. Returns how many; `centres` may be
