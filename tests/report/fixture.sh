@@ -29,6 +29,8 @@ for row in results["aggregate"]["clinical_constraints"]["rows"]:
     row["source"] = row["metric"] = image
 results["aggregate"]["dvh_metrics"][image] = {"n_cases": 1, f"{image}_mean_abs_error_gy": 1}
 results["aggregate"]["gamma"][f"oar_{image}_3mm3pct"] = {"gamma_pass_rate_mean": 1, "gamma_pass_rate_std": 1, "n_cases": 1}
+results["aggregate"]["ensemble"] = {"members": 16, "regions": {f"oar_{image}": {"n_voxels": 7, "crps_gy": 0.4321, "coverage_50": 0.475, "coverage_90": None,
+    "spread_gy": 1.25, "spread_ratio": image}, "global": {}}}
 results["perturbations"] = [None, {"perturbation": 7, "metrics": {"dose_metrics.mae_gy": None}}, {"perturbation": f"hu {image}", "unit": image,
     "metrics": {f"mae {image}": {"n": 2, "unperturbed": 1.5, "perturbed": 2, "change": 0.5, "change_interval_95": [-0.25, 0.75]}}}]
 results["failed"] = [{"case_id": f"failed {image}", "reason": words["reason"]}]

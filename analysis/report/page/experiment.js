@@ -79,6 +79,15 @@ function gammaTable(data) {
   })]);
   return plainTable("Gamma pass rate in %, mean \u00b1 standard deviation over cases; mark: project target", ["region", ...[...criteria].map(label)], rows);
 }
+function ensembleTable(aggregate) {
+  const ensemble = aggregate.ensemble;
+  if (!ensemble || !ensemble.regions) return null;
+  const percent = (share) => (isNumber(share) ? fixed(100 * share, 1) : DASH);
+  const rows = Object.entries(ensemble.regions).map(([region, r]) => [regionLabel(region), short(r.n_voxels), fixed(r.crps_gy, 3), percent(r.coverage_50), percent(r.coverage_90),
+    fixed(r.spread_gy, 3), fixed(r.true_spread_gy, 3), fixed(r.spread_ratio, 3), fixed(r.mean_error_gy, 3)]);
+  return plainTable(`Ensemble of ${plainValue(ensemble.members)}, over the voxels of all cases: coverage in % of the members' middle 50 % and 90 %, the rest in Gy; of phantoms the spread and mean that are true`,
+    ["region", "voxels", "CRPS", "50 %", "90 %", "spread", "true spread", "ratio", "mean's error"], rows);
+}
 function dvhTable(aggregate) {
   const structures = Object.entries(aggregate.dvh_metrics || {}), suffix = "_mean_abs_error_";
   const names = [...new Set(structures.flatMap(([, v]) => Object.keys(v || {}).filter((k) => k.includes(suffix))))];
@@ -199,7 +208,7 @@ function start() {
     });
   }
   casesSection(data, openCase);
-  if (data.aggregate) section("aggregate", "Over all cases", [make("div", { class: "columns" }, scoreTable(data.aggregate), errorTable(data.aggregate)), gammaTable(data), dvhTable(data.aggregate), constraintAggregate(data.aggregate)].flat());
+  if (data.aggregate) section("aggregate", "Over all cases", [make("div", { class: "columns" }, scoreTable(data.aggregate), errorTable(data.aggregate)), gammaTable(data), ensembleTable(data.aggregate), dvhTable(data.aggregate), constraintAggregate(data.aggregate)].flat());
   robustnessSection(data);
   detectorsSection(data);
   failedSection(data);
