@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
 # ctest: label=slow timeout=900
 # A minute of jobs/configs/diffusion_study.yaml: on phantoms whose hidden choices have two modes a flow shows the spread that is
-# there, in organs, between them and everywhere (predicted to true 0.8 to 1.25), covers what was given, and comes near the CRPS
-# that no prediction can beat; the network that gives one dose gives the true mean. Targets, whose spread of 0.15 Gy is below
-# any network's error after a minute, are told and not asserted (doc/diffusion.md). SPDX-License-Identifier: Apache-2.0
+# there, in targets, in organs, between them and everywhere (predicted to true 0.8 to 1.25), covers what was given, and comes near
+# the CRPS that no prediction can beat; the network that gives one dose gives the true mean. SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/whole.sh"
 if grep -q "DG_SANITIZE:BOOL=ON" "$DG_TEST_BUILD/CMakeCache.txt"; then
     echo "skipped: a measurement on trained networks; the sanitizers see the same code in t794_ensemble_study"
     exit 77
 fi
-shape="--shape 12,12,12 --spacing 20,24,24 --ambiguity two"
+shape="--shape 12,12,12 --spacing 20,24,24 --ambiguity two --level 0.07"
 dg 0 synth -o cohort --cases 1500 $shape
-dg 0 synth -o truth --cases 12 --draws 32 $shape
+dg 0 synth -o truth --cases 24 --draws 32 $shape
 {
     ids() { seq -f '"phantom-%04g"' -s, "$1" "$2"; }
-    echo "{\"test\": [$(ids 1 12)], \"val\": [$(ids 13 14)], \"train\": [$(ids 15 1500)]}"
+    echo "{\"test\": [$(ids 1 24)], \"val\": [$(ids 25 26)], \"train\": [$(ids 27 1500)]}"
 } >split.json
 cp "$here"/../jobs/configs/diffusion_base.yaml .
 cat >sweep.yaml <<'YAML'
@@ -42,14 +41,15 @@ times() { awk -v a="$1" -v b="$2" 'BEGIN {print a * b}'; }
 flow=study/experiments/flow/flow-s1/evaluation_results.json
 five=study/experiments/flow-5/flow-5-s1/evaluation_results.json
 direct=study/experiments/direct/direct-s1/evaluation_results.json
-echo "spread in targets: $(region $flow ptv_region spread_gy) Gy, true $(region $flow ptv_region true_spread_gy)"
-for r in oar no_mans_land global; do
+for r in ptv_region oar no_mans_land global; do
+    half="0.3 0.7"
+    [ $r = ptv_region ] && half="0.2 0.8" # one hidden level a case: 24 numbers, of which half +- 3 standard errors
     holds "predicted to true spread, $r" 0.8 "$(region $flow $r spread_ratio)" 1.25
-    holds "middle half, $r" 0.3 "$(region $flow $r coverage_50)" 0.7
+    holds "middle half, $r" "${half% *}" "$(region $flow $r coverage_50)" "${half#* }"
     holds "middle 90 %, $r" 0.7 "$(region $flow $r coverage_90)" 1
     holds "CRPS, $r, from the best possible to what one dose has" "$(times 0.9 "$(region ideal.json $r crps_gy)")" \
         "$(region $flow $r crps_gy)" "$(times 0.9 "$(region $direct $r crps_gy)")"
-    holds "difference of the one dose from the true mean, $r, below the spread" 0 "$(region $direct $r mean_rmse_gy)" \
-        "$(times 0.85 "$(region $flow $r true_spread_gy)")"
+    holds "difference of the one dose from the true mean, $r, below 0.7 of the spread" 0 "$(region $direct $r mean_rmse_gy)" \
+        "$(times 0.7 "$(region $flow $r true_spread_gy)")"
     holds "spread in 5 steps, $r, less than in 50" 0 "$(region $five $r spread_ratio)" "$(region $flow $r spread_ratio)"
 done
