@@ -30,7 +30,7 @@ dg 1 train run.yaml $small --set run.name=one --set train.steps=7 --set data.fra
 said 'data.frame is "volume", was "region"'
 dg 1 train run.yaml $small --set run.name=volume --set train.steps=7 --resume
 said 'data.frame is "region", was "volume"'
-dg 2 train run.yaml $small --set data.target=labels --set data.labels.foreground=[1] --set run.name=labels
+dg 2 train run.yaml $small --set data.target=labels --set data.labels.foreground=[1] --set model.kind=topology_unet --set loss.dice=1 --set loss.mse=0
 said "data.frame region is that of a dose"
 
 cat >diffusion.yaml <<'YAML'
