@@ -31,8 +31,8 @@ static void tell(const work *w)
     if (w->done > 0 && !w->network[0].recipe.labels)
         dg_log_write(log, DG_LOG_INFO,
                      "dose set to 0 outside possible_dose in %lld cases, outside the body in %lld, nowhere in %lld",
-                     (long long)w->region[DG_KEPT_POSSIBLE_DOSE], (long long)w->region[DG_KEPT_BODY],
-                     (long long)w->region[DG_KEPT_ALL]);
+                     (long long)w->region[DG_REGION_POSSIBLE_DOSE], (long long)w->region[DG_REGION_BODY],
+                     (long long)w->region[DG_REGION_ALL]);
     dg_assumed_text(assumed, w->count, said);
     if (said[0] != '\0') dg_log_write(log, DG_LOG_WARNING, "%s", said);
     if (w->outside > 0)
@@ -53,9 +53,9 @@ dg_status predict_report(const work *w)
     return dg_job_print_json(
         w->env, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:i, s:I, s:I, s:o}", "done",
                           (json_int_t)w->done, "failed", (json_int_t)w->failed, "kept", (json_int_t)w->kept, "seconds",
-                          w->seconds, "zero_outside_possible_dose", (json_int_t)w->region[DG_KEPT_POSSIBLE_DOSE],
-                          "zero_outside_body", (json_int_t)w->region[DG_KEPT_BODY], "unrestricted",
-                          (json_int_t)w->region[DG_KEPT_ALL], "outside_training_range", (json_int_t)w->outside,
+                          w->seconds, "zero_outside_possible_dose", (json_int_t)w->region[DG_REGION_POSSIBLE_DOSE],
+                          "zero_outside_body", (json_int_t)w->region[DG_REGION_BODY], "unrestricted",
+                          (json_int_t)w->region[DG_REGION_ALL], "outside_training_range", (json_int_t)w->outside,
                           "window_batch", (json_int_t)w->config.batch, "weights_sha256", w->network[0].weights_sha256,
                           "averaged_weights", w->network[0].averaged, "networks", w->networks, "samples",
                           (json_int_t)w->ensemble.samples, "sample_steps",

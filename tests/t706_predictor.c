@@ -86,7 +86,7 @@ static void test_limits(const t7_cohort *t)
     for (int sign = -1; sign <= 1; sign += 2) {
         open_bench(t, whole, (float)(100 * sign), &b);
         dg_predictor_note note = predict(&b, false, 0.5, 0, dose);
-        DG_CHECK(note.region == DG_KEPT_POSSIBLE_DOSE && note.windows == 1);
+        DG_CHECK(note.region == DG_REGION_POSSIBLE_DOSE && note.windows == 1);
         for (int i = 0; i < VOXELS; i++) {
             bool possible = (t->masks[0][i] & 8) != 0;
             DG_CHECK(dose[i] == (sign > 0 && possible ? 105.0f : 0.0f)); /* 1.5 x 70 Gy */

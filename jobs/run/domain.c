@@ -2,6 +2,7 @@
 #include "domain.h"
 
 #include "dg_mem.h"
+#include "region.h"
 #include "source.h"
 
 #include <math.h>
@@ -39,16 +40,6 @@ static double quantile_of(const float *sorted, int64_t count, double share)
     const double at = share * (double)(count - 1);
     const int64_t low = (int64_t)at, high = low + 1 < count ? low + 1 : low;
     return sorted[low] + (at - (double)low) * ((double)sorted[high] - sorted[low]);
-}
-
-static uint64_t region_of(const dg_case_info *info)
-{
-    uint64_t possible = 0, body = 0;
-    for (int s = 0; s < info->structure_count; s++) {
-        if (info->structure[s].role == DG_ROLE_POSSIBLE_DOSE) possible |= UINT64_C(1) << s;
-        if (info->structure[s].role == DG_ROLE_BODY) body |= UINT64_C(1) << s;
-    }
-    return possible != 0 ? possible : body;
 }
 
 static void add(dg_domain_case *out, bool has, double value, const char *kind, const char *name, const char *what)
@@ -159,7 +150,7 @@ dg_status dg_domain_measure(const dg_recipe *recipe, dg_case *c, const float *do
     double scale_gy;
     out->count = 0;
     DG_TRY(dg_recipe_scale(recipe, r.info, &scale_gy));
-    r.region = region_of(r.info);
+    r.region = dg_region_of(r.info).bits;
     dg_status status = read_slices(&r);
     if (status == DG_OK) list_numbers(&r, scale_gy, out);
     dg_free(&r.bits);

@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { SLAB = 32 }; /* slices read at once: the height of a stored chunk */
-
 dg_status dg_predictor_create(const dg_model *model, dg_backend *backend, dg_source *source,
                               const dg_predictor_config *config, dg_trace *trace, dg_predictor **out)
 {
@@ -117,27 +115,6 @@ static dg_status to_native(const dg_recipe *recipe, const dg_case_info *info, co
     return DG_OK;
 }
 
-/* Zeroes what lies outside the region where dose is possible, else outside the body. */
-static dg_status restrict_to_region(dg_case *c, float *dose_gy, dg_kept *region)
-{
-    const dg_case_info *info = dg_case_get_info(c);
-    const uint64_t wanted = dg_recipe_region(info, region);
-    if (wanted == 0) return DG_OK;
-    int64_t plane = info->grid.shape[1] * info->grid.shape[2];
-    uint64_t *bits = NULL;
-    dg_status status = DG_NEW(&bits, SLAB * plane, "mask bits of some slices");
-    for (int64_t z = 0; z < info->grid.shape[0] && status == DG_OK; z += SLAB) {
-        int64_t slices = info->grid.shape[0] - z < SLAB ? info->grid.shape[0] - z : SLAB;
-        dg_box slab = {.start = {z, 0, 0}, .shape = {slices, info->grid.shape[1], info->grid.shape[2]}};
-        status = dg_case_read_mask_bits(c, &slab, bits);
-        for (int64_t i = 0; i < slices * plane && status == DG_OK; i++) {
-            if ((bits[i] & wanted) == 0) dose_gy[z * plane + i] = 0;
-        }
-    }
-    dg_free(&bits);
-    return status;
-}
-
 /* What a case needs of the host besides its tiling. */
 static dg_status make_case(predictor_case *c, const dg_tiling *t)
 {
@@ -210,12 +187,13 @@ dg_status dg_predictor_run(dg_predictor *p, int64_t index, int64_t next, float *
     double scale_gy = 0;
     const double start = dg_time_s();
     memset(note, 0, sizeof *note);
+    note->region = dg_source_recipe(p->source)->labels ? DG_REGION_ALL : dg_region_of(info).kind;
     dg_status status = compute_case(&c, &tiling, &scale_gy);
     const bool keeps = p->config.comm == NULL || p->config.comm->rank == 0;
     if (status == DG_OK && keeps)
         status = to_native(dg_source_recipe(p->source), info, &tiling.net, tiling.output, c.values, scale_gy, dose_gy);
     if (status == DG_OK && keeps && !dg_source_recipe(p->source)->labels)
-        status = restrict_to_region(dg_source_case(p->source, index), dose_gy, &note->region);
+        status = dg_region_restrict(dg_source_case(p->source, index), dose_gy);
     note->windows = c.windows;
     note->batch = p->memory.batch;
     note->read_s = c.read_s;

@@ -12,6 +12,7 @@
 #include "dg_heartbeat.h"
 #include "dg_plan.h"
 #include "dg_sampler.h"
+#include "region.h"
 #include "sample.h"
 
 typedef struct dg_predictor dg_predictor;
@@ -36,7 +37,7 @@ typedef struct dg_sampling {
 } dg_sampling;
 
 typedef struct dg_predictor_note {
-    dg_kept region;
+    dg_region_kind region;    /* where the dose is kept; 0 outside */
     int64_t windows, batch;   /* of this rank; of a pass */
     double read_s, compute_s; /* seconds of the reading thread, and of this one without its waits for that */
 } dg_predictor_note;

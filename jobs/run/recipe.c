@@ -325,17 +325,6 @@ dg_status dg_recipe_scale(const dg_recipe *recipe, const dg_case_info *info, dou
                    info->id);
 }
 
-uint64_t dg_recipe_region(const dg_case_info *info, dg_kept *kept)
-{
-    uint64_t possible = 0, body = 0;
-    for (int s = 0; s < info->structure_count; s++) {
-        if (info->structure[s].role == DG_ROLE_POSSIBLE_DOSE) possible |= UINT64_C(1) << s;
-        if (info->structure[s].role == DG_ROLE_BODY) body |= UINT64_C(1) << s;
-    }
-    *kept = possible != 0 ? DG_KEPT_POSSIBLE_DOSE : body != 0 ? DG_KEPT_BODY : DG_KEPT_ALL;
-    return possible != 0 ? possible : body;
-}
-
 bool dg_recipe_resamples(const dg_recipe *recipe) { return recipe->spacing_mm[0] > 0; }
 
 void dg_recipe_geometry(const dg_recipe *recipe, const dg_grid *native, dg_grid *net, int64_t sub_zyx[3])

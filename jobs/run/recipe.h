@@ -55,7 +55,7 @@ typedef struct dg_recipe {
     double spacing_mm[3];     /* zyx; 0: native */
     int64_t coarsen[3];       /* zyx */
     int64_t patch[3];         /* zyx on the network's grid; 0: the whole volume */
-    bool framed;              /* patches and windows lie in the box of dg_recipe_region */
+    bool framed;              /* patches and windows lie in the box of dg_region_bound */
     int loss_mask;            /* dg_loss_mask */
     bool labels;              /* learns labels, not doses; the scale is then 1 */
     uint8_t label_class[256]; /* dg_label_class of every value */
@@ -90,10 +90,6 @@ DG_MUST_USE dg_status dg_recipe_scale(const dg_recipe *recipe, const dg_case_inf
  * net->shape * sub, which is the native grid (padded at its end) unless data.spacing_mm resamples. */
 void dg_recipe_geometry(const dg_recipe *recipe, const dg_grid *native, dg_grid *net, int64_t sub_zyx[3]);
 bool dg_recipe_resamples(const dg_recipe *recipe);
-/* Where a prediction is kept; elsewhere it is 0. */
-typedef enum dg_kept { DG_KEPT_ALL, DG_KEPT_BODY, DG_KEPT_POSSIBLE_DOSE } dg_kept;
-/* Bits of the structures of that region: where dose is possible, else the body. 0: everywhere. */
-uint64_t dg_recipe_region(const dg_case_info *info, dg_kept *kept);
 /* The constraint vector of a case [constraint_count], of the mirrored case where asked for. */
 void dg_recipe_constraints(const dg_recipe *recipe, const dg_case_info *info, bool mirrored, float *out);
 /* Value of a channel outside the volume. */

@@ -3,11 +3,12 @@
 
 #include "dg_mem.h"
 #include "dg_rng.h"
+#include "region.h"
 
 #include <pthread.h>
 #include <string.h>
 
-enum { OPEN_CASES = 48, TARGET_VOXELS = 512, SLAB = 32 /* slices read at once: the height of a stored chunk */ };
+enum { OPEN_CASES = 48, TARGET_VOXELS = 512 };
 
 /* A whole case on the network's grid. */
 typedef struct prepared {
@@ -30,7 +31,7 @@ struct dg_source {
     const dg_cohort *cohort;
     const dg_recipe *recipe;
     const dg_perturbation *perturbation; /* NULL: none */
-    entry *item; /* [cases of the cohort] */
+    entry *item;                         /* [cases of the cohort] */
     int64_t count, clock, open_count;
     int64_t cache_limit, cache_bytes;
     pthread_mutex_t lock; /* guards ready, target, frame and cache_bytes */
@@ -286,29 +287,6 @@ done:
     return status;
 }
 
-/* Bounds of the native voxels with one of these bits; *end stays below *first where there is none. */
-static dg_status bound_region(dg_case *c, uint64_t wanted, int64_t first[3], int64_t end[3])
-{
-    const int64_t *n = dg_case_get_info(c)->grid.shape;
-    uint64_t *bits = NULL;
-    dg_status status = DG_NEW(&bits, SLAB * n[1] * n[2], "mask bits of some slices");
-    for (int a = 0; a < 3; a++) first[a] = n[a], end[a] = 0;
-    for (int64_t z0 = 0; z0 < n[0] && status == DG_OK; z0 += SLAB) {
-        const dg_box slab = {.start = {z0, 0, 0}, .shape = {n[0] - z0 < SLAB ? n[0] - z0 : SLAB, n[1], n[2]}};
-        status = dg_case_read_mask_bits(c, &slab, bits);
-        for (int64_t i = 0; i < dg_box_voxels(&slab) && status == DG_OK; i++) {
-            if ((bits[i] & wanted) == 0) continue;
-            const int64_t at[3] = {z0 + i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]};
-            for (int a = 0; a < 3; a++) {
-                if (at[a] < first[a]) first[a] = at[a];
-                if (at[a] >= end[a]) end[a] = at[a] + 1;
-            }
-        }
-    }
-    dg_free(&bits);
-    return status;
-}
-
 /* The voxels of the network's grid that hold native voxels first .. end - 1 of an axis. */
 static void frame_axis(int64_t native, int64_t net, int64_t first, int64_t end, int64_t sub, bool resampled,
                        int64_t *start, int64_t *length)
@@ -322,17 +300,16 @@ static dg_status find_frame(const dg_source *source, int64_t index, dg_box *fram
 {
     const dg_case_info *info = dg_cohort_case(source->cohort, index);
     const bool resampled = dg_recipe_resamples(source->recipe);
-    int64_t sub[3], first[3], end[3];
+    int64_t sub[3];
     dg_grid net;
-    dg_kept kept;
+    dg_box native;
     dg_recipe_geometry(source->recipe, &info->grid, &net, sub);
     *frame = (dg_box){.shape = {net.shape[0], net.shape[1], net.shape[2]}};
-    const uint64_t wanted = source->recipe->framed ? dg_recipe_region(info, &kept) : 0;
-    if (wanted == 0) return DG_OK;
-    DG_TRY(bound_region(source->item[index].open, wanted, first, end));
-    for (int a = 0; a < 3 && first[a] < end[a]; a++)
-        frame_axis(info->grid.shape[a], net.shape[a], first[a], end[a], sub[a], resampled, &frame->start[a],
-                   &frame->shape[a]);
+    if (!source->recipe->framed || dg_region_of(info).kind == DG_REGION_ALL) return DG_OK;
+    DG_TRY(dg_region_bound(source->item[index].open, &native));
+    for (int a = 0; a < 3 && dg_box_voxels(&native) > 0; a++)
+        frame_axis(info->grid.shape[a], net.shape[a], native.start[a], native.start[a] + native.shape[a], sub[a],
+                   resampled, &frame->start[a], &frame->shape[a]);
     return DG_OK;
 }
 

@@ -41,7 +41,7 @@ DG_MUST_USE dg_status dg_source_read(dg_source *source, int64_t index, const dg_
 /* The highest-dose aim of sampling: a few hundred voxels spread over the targets, as indices of the network's grid.
  * *count 0: the case has no target. Borrowed, lives with the source. Thread-safe; the case must be pinned. */
 DG_MUST_USE dg_status dg_source_targets(dg_source *source, int64_t index, const int64_t **voxels, int64_t *count);
-/* The box that samples and windows of a case lie in, on the network's grid: of dg_recipe_region where the recipe is framed and
+/* The box that samples and windows of a case lie in, on the network's grid: of dg_region_bound where the recipe is framed and
  * the case has such voxels, else the whole. Thread-safe; the case must be pinned. */
 DG_MUST_USE dg_status dg_source_frame(dg_source *source, int64_t index, dg_box *frame);
 /* Native dose and mask bits of a whole pinned case, for scores. */
