@@ -486,6 +486,8 @@ static dg_status run_networks(work *w, int64_t index, int64_t next, prediction *
     for (int k = 0; k < w->networks && status == DG_OK; k++) {
         status = dg_predictor_set_weights(w->predictor, w->weights[k]);
         if (status == DG_OK) status = dg_predictor_run(w->predictor, index, k + 1 < w->networks ? -1 : next, one, note);
+        if (w->together)
+            status = dg_comm_agree(w->env->comm, status); /* rank 0 may fail alone where it writes a dose */
         if (status == DG_OK && one != NULL) add_dose(out, one, k + 1, voxels);
         read_s += note->read_s;
         compute_s += note->compute_s;

@@ -1,6 +1,6 @@
 /* ctest: libs=dg_run,dg_mpi label=mpi ranks=1,2,3,4 timeout=120 */
 /* t719_predict_shared.c - a case whose windows ranks share has the bits of one rank's; a window that is no number fails on all
- * of them, and the next case goes on. SPDX-License-Identifier: Apache-2.0 */
+ * of them, and the next case goes on; what fails on one rank while a dose is drawn fails on all. SPDX-License-Identifier: Apache-2.0 */
 #include "dg_mem.h"
 #include "dg_mpi.h"
 #include "predictor.h"
@@ -102,6 +102,82 @@ static void check_failure(dg_comm *comm)
     t7_release(&m);
 }
 
+static int64_t calls_left; /* until a call of the backend fails */
+static const dg_backend_ops *true_ops;
+
+static dg_status spend_call(void)
+{
+    return calls_left-- == 0 ? DG_FAIL(DG_ERR_MEMORY, "no memory, as asked for") : DG_OK;
+}
+
+static dg_status failing_upload(dg_backend *backend, void *device, const void *host, int64_t bytes)
+{
+    DG_TRY(spend_call());
+    return true_ops->upload(backend, device, host, bytes);
+}
+
+static dg_status failing_axpy(dg_backend *backend, int64_t count, double a, const float *x, float *y)
+{
+    DG_TRY(spend_call());
+    return true_ops->axpy(backend, count, a, x, y);
+}
+
+static dg_status failing_denoise(dg_backend *backend, const dg_denoise *step, const dg_noise *fresh, int64_t count,
+                                 const float *said, float *x, float *clean)
+{
+    DG_TRY(spend_call());
+    return true_ops->denoise(backend, step, fresh, count, said, x, clean);
+}
+
+/* Draws a dose again and again, and each time a later call fails on one rank, until none does. No rank may wait for one that left. */
+static void check_sampling_failures(const t7_cohort *t, dg_comm *comm, int failing)
+{
+    static float dose[VOXELS];
+    const dg_sampler_config sampler = {.kind = DG_SAMPLER_DDIM, .steps = 2, .low = 0, .high = 1.5};
+    const dg_diffusion_config process = {.schedule = DG_NOISE_COSINE,
+                                         .steps = 40,
+                                         .offset = 0.008,
+                                         .beta_min = 1e-4,
+                                         .beta_max = 0.9999,
+                                         .prediction = DG_PREDICT_V};
+    dg_diffusion *diffusion;
+    dg_sampler_step *step;
+    dg_predictor_note note;
+    bench b;
+    open_bench(
+        t,
+        "{model: {kind: diffusion_unet, base: 4, levels: 2, cond_channels: 8}, data: {channels: [ct, mask.Left], "
+        "patch: [8, 6, 10], ct_range: [-300, 300]}}",
+        &b);
+    DG_CHECK_OK(dg_diffusion_create(&process, &diffusion));
+    dg_sampling sampling = {.diffusion = diffusion, .guidance = 2, .seed = 5};
+    DG_CHECK_OK(dg_sampler_plan(diffusion, &sampler, &step, &sampling.count));
+    sampling.step = step;
+    dg_predictor *p = open_predictor(&b, comm, false, 2);
+    dg_predictor_set_sampling(p, &sampling);
+    true_ops = b.backend->ops;
+    dg_backend_ops ops = *true_ops;
+    ops.upload = failing_upload;
+    ops.axpy = failing_axpy;
+    ops.denoise = failing_denoise;
+    b.backend->ops = &ops;
+    DG_CHECK_OK(dg_source_pin(b.source, 0));
+    int64_t failures = 0;
+    for (dg_status status = DG_ERR_MEMORY; status != DG_OK; failures++) {
+        calls_left = comm->rank == failing ? failures : -1;
+        status = dg_predictor_run(p, 0, -1, dose, &note);
+        DG_CHECK(status == DG_OK || status == DG_ERR_MEMORY);
+        DG_CHECK_OK(dg_comm_agree(comm, DG_OK));
+    }
+    DG_CHECK(failures > 10);
+    dg_source_unpin(b.source, 0);
+    dg_predictor_destroy(&p);
+    b.backend->ops = true_ops;
+    dg_free(&step);
+    dg_diffusion_destroy(&diffusion);
+    close_bench(&b);
+}
+
 int main(int argc, char **argv)
 {
     dg_comm *comm;
@@ -117,6 +193,8 @@ int main(int argc, char **argv)
                "4, levels: 2}}",
                true);
     check_failure(comm);
+    check_sampling_failures(&t, comm, 0);
+    check_sampling_failures(&t, comm, comm->size - 1);
     t7_release(&t);
     dg_comm_destroy(&comm);
     dg_mpi_stop();

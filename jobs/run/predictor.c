@@ -159,24 +159,19 @@ void predictor_end(predictor_case *c, dg_tiling *tiling)
 }
 
 /* All ranks or none go on; those that share a case end it together. */
+bool predictor_is_shared(const predictor_case *c) { return c->p->config.comm != NULL && c->p->config.comm->size > 1; }
+
+dg_status predictor_agree(const predictor_case *c, dg_status status)
+{
+    return predictor_is_shared(c) && status != DG_ERR_COMM ? dg_comm_agree(c->p->config.comm, status) : status;
+}
+
 static dg_status compute_case(predictor_case *c, dg_tiling *t, double *scale_gy)
 {
-    dg_comm *comm = c->p->config.comm;
-    dg_status status = predictor_begin(c, t, scale_gy);
-    if (comm != NULL) status = dg_comm_agree(comm, status);
-    if (status != DG_OK) return status;
-    if (c->p->config.study)
-        status = predictor_study(c);
-    else
-        status = c->p->sampling.diffusion != NULL ? predictor_sample(c) : predictor_layers(c);
-    if (comm == NULL || comm->size == 1 || status == DG_ERR_COMM) return status;
-    if (status != DG_OK) {
-        const dg_error error = *dg_error_last();
-        DG_TRY(predictor_settle(c));
-        status = dg_error_set(error.status, error.frame[0].file, error.frame[0].line, error.frame[0].function, "%s",
-                              error.text);
-    }
-    return dg_comm_agree(comm, status);
+    DG_TRY(predictor_agree(c, predictor_begin(c, t, scale_gy)));
+    if (c->p->config.study) return predictor_study(c);
+    const bool samples = c->p->sampling.diffusion != NULL;
+    return predictor_agree(c, samples ? predictor_sample(c) : predictor_settle(c, predictor_layers(c)));
 }
 
 dg_status dg_predictor_run(dg_predictor *p, int64_t index, int64_t next, float *dose_gy, dg_predictor_note *note)

@@ -63,13 +63,17 @@ void predictor_drop(dg_predictor *p);
 DG_MUST_USE dg_status predictor_tell(dg_predictor *p, const dg_case_info *info, int64_t time, bool blind);
 int64_t predictor_batch_of(const dg_predictor *p, const dg_tiling *tiling);
 
+/* predictor.c: a case that ranks share goes on on all of them, or on none. Collective over those. */
+bool predictor_is_shared(const predictor_case *c);
+DG_MUST_USE dg_status predictor_agree(const predictor_case *c, dg_status status);
+
 /* predictor_layers.c: all layers of a case; values is complete on the rank that keeps them. */
 DG_MUST_USE dg_status predictor_layers(predictor_case *c);
 /* The planes of a case alone, and then the windows of all its layers: what they blend to in memory.said[blind], on rank 0. */
 DG_MUST_USE dg_status predictor_load(predictor_case *c);
 DG_MUST_USE dg_status predictor_sweep(predictor_case *c);
-/* After a failure: what other ranks still send is taken, what they still wait for is sent. */
-DG_MUST_USE dg_status predictor_settle(predictor_case *c);
+/* After a failure of a sweep: what other ranks still send is taken, what they still wait for is sent. Returns the failure. */
+DG_MUST_USE dg_status predictor_settle(predictor_case *c, dg_status status);
 
 /* predictor_layers.c: windows at these starts, at most memory.batch, through the network. *output: what it said, f32 [count,z,y,x,1], in
  * the plan until the next pass. DG_ERR_NUMERIC as predictor_layers. */

@@ -88,14 +88,12 @@ static dg_status fold_strip(predictor_case *c)
     predictor_memory *m = &c->p->memory;
     dg_backend *backend = c->p->backend;
     const dg_tiling *t = c->tiling;
-    const int64_t layer = c->strips / t->strips, row = c->strips % t->strips, one[3] = {1, 1, 1};
+    const int64_t strip = c->strips++, layer = strip / t->strips, row = strip % t->strips, one[3] = {1, 1, 1};
     const dg_ring *s = &m->strip;
     const dg_tensor all = {s->data, DG_F32, 1, s->height, s->y, s->x, 1, 1};
     const dg_windows place = {.start = {{t->start[0][layer] * t->sub[0], t->start[1][row] * t->sub[1], 0}}};
     DG_TRY(backend->ops->window_blend(backend, &all, one, &place, no_weights, 1, &m->sum));
-    DG_TRY(backend->ops->fill(backend, s->data, strip_floats(c), 0));
-    c->strips++;
-    return DG_OK;
+    return backend->ops->fill(backend, s->data, strip_floats(c), 0);
 }
 
 /* Rank 0 takes the strips before this one from the ranks that have them. */
@@ -105,7 +103,9 @@ static dg_status fold_until(predictor_case *c, int64_t strip)
     const int64_t bytes = strip_floats(c) * (int64_t)sizeof(float);
     while (c->strips < strip) {
         DG_TRY(dg_comm_receive(c->p->config.comm, c->message, bytes, owner_of(c, c->strips), DG_TAG_STRIP));
-        DG_TRY(backend->ops->upload(backend, c->p->memory.strip.data, c->message, bytes));
+        const dg_status status = backend->ops->upload(backend, c->p->memory.strip.data, c->message, bytes);
+        if (status != DG_OK) c->strips++; /* it has come, and is not to be waited for again */
+        DG_TRY(status);
         DG_TRY(fold_strip(c));
     }
     return DG_OK;
@@ -123,7 +123,7 @@ static dg_status send_strip(predictor_case *c)
     return DG_OK;
 }
 
-dg_status predictor_settle(predictor_case *c)
+static dg_status exchange_rest(predictor_case *c)
 {
     const int64_t all = c->tiling->layers * c->tiling->strips, bytes = strip_floats(c) * (int64_t)sizeof(float);
     if (rank(c) == 0) {
@@ -136,6 +136,15 @@ dg_status predictor_settle(predictor_case *c)
     for (int64_t s = 0; s < all; s++) mine += owner_of(c, s) == rank(c);
     for (; c->strips < mine; c->strips++) DG_TRY(dg_comm_send(c->p->config.comm, c->message, bytes, 0, DG_TAG_STRIP));
     return DG_OK;
+}
+
+dg_status predictor_settle(predictor_case *c, dg_status status)
+{
+    if (!predictor_is_shared(c) || status == DG_OK || status == DG_ERR_COMM) return status;
+    const dg_error error = *dg_error_last();
+    DG_TRY(exchange_rest(c));
+    return dg_error_set(error.status, error.frame[0].file, error.frame[0].line, error.frame[0].function, "%s",
+                        error.text);
 }
 
 /* ---- passes ------------------------------------------------------------------------------------------------------------ */

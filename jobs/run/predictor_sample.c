@@ -36,21 +36,6 @@ static dg_noise stream_of(uint64_t seed, dg_rng_purpose purpose, int64_t a, int6
     return noise;
 }
 
-static bool is_shared(const predictor_case *c) { return c->p->config.comm != NULL && c->p->config.comm->size > 1; }
-
-/* All ranks go on, or none. */
-static dg_status agree(predictor_case *c, dg_status status)
-{
-    if (!is_shared(c) || status == DG_ERR_COMM) return status;
-    if (status != DG_OK) {
-        const dg_error error = *dg_error_last();
-        DG_TRY(predictor_settle(c));
-        status = dg_error_set(error.status, error.frame[0].file, error.frame[0].line, error.frame[0].function, "%s",
-                              error.text);
-    }
-    return dg_comm_agree(c->p->config.comm, status);
-}
-
 /* What rank 0 has blended, on every rank. */
 static dg_status share(predictor_case *c, float *said)
 {
@@ -60,17 +45,19 @@ static dg_status share(predictor_case *c, float *said)
     dg_status status = comm->rank == 0 ? backend->ops->download(backend, c->values, said, bytes) : DG_OK;
     DG_TRY(dg_comm_agree(comm, status));
     DG_TRY(dg_comm_broadcast(comm, c->values, bytes, 0));
-    return comm->rank == 0 ? DG_OK : backend->ops->upload(backend, said, c->values, bytes);
+    status = comm->rank == 0 ? DG_OK : backend->ops->upload(backend, said, c->values, bytes);
+    return predictor_agree(c, status);
 }
 
 /* The network on all windows at a time of the process: memory.said[blind]. */
 static dg_status ask(predictor_case *c, int64_t t, bool blind)
 {
     c->blind = blind;
+    c->strips = 0;
     dg_status status = predictor_tell(c->p, c->info, t, blind);
     if (status == DG_OK) status = predictor_sweep(c);
-    DG_TRY(agree(c, status));
-    return is_shared(c) ? share(c, c->p->memory.said[blind]) : DG_OK;
+    DG_TRY(predictor_agree(c, predictor_settle(c, status)));
+    return predictor_is_shared(c) ? share(c, c->p->memory.said[blind]) : DG_OK;
 }
 
 /* Classifier-free guidance (Ho & Salimans 2022): blind + guidance (told - blind). */
@@ -85,9 +72,10 @@ static dg_status ask_guided(predictor_case *c, int64_t t, const float **said)
     if (guidance == 1) return DG_OK;
     DG_TRY(ask(c, t, true));
     *said = m->said[2];
-    DG_TRY(backend->ops->fill(backend, m->said[2], voxels, 0));
-    DG_TRY(backend->ops->axpy(backend, voxels, guidance, m->said[0], m->said[2]));
-    return backend->ops->axpy(backend, voxels, 1 - guidance, m->said[1], m->said[2]);
+    dg_status status = backend->ops->fill(backend, m->said[2], voxels, 0);
+    if (status == DG_OK) status = backend->ops->axpy(backend, voxels, guidance, m->said[0], m->said[2]);
+    if (status == DG_OK) status = backend->ops->axpy(backend, voxels, 1 - guidance, m->said[1], m->said[2]);
+    return predictor_agree(c, status);
 }
 
 /* x = noise. A case that failed may have left what is not finite. */
@@ -113,12 +101,13 @@ dg_status predictor_sample(predictor_case *c)
     dg_status status = seed_of(c, &seed);
     if (status == DG_OK) status = predictor_load(c);
     if (status == DG_OK) status = begin_noise(c, seed);
-    DG_TRY(agree(c, status));
+    DG_TRY(predictor_agree(c, status));
     for (int64_t i = 0; i < s->count; i++) {
         const dg_noise fresh = stream_of(seed, DG_RNG_SAMPLER, s->sample, i + 1);
         DG_TRY(ask_guided(c, s->step[i].t, &said));
-        DG_TRY(backend->ops->denoise(backend, &s->step[i].denoise, s->step[i].denoise.fresh != 0 ? &fresh : NULL,
-                                     voxels, said, m->noisy.data, m->before));
+        status = backend->ops->denoise(backend, &s->step[i].denoise, s->step[i].denoise.fresh != 0 ? &fresh : NULL,
+                                       voxels, said, m->noisy.data, m->before);
+        DG_TRY(predictor_agree(c, status));
     }
     DG_TRY(backend->ops->download(backend, c->values, m->noisy.data, voxels * (int64_t)sizeof(float)));
     for (int64_t v = 0; v < voxels; v++)

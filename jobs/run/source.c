@@ -5,6 +5,7 @@
 #include "dg_rng.h"
 #include "region.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -288,18 +289,28 @@ done:
 }
 
 /* The voxels of the network's grid that hold native voxels first .. end - 1 of an axis. */
-static void frame_axis(int64_t native, int64_t net, int64_t first, int64_t end, int64_t sub, bool resampled,
-                       int64_t *start, int64_t *length)
+static void frame_blocks(int64_t first, int64_t end, int64_t sub, int64_t *start, int64_t *length)
 {
-    const int64_t stop = resampled ? (end * net + native - 1) / native : (end + sub - 1) / sub;
-    *start = resampled ? first * net / native : first / sub;
-    *length = stop - *start;
+    *start = first / sub;
+    *length = (end + sub - 1) / sub - *start;
+}
+
+/* The same where the case is resampled, and the voxels that native ones are interpolated from. Both grids have one centre. */
+static void frame_resampled(const dg_grid *native, const dg_grid *net, int axis, int64_t first, int64_t end,
+                            int64_t *start, int64_t *length)
+{
+    const double ratio = native->spacing_mm[axis] / net->spacing_mm[axis], rounding = 1e-6;
+    const double beyond = fmax(0, ratio / 2 - 0.5); /* of a native voxel, outside the centres of net voxels it holds */
+    const double shift = 0.5 * (double)(net->shape[axis] - 1) - 0.5 * ratio * (double)(native->shape[axis] - 1);
+    const double low = ratio * (double)first + shift - beyond, high = ratio * (double)(end - 1) + shift + beyond;
+    const int64_t from = (int64_t)floor(low + rounding), to = (int64_t)ceil(high - rounding);
+    *start = from > 0 ? from : 0;
+    *length = (to < net->shape[axis] ? to + 1 : net->shape[axis]) - *start;
 }
 
 static dg_status find_frame(const dg_source *source, int64_t index, dg_box *frame)
 {
     const dg_case_info *info = dg_cohort_case(source->cohort, index);
-    const bool resampled = dg_recipe_resamples(source->recipe);
     int64_t sub[3];
     dg_grid net;
     dg_box native;
@@ -307,9 +318,13 @@ static dg_status find_frame(const dg_source *source, int64_t index, dg_box *fram
     *frame = (dg_box){.shape = {net.shape[0], net.shape[1], net.shape[2]}};
     if (!source->recipe->framed || dg_region_of(info).kind == DG_REGION_ALL) return DG_OK;
     DG_TRY(dg_region_bound(source->item[index].open, &native));
-    for (int a = 0; a < 3 && dg_box_voxels(&native) > 0; a++)
-        frame_axis(info->grid.shape[a], net.shape[a], native.start[a], native.start[a] + native.shape[a], sub[a],
-                   resampled, &frame->start[a], &frame->shape[a]);
+    for (int a = 0; a < 3 && dg_box_voxels(&native) > 0; a++) {
+        const int64_t first = native.start[a], end = first + native.shape[a];
+        if (dg_recipe_resamples(source->recipe))
+            frame_resampled(&info->grid, &net, a, first, end, &frame->start[a], &frame->shape[a]);
+        else
+            frame_blocks(first, end, sub[a], &frame->start[a], &frame->shape[a]);
+    }
     return DG_OK;
 }
 
