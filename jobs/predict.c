@@ -345,6 +345,7 @@ static void *write_prediction(void *argument)
     out->entry.write_s = dg_time_s() - start;
     out->entry.done = status == DG_OK;
     if (status == DG_OK) status = dg_ledger_append(out->folder, w->env->comm->rank, &out->entry);
+    if (w->ensemble.samples == 1) dg_ensemble_remove(out->folder, out->info->id, 0); /* of an earlier ensemble */
     out->error.status = DG_OK;
     if (status != DG_OK) out->error = *dg_error_last();
     return NULL;

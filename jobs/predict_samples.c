@@ -93,15 +93,13 @@ void predict_samples_release(work *w)
 
 dg_status predict_samples_place(const work *w, const unit *u, char folder[DG_PATH_MAX], char made_by[DG_HASH_HEX])
 {
-    char text[DG_HASH_HEX + 64];
     if (w->ensemble.samples == 1) {
         memcpy(made_by, w->made_by, DG_HASH_HEX);
         snprintf(folder, DG_PATH_MAX, "%s", w->s->output);
         return DG_OK;
     }
     DG_TRY(dg_ensemble_folder(w->s->output, u->sample, folder));
-    const int length = snprintf(text, sizeof text, "%s sample %lld", w->made_by, (long long)u->sample);
-    return dg_hash_bytes(text, (size_t)length, made_by);
+    return dg_ensemble_maker(w->made_by, u->sample, made_by);
 }
 
 int64_t predict_samples_round(const work *w)
@@ -134,7 +132,7 @@ static dg_status combine(work *w, int64_t index)
     entry.write_s = dg_time_s() - start;
     entry.done = true;
     DG_TRY(dg_ledger_append(w->s->output, w->env->comm->rank, &entry));
-    if (!w->s->keep_samples) dg_ensemble_remove(&w->ensemble, info->id);
+    dg_ensemble_remove(w->s->output, info->id, w->s->keep_samples ? w->ensemble.samples : 0);
     w->done++;
     return DG_OK;
 }

@@ -82,9 +82,12 @@ int main(void)
     }
     DG_CHECK(strcmp(hex[0], hex[1]) == 0);
     dg_ledger_entry entry = {.done = false};
-    const dg_ensemble more = {.folder = folder, .samples = SAMPLES + 1}, known = {.folder = folder, .samples = SAMPLES};
+    const dg_ensemble more = {.folder = folder, .samples = SAMPLES + 1};
+    DG_CHECK_OK(dg_ensemble_folder(folder, SAMPLES - 1, path));
     DG_CHECK_FAILS(dg_ensemble_combine(&more, "case-1", "network", &entry), DG_ERR_IO, "prediction of case case-1");
-    dg_ensemble_remove(&known, "case-1");
+    dg_ensemble_remove(folder, "case-1", SAMPLES); /* none beyond the last */
+    DG_CHECK(dg_prediction_valid(path, "case-1", "network"));
+    dg_ensemble_remove(folder, "case-1", 0);
     for (int64_t s = 0; s < SAMPLES; s++) {
         DG_CHECK_OK(dg_ensemble_folder(folder, s, path));
         DG_CHECK(!dg_prediction_valid(path, "case-1", "network"));

@@ -69,6 +69,18 @@ same "a sample that was there" "$drawn" "$(stat -c %y many/sample-0001/phantom-*
 dg 0 evaluate --cohort cohort --predictions many --gamma none -o many.json
 dg 0 evaluate --cohort cohort --predictions many/sample-0003 --gamma none -o sample.json
 
+# The samples of another ensemble are no members: those beyond the last one go, and any other is refused.
+dg 0 evaluate --cohort cohort --predictions many --gamma none --members 3 -o members.json
+cp -r many/sample-0003 third
+ranks 2 0 predict --checkpoint $best --cohort cohort -o many --cases val --backend ref --threads 1 --ensemble 2 --keep-samples
+same "samples of the ensemble before" 0 "$(find many/sample-0003 -name "*.h5" | wc -l)"
+cp third/*.h5 many/sample-0003
+dg 1 evaluate --cohort cohort --predictions many --gamma none --members 3 -o mixed.json
+said "member 3 of 3" "the sample was drawn by other weights or settings than the prediction beside it"
+same "a single sample in their place" "$one" "$(draw many 1)"
+same "samples beside a single one" 0 "$(find many/sample-000? -name "*.h5" | wc -l)"
+dg 0 evaluate --cohort cohort --predictions many --gamma none --members 1 -o single.json
+
 # What cannot be.
 predicts() { dg 2 predict --checkpoint $best --cohort cohort -o refused "$@"; }
 predicts --sample-steps 101

@@ -124,11 +124,16 @@ dg_status dg_ensemble_combine(const dg_ensemble *ensemble, const char *id, const
     return status;
 }
 
-void dg_ensemble_remove(const dg_ensemble *ensemble, const char *id)
+void dg_ensemble_remove(const char *folder, const char *id, int64_t first)
 {
-    char folder[DG_PATH_MAX];
-    for (int64_t k = 0; k < ensemble->samples; k++) {
-        if (dg_ensemble_folder(ensemble->folder, k, folder) != DG_OK) continue;
-        dg_prediction_remove(folder, id);
-    }
+    char path[DG_PATH_MAX];
+    for (int64_t k = first; dg_ensemble_folder(folder, k, path) == DG_OK && dg_file_exists(path); k++)
+        dg_prediction_remove(path, id);
+}
+
+dg_status dg_ensemble_maker(const char *made_by, int64_t sample, char hex[DG_HASH_HEX])
+{
+    char text[DG_HASH_HEX + 64];
+    const int length = snprintf(text, sizeof text, "%.64s sample %lld", made_by, (long long)sample);
+    return dg_hash_bytes(text, (size_t)length, hex);
 }

@@ -22,7 +22,10 @@ DG_MUST_USE dg_status dg_ensemble_folder(const char *folder, int64_t sample, cha
  * sample that is missing or damaged. Not collective. */
 DG_MUST_USE dg_status dg_ensemble_combine(const dg_ensemble *ensemble, const char *id, const char *made_by,
                                           dg_ledger_entry *entry);
-void dg_ensemble_remove(const dg_ensemble *ensemble, const char *id);
+/* Removes a case's samples number `first` (from 0) and on, as far as there are folders of samples. */
+void dg_ensemble_remove(const char *folder, const char *id, int64_t first);
+/* Who made a sample (model_sha256 of its file), from who made the prediction that is the mean of them. */
+DG_MUST_USE dg_status dg_ensemble_maker(const char *made_by, int64_t sample, char hex[DG_HASH_HEX]);
 /* Value of a percentile (0 to 100) of sorted values, linear between ranks. */
 double dg_percentile_of(const float *sorted, int64_t count, double percent);
 

@@ -17,10 +17,14 @@ static const int64_t budget = 64 << 20; /* memory for planes of all members toge
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
 
 /* A network that gives one dose is an ensemble of one. */
-static dg_status member_folder(const dg_evaluation_config *config, int64_t member, char path[DG_PATH_MAX])
+static dg_status member_folder(const dg_evaluation_config *config, const char *id, int64_t member,
+                               char path[DG_PATH_MAX])
 {
+    char name[DG_CASE_ID + 4], file[DG_PATH_MAX];
+    snprintf(name, sizeof name, "%s.h5", id);
     DG_TRY(dg_ensemble_folder(config->predictions, member, path));
-    if (config->members > 1 || dg_file_exists(path)) return DG_OK;
+    DG_TRY(dg_path_join(file, path, name));
+    if (config->members > 1 || dg_file_exists(file)) return DG_OK;
     if (strlen(config->predictions) >= DG_PATH_MAX)
         return DG_FAIL(DG_ERR_USAGE, "the path of the predictions is too long");
     strcpy(path, config->predictions);
@@ -36,16 +40,45 @@ static dg_status read_planes(const char *folder, const dg_case_info *info, int64
     return dg_prediction_read_planes(folder, info->id, start, planes, &prediction, dose_gy);
 }
 
-dg_status dg_members_read(const dg_evaluation_config *config, const dg_case_info *info, int64_t member, int64_t start,
-                          int64_t planes, float *dose_gy)
+static dg_status in_member(const dg_evaluation_config *config, int64_t member, dg_status status)
 {
-    char folder[DG_PATH_MAX];
-    DG_TRY(member_folder(config, member, folder));
-    const dg_status status = read_planes(folder, info, start, planes, dose_gy);
     return status == DG_OK
                ? DG_OK
                : dg_error_context(status, "member %lld of %lld (predict --ensemble N --keep-samples keeps N)",
                                   (long long)member + 1, (long long)config->members);
+}
+
+dg_status dg_members_read(const dg_evaluation_config *config, const dg_case_info *info, int64_t member, int64_t start,
+                          int64_t planes, float *dose_gy)
+{
+    char folder[DG_PATH_MAX];
+    DG_TRY(member_folder(config, info->id, member, folder));
+    return in_member(config, member, read_planes(folder, info, start, planes, dose_gy));
+}
+
+/* A sample that lies there from an earlier ensemble, of other weights or settings, is no member of this one. Doses that synth
+ * draws have one maker, the prediction's. */
+static dg_status check_maker(const dg_evaluation_config *config, const char *id, int64_t member, const char *made_by)
+{
+    char folder[DG_PATH_MAX], wanted[DG_HASH_HEX];
+    dg_prediction_info sample;
+    DG_TRY(member_folder(config, id, member, folder));
+    DG_TRY(dg_prediction_peek(folder, id, &sample));
+    DG_TRY(dg_ensemble_maker(made_by, member, wanted));
+    if (strcmp(sample.model_sha256, wanted) == 0 || strcmp(sample.model_sha256, made_by) == 0) return DG_OK;
+    return DG_FAIL(DG_ERR_MISMATCH,
+                   "case %s: the sample was drawn by other weights or settings than the prediction beside it; predict "
+                   "into an empty folder with --keep-samples, or judge as many members as it was made of",
+                   id);
+}
+
+static dg_status check_makers(const dg_evaluation_config *config, const char *id)
+{
+    dg_prediction_info mean;
+    DG_TRY(dg_prediction_peek(config->predictions, id, &mean));
+    for (int64_t k = 0; k < config->members; k++)
+        DG_TRY(in_member(config, k, check_maker(config, id, k, mean.model_sha256)));
+    return DG_OK;
 }
 
 dg_status dg_members_mean(const dg_evaluation_config *config, const dg_case_info *info, int64_t start, int64_t planes,
@@ -53,6 +86,7 @@ dg_status dg_members_mean(const dg_evaluation_config *config, const dg_case_info
 {
     const int64_t voxels = planes * info->grid.shape[1] * info->grid.shape[2];
     double *sum = NULL;
+    DG_TRY(check_makers(config, info->id));
     DG_TRY(DG_NEW(&sum, voxels, "sum of members"));
     dg_status status = DG_OK;
     for (int64_t k = 0; k < config->members && status == DG_OK; k++) {

@@ -56,7 +56,8 @@ DG_MUST_USE dg_status dg_slab_measure(const dg_slab_view *view, const dg_evaluat
 /* Planes start .. start + planes - 1 of member 0 .. members - 1. */
 DG_MUST_USE dg_status dg_members_read(const dg_evaluation_config *config, const dg_case_info *info, int64_t member,
                                       int64_t start, int64_t planes, float *dose_gy);
-/* Mean of all members; memory for one of them and a sum in double. */
+/* Mean of all members; memory for one of them and a sum in double. DG_ERR_MISMATCH: a sample that the prediction was not made
+ * of, left there by another ensemble. */
 DG_MUST_USE dg_status dg_members_mean(const dg_evaluation_config *config, const dg_case_info *info, int64_t start,
                                       int64_t planes, float *mean_gy);
 /* Adds the members' calibration to the regions of the view's own voxels: bits[own, y, x] of region[]. */
