@@ -535,16 +535,16 @@ static dg_status predict_case(work *w, const unit *u, int64_t next)
     return begin_write(w, u, &result, &entry);
 }
 
+/* A sample of an ensemble that is whole is not wanted again, unless it is to stay beside it. */
 static bool is_kept(work *w, const unit *u)
 {
     char folder[DG_PATH_MAX], made_by[DG_HASH_HEX];
     const char *id = dg_cohort_case(w->cohort, u->index)->id;
     if (!w->s->resume) return false;
-    bool kept = dg_prediction_valid(w->s->output, id, w->made_by);
-    w->kept += kept && u->sample == 0;
-    if (!kept && w->ensemble.samples > 1 && predict_samples_place(w, u, folder, made_by) == DG_OK)
-        kept = dg_prediction_valid(folder, id, made_by);
-    return kept;
+    const bool whole = dg_prediction_valid(w->s->output, id, w->made_by);
+    w->kept += whole && w->ensemble.samples == 1; /* an ensemble is counted when it is merged */
+    if (w->ensemble.samples == 1 || (whole && !w->s->keep_samples)) return whole;
+    return predict_samples_place(w, u, folder, made_by) == DG_OK && dg_prediction_valid(folder, id, made_by);
 }
 
 /* The next unit that is to be computed, or one with index -1. */

@@ -114,7 +114,11 @@ static dg_status combine(work *w, int64_t index)
     const dg_case_info *info = dg_cohort_case(w->cohort, index);
     dg_ledger_entry entry = {.done = false};
     const double start = dg_time_s();
-    if (w->s->resume && dg_prediction_valid(w->s->output, info->id, w->made_by)) return DG_OK;
+    const bool whole = w->s->resume && dg_prediction_valid(w->s->output, info->id, w->made_by);
+    if (whole && !w->s->keep_samples) {
+        w->kept++;
+        return DG_OK;
+    }
     snprintf(entry.id, sizeof entry.id, "%s", info->id);
     for (int64_t k = 0; k < w->ensemble.samples; k++) {
         char folder[DG_PATH_MAX], made_by[DG_HASH_HEX];
@@ -127,6 +131,10 @@ static dg_status combine(work *w, int64_t index)
         w->failed++;
         dg_log_write(w->env->log, DG_LOG_WARNING, "case %s failed: %s", info->id, entry.reason);
         return dg_ledger_append(w->s->output, w->env->comm->rank, &entry);
+    }
+    if (whole) {
+        w->kept++;
+        return DG_OK;
     }
     DG_TRY(dg_ensemble_combine(&w->ensemble, info->id, w->made_by, &entry));
     entry.write_s = dg_time_s() - start;

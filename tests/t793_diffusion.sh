@@ -66,6 +66,13 @@ drawn=$(stat -c %y many/sample-0001/phantom-*.h5)
 rm many/phantom-*.h5 many/sample-0002/*.h5
 same "an ensemble that is gone on with" "$many" "$(draw many 2 "$@" --keep-samples --resume)"
 same "a sample that was there" "$drawn" "$(stat -c %y many/sample-0001/phantom-*.h5)"
+mean=$(stat -c %y many/phantom-*.h5)
+rm many/sample-0003/*.h5
+same "an ensemble that lacks a sample" "$many" "$(draw many 2 "$@" --keep-samples --resume)"
+same "the mean that was there" "$mean" "$(stat -c %y many/phantom-*.h5)"
+same "samples that are drawn for a mean that is there" 3 "$(find many/sample-000? -name "*.h5" | wc -l)"
+dg 0 predict --checkpoint $best --cohort cohort -o many --cases val --backend ref --threads 1 --json "$@" --resume
+same "a whole ensemble is kept" 1 "$(value kept)"
 dg 0 evaluate --cohort cohort --predictions many --gamma none -o many.json
 dg 0 evaluate --cohort cohort --predictions many/sample-0003 --gamma none -o sample.json
 
