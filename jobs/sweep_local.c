@@ -95,7 +95,7 @@ static dg_status start_stage(sweep_work *w, slot *at, int number, int index)
     return sweep_ledger_add(w, job->run.name, submit_stage_name(job->stage), -1, 0);
 }
 
-/* The last line that is no note of progress: the error, as the stage told it. */
+/* The error, as the stage logged it last; where a process ended without one, its last line. */
 static void last_words(const sweep_work *w, const sweep_job *job, char *text, size_t capacity)
 {
     char path[DG_PATH_MAX], block[TAIL + 1];
@@ -105,9 +105,13 @@ static void last_words(const sweep_work *w, const sweep_job *job, char *text, si
     if (fseek(file, -TAIL, SEEK_END) != 0) rewind(file);
     block[fread(block, 1, TAIL, file)] = '\0';
     fclose(file);
+    bool is_error = false;
     char *save, *line = strtok_r(block, "\n", &save), *last = NULL;
-    for (; line != NULL; line = strtok_r(NULL, "\n", &save))
-        if (strstr(line, "error") != NULL || strstr(line, "ERROR") != NULL || last == NULL) last = line;
+    for (; line != NULL; line = strtok_r(NULL, "\n", &save)) {
+        const bool error = strstr(line, " error: ") != NULL;
+        if (error || !is_error) last = line;
+        is_error = is_error || error;
+    }
     if (last != NULL) snprintf(text, capacity, ": %.200s", last);
 }
 
