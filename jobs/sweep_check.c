@@ -77,25 +77,37 @@ static dg_status check_equal(const sweep_work *w, int condition, const dg_run_co
     return same ? DG_OK : unequal(w, condition, "data.patch", "of one size", "of another");
 }
 
+/* What is judged has been drawn, and kept: a run keeps its samples where it judges several itself. */
+static dg_status check_members(const sweep_work *w, const sweep_job *job)
+{
+    const sweep_job *from = &w->job[job->drawn];
+    const char *name = w->plan.condition[job->run.condition].name;
+    if (job->members > 1 && !job->is_diffusion)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "condition %s judges %lld members, and its network gives one dose: set evaluate.members to 1 or "
+                       "0",
+                       name, (long long)job->members);
+    if (job->members > 1 && job->members > from->diffusion.ensemble)
+        return DG_FAIL(DG_ERR_USAGE, "condition %s judges %lld members, and %s draws %lld (diffusion.ensemble)", name,
+                       (long long)job->members, w->plan.condition[from->run.condition].name,
+                       (long long)from->diffusion.ensemble);
+    if (job != from && from->members < 2)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "condition %s judges members of %s, which keeps none: give that evaluate.members above 1", name,
+                       w->plan.condition[from->run.condition].name);
+    return DG_OK;
+}
+
 /* Runs are filled condition by condition within a seed and fold: the sources of a run come before it. */
-static dg_status check_source(const sweep_work *w, int index, const dg_run_config *config)
+static dg_status check_source(const sweep_work *w, int index)
 {
     const sweep_job *job = &w->job[index];
-    const char *name = w->plan.condition[job->run.condition].name;
-    if (job->trained == index) return DG_OK;
-    if (!dg_run_is_diffusion(config))
+    if (job->trained != index && !job->is_diffusion)
         return DG_FAIL(DG_ERR_USAGE,
                        "condition %s: weights_of is for a diffusion (model.kind diffusion_unet), whose doses "
                        "can be drawn and judged otherwise",
-                       name);
-    if (job->drawn != index && job->members > w->job[job->drawn].diffusion.ensemble)
-        return DG_FAIL(DG_ERR_USAGE, "condition %s judges %lld members, and %s draws %lld (diffusion.ensemble)", name,
-                       (long long)job->members, w->plan.condition[w->job[job->drawn].run.condition].name,
-                       (long long)w->job[job->drawn].diffusion.ensemble);
-    if (job->drawn != index && w->job[job->drawn].members == 0)
-        return DG_FAIL(DG_ERR_USAGE, "condition %s judges members of %s, which keeps none: give that evaluate.members",
-                       name, w->plan.condition[w->job[job->drawn].run.condition].name);
-    return DG_OK;
+                       w->plan.condition[job->run.condition].name);
+    return check_members(w, job);
 }
 
 static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
@@ -110,7 +122,7 @@ static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
     job->diffusion = config->diffusion;
     job->is_diffusion = dg_run_is_diffusion(config);
     job->members = config->evaluate.members;
-    DG_TRY(check_source(w, index, config));
+    DG_TRY(check_source(w, index));
     job->stage = sweep_stage_reached(job, index);
     job->state = job->stage == STAGE_COMPARE ? SWEEP_DONE : SWEEP_WAITING;
     return DG_OK;

@@ -84,7 +84,7 @@ dg_status sweep_stage_words(const sweep_work *w, const sweep_job *job, submit_st
     const char *const *const all[] = {train, predict, evaluate};
     DG_TRY(sweep_words_add(words, all[stage]));
     if (stage == STAGE_PREDICT) return add_drawing(job, trained == job, words);
-    if (stage == STAGE_EVALUATE && (w->labels || job->members > 0)) return add_judging(w, job, words);
+    if (stage == STAGE_EVALUATE && (w->labels || job->members > 0 || trained != job)) return add_judging(w, job, words);
     return stage == STAGE_TRAIN ? sweep_words_add(words, w->set) : DG_OK; /* w->set ends with NULL */
 }
 

@@ -88,6 +88,20 @@ grep -q "^| five-2 | 2 |" study/report.md || fail "the report has no row of five
     fail "five steps draw what three drew"
 dg 0 sweep sweep.yaml -o study --no-figures --resume
 said "4 of 4 runs done, 0 failed"
+rm -r study/experiments/five-2/five-2-s1/evaluation_results.json* study/experiments/five/five-s1/predictions/sample-0002
+dg 3 sweep sweep.yaml -o study --no-figures --resume
+said "five-2-s1: evaluate ended with exit code 1: 20" " error: " "none of the 2 cases could be evaluated"
+cat >means.yaml <<'YAML'
+name: means
+base: base.yaml
+seeds: [1]
+set: {model.kind: diffusion_unet, evaluate.members: 0}
+conditions:
+  three: {}
+  seed-5: {weights_of: three, set: {diffusion: {seed: 5, percentiles: none}}}
+YAML
+dg 0 sweep means.yaml -o means --no-figures
+same "condition of means" seed-5 "$(value condition means/experiments/seed-5/seed-5-s1/evaluation_results.json)"
 dg 2 sweep sweep.yaml -o batch --submit
 said "condition five has weights_of"
 refuse() { # words sed-expression: the sweep changed by it
@@ -98,6 +112,9 @@ refuse() { # words sed-expression: the sweep changed by it
 refuse "no condition above has this name" 's/weights_of: three/weights_of: later/'
 refuse "is settled by training" 's/fault: eta/steps: 10/'
 refuse "condition five-2 judges 4 members, and five draws 3" 's/members: 2/members: 4/'
+refuse "condition five-2 judges members of five, which keeps none" 's/fault: eta}/fault: eta}, evaluate.members: 1/'
+refuse "condition three judges 3 members, and three draws 2" 's/three: {}/three: {set: {diffusion.ensemble: 2}}/'
+refuse "condition direct judges 3 members, and its network gives one dose" 's/, evaluate.members: 1//'
 refuse "weights_of is for a diffusion" 's/weights_of: three/weights_of: direct/'
 refuse "sampling in 21 steps" 's/sample_steps: 5/sample_steps: 21/'
 refuse "diffusion.fault is for one of them alone" 's/three: {}/three: {set: {diffusion.compat: upstream, diffusion.fault: start}}/'
