@@ -95,19 +95,46 @@ static dg_status freeze(const char *from, const char *folder, const char *name)
     return status;
 }
 
-/* The same for the words of --set. */
+/* A variable that is not what it was, NULL: none. A record without any was written with none. */
+static const char *changed_variable(const json_t *there, json_t *now)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)there, name, value) if (!json_equal(value, json_object_get(now, name))) return name;
+    json_object_foreach(now, name, value) if (json_object_get(there, name) == NULL) return name;
+    return NULL;
+}
+
+/* What runs have begun with and what they would go on with. */
+static dg_status compare_settings(const char *folder, const json_t *there, const json_t *now)
+{
+    const json_t *variables = json_object_get(there, "environment");
+    const char *name = changed_variable(variables, json_object_get(now, "environment"));
+    if (!json_equal(json_object_get(there, "set"), json_object_get(now, "set")))
+        return DG_FAIL(DG_ERR_MISMATCH,
+                       "the sweep began with other --set (%s/settings.json): repeat those, or give another folder",
+                       folder);
+    if (name == NULL) return DG_OK;
+    const char *value = json_string_value(json_object_get(variables, name));
+    return DG_FAIL(DG_ERR_MISMATCH,
+                   "the sweep began with %s %s in the environment (%s/settings.json): make it so again, or give "
+                   "another folder",
+                   name, value == NULL ? "not set" : value, folder);
+}
+
+/* The same for the words of --set and for the variables that give settings, which all runs get too. */
 static dg_status freeze_settings(const sweep_work *w, const char *folder)
 {
-    char path[DG_PATH_MAX];
-    json_t *words = json_array(), *now = json_pack("{s:o}", "set", words), *there;
-    for (int i = 0; i < w->sets; i++) json_array_append_new(words, json_string(w->set[i]));
+    json_t *words, *variables, *there;
+    DG_TRY(dg_run_config_environment_json(&variables));
     dg_status status = dg_run_folder_read_json(folder, "settings.json", &there);
-    const bool same = there == NULL || !has_begun(folder) || json_equal(there, now);
+    words = json_array();
+    for (int i = 0; i < w->sets && status == DG_OK; i++)
+        if (json_array_append_new(words, json_string(w->set[i])) != 0)
+            status = DG_FAIL(DG_ERR_USAGE, "--set: word %d is no UTF-8", i + 1);
+    json_t *now = json_pack("{s:o, s:o}", "set", words, "environment", variables);
+    if (status == DG_OK && there != NULL && has_begun(folder)) status = compare_settings(folder, there, now);
     json_decref(there);
-    if (status == DG_OK) status = dg_path_join(path, folder, "settings.json");
-    if (status == DG_OK && !same)
-        status = DG_FAIL(DG_ERR_MISMATCH, "the sweep began with other --set (%s): repeat those, or give another folder",
-                         path);
     if (status == DG_OK) return sweep_write_json(folder, "settings.json", now);
     json_decref(now);
     return status;
@@ -134,8 +161,10 @@ static dg_status open_folder(sweep_work *w, const char *file)
 {
     char inside[DG_PATH_MAX];
     DG_TRY(dg_path_join(inside, w->s->output, "sweep.yaml"));
-    if (has_begun(w->s->output) && !w->s->resume)
-        return DG_FAIL(DG_ERR_USAGE, "%s holds a sweep already: add --resume to go on with it", w->s->output);
+    if (has_begun(w->s->output) && !w->s->resume && !w->s->finish)
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s holds a sweep already: add --resume to go on with it, or --finish to report it",
+                       w->s->output);
     DG_TRY(dg_sweep_read(file, &w->plan));
     if (strcmp(w->plan.base, "sweep.yaml") == 0)
         return DG_FAIL(DG_ERR_USAGE, "%s: base: the base configuration cannot be called sweep.yaml", file);

@@ -57,6 +57,7 @@ nobody_left
 sed -i 's/^notes: .*/notes: "seen by me"/' res/experiments/asym/experiment.yaml
 dg 0 sweep sweep.yaml -o res --jobs 2 --resume
 said "6 of 6 runs done, 0 failed"
+report=$(cat res/report.md)
 nobody_left
 for condition in mse asym; do same "status of $condition" complete "$(status res $condition)"; done
 grep -qx 'notes: "seen by me"' res/experiments/asym/experiment.yaml || fail "the user's notes are lost"
@@ -86,6 +87,10 @@ dg 1 sweep other.yaml -o res --resume
 said "differ from line 3 on"
 dg 1 sweep sweep.yaml -o res --resume --set optim.lr=1
 said "other --set"
+DG_OPTIM__LR=1 dg 1 sweep sweep.yaml -o res --resume
+said "began with DG_OPTIM__LR not set in the environment"
+same "the report after a refusal" "$report" "$(cat res/report.md)"
+dg 0 sweep sweep.yaml -o res --finish --no-figures
 
 # One seed alone is preliminary, of several folds too; folds test every case once; a failed run stops no other one. The tree that
 # holds the program is not clean: its changes are kept.
@@ -131,10 +136,18 @@ dg 0 sweep folds.yaml -o folds --finish --resume --no-figures
 # Seeds with splits of their own, each run on two ranks.
 sed 's/kfold: 2/per/; s/split: .*/split: per_seed/; s/seeds: .*/seeds: [4, 5]/; /broken/d; /perceptual/d' folds.yaml >seeds.yaml
 echo "  wide: {set: {model.base: 6}}" >>seeds.yaml
+sed -i '/train.steps/d' seeds.yaml
+export DG_TRAIN__STEPS=2
 ASAN_OPTIONS=detect_leaks=0 dg 0 sweep seeds.yaml -o seeds --ranks 2 --no-figures
 said "test sets of seed 4 and seed 5 share"
 grep -q 'Seed 5' seeds/report.md && [ -s seeds/comparison-s4.json ] || fail "seeds are not compared one by one"
 grep -q '"ranks": 2' seeds/experiments/wide/wide-s4/training_summary.json || fail "the run had not two ranks"
+
+grep -q 'every run has 2 steps' seeds/report.md || fail "the report does not tell the steps of the environment"
+unset DG_TRAIN__STEPS
+dg 1 sweep seeds.yaml -o seeds --resume --no-figures
+said "began with DG_TRAIN__STEPS 2 in the environment"
+sed -i 's/^base:.*/&\nset: {train.steps: 2}/' seeds.yaml
 
 # Unequal terms and wrong usage.
 refused() { # sed expression, words...

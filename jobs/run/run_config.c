@@ -349,6 +349,38 @@ dg_status dg_run_config_read_environment(dg_options *options)
     return status;
 }
 
+/* What was applied carries its variable as its origin. */
+static dg_status applied_json(const dg_options *options, json_t **out)
+{
+    *out = json_object();
+    for (int i = 0; i < options->count; i++) {
+        const char *name = options->origin[i].where;
+        if (options->origin[i].kind != DG_FROM_ENVIRONMENT) continue;
+        if (json_object_set_new(*out, name, json_string(getenv(name))) == 0) continue;
+        json_decref(*out);
+        *out = NULL;
+        return DG_FAIL(DG_ERR_USAGE, "environment: the value of %s is no UTF-8", name);
+    }
+    return DG_OK;
+}
+
+dg_status dg_run_config_environment_json(json_t **out)
+{
+    dg_options options;
+    dg_run_config *config;
+    int count;
+    const dg_option *row = dg_run_config_rows(&count);
+    DG_TRY(DG_NEW(&config, 1, "settings"));
+    dg_status status = dg_options_init(&options, row, count, config);
+    if (status == DG_OK) {
+        status = dg_run_config_read_environment(&options);
+        if (status == DG_OK) status = applied_json(&options, out);
+        dg_options_release(&options);
+    }
+    dg_free(&config);
+    return status;
+}
+
 static bool read_save_rule(const char *text, dg_save_rule *out)
 {
     static const struct {

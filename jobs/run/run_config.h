@@ -301,6 +301,9 @@ DG_MUST_USE dg_status dg_run_config_table(const dg_option *extra, int extra_coun
 /* DG_* variables of a run's settings, for the jobs that look at what runs will see: those that are flags of such a job itself
  * (DG_SUBMIT__, DG_SWEEP__, DG_DIFF__) are left out. */
 DG_MUST_USE dg_status dg_run_config_read_environment(dg_options *options);
+/* The variables that it applies now, as they stand: {"DG_TRAIN__STEPS": "10"}; the caller's. DG_ERR_USAGE as it, and where a
+ * value is no UTF-8. */
+DG_MUST_USE dg_status dg_run_config_environment_json(json_t **out);
 
 /* What one row cannot check alone: list lengths, contradicting keys, no loss at all. DG_ERR_USAGE names the keys. */
 DG_MUST_USE dg_status dg_run_config_check(const dg_run_config *config);
