@@ -179,14 +179,16 @@ static dg_status open_folder(sweep_work *w, const char *file)
 
 static dg_status answer(const sweep_work *w, int *exit_code)
 {
-    int failed = 0, done = 0;
+    int failed = 0, done = 0, lost = 0;
     for (int i = 0; i < w->jobs; i++) {
         failed += w->job[i].state == SWEEP_FAILED;
         done += w->job[i].state == SWEEP_DONE;
+        lost += w->job[i].state == SWEEP_DONE && w->job[i].reason[0] != '\0';
     }
-    dg_log_write(w->env->log, DG_LOG_INFO, "%d of %d runs done, %d failed; report: %s/report.md", done, w->jobs, failed,
+    dg_log_write(w->env->log, lost > 0 ? DG_LOG_WARNING : DG_LOG_INFO,
+                 "%d of %d runs done, %d failed, %d lack cases; report: %s/report.md", done, w->jobs, failed, lost,
                  w->plan.folder);
-    *exit_code = failed > 0 ? DG_EXIT_SOME_CASES : DG_EXIT_DONE;
+    *exit_code = failed > 0 || lost > 0 ? DG_EXIT_SOME_CASES : DG_EXIT_DONE;
     if (w->s->json) {
         json_t *experiments;
         DG_TRY(dg_run_folder_read_json(w->plan.folder, "experiments.json", &experiments));

@@ -125,7 +125,7 @@ static dg_status fill_job(sweep_work *w, int index, const dg_run_config *config)
     DG_TRY(check_source(w, index));
     job->stage = sweep_stage_reached(job, index);
     job->state = job->stage == STAGE_COMPARE ? SWEEP_DONE : SWEEP_WAITING;
-    return DG_OK;
+    return job->state == SWEEP_DONE ? sweep_note_lost_cases(job) : DG_OK;
 }
 
 /* Conditions may learn from other labels; what they are judged by is the same. */

@@ -81,6 +81,8 @@ DG_MUST_USE dg_status sweep_stage_words(const sweep_work *w, const sweep_job *jo
                                         sweep_words *words);
 /* The first stage that run `index` has to go through, STAGE_COMPARE where all are done; from the files of the run. */
 submit_stage sweep_stage_reached(const sweep_job *job, int index);
+/* Sets job->reason where a finished run's results lack cases. */
+DG_MUST_USE dg_status sweep_note_lost_cases(sweep_job *job);
 /* Results of a condition and seed: the run's, or those of its folds brought together in one file (written here). ""
  * in `path` where a fold is missing. */
 DG_MUST_USE dg_status sweep_results_path(const sweep_work *w, int condition, int seed, char path[DG_PATH_MAX]);

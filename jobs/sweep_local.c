@@ -129,6 +129,7 @@ static dg_status end_stage(sweep_work *w, slot *at, int code)
                      job->run.name, stage, seconds, code == DG_EXIT_DONE ? "" : ", some cases failed");
         job->stage++;
         job->state = job->stage == STAGE_COMPARE ? SWEEP_DONE : SWEEP_RUNNING;
+        if (job->state == SWEEP_DONE) DG_TRY(sweep_note_lost_cases(job));
     } else if (code == DG_EXIT_PREEMPTED || w->stopping) {
         job->state = SWEEP_WAITING;
     } else {

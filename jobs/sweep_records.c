@@ -125,10 +125,11 @@ dg_status sweep_write_environment(const sweep_work *w)
 /* Mean of a metric over the cases of each finished seed, and over those. */
 typedef struct seed_means {
     int seeds;
-    double mean, std; /* ddof 1; NaN below two */
+    int64_t cases, of; /* with a value, and all, over the seeds */
+    double mean, std;  /* ddof 1; NaN below two */
 } seed_means;
 
-static double mean_of_cases(const dg_results *results, const char *metric)
+static double mean_of_cases(const dg_results *results, const char *metric, seed_means *out)
 {
     double sum = 0;
     int64_t count = 0;
@@ -138,6 +139,8 @@ static double mean_of_cases(const dg_results *results, const char *metric)
         sum += value;
         count++;
     }
+    out->cases += count;
+    out->of += dg_results_case_count(results) + dg_results_failed_count(results);
     return count > 0 ? sum / (double)count : NAN;
 }
 
@@ -151,7 +154,7 @@ static dg_status measure(const sweep_work *w, int condition, const char *metric,
         DG_TRY(sweep_results_path(w, condition, seed, path));
         if (path[0] == '\0') continue;
         DG_TRY(dg_results_read(path, path, &results));
-        double mean = mean_of_cases(results, metric);
+        double mean = mean_of_cases(results, metric, out);
         dg_results_destroy(&results);
         if (!isfinite(mean)) continue;
         out->mean += mean;
@@ -205,7 +208,7 @@ static const char *judge(const sweep_work *w, int condition, int *finished, char
 {
     const int each = w->plan.seeds * w->plan.folds;
     bool running = false;
-    const sweep_job *failed = NULL;
+    const sweep_job *failed = NULL, *lost = NULL;
     *finished = 0;
     reason[0] = '\0';
     for (int seed = 0; seed < w->plan.seeds; seed++) {
@@ -215,17 +218,20 @@ static const char *judge(const sweep_work *w, int condition, int *finished, char
             whole = whole && job->state == SWEEP_DONE;
             running = running || job->state == SWEEP_RUNNING;
             if (job->state == SWEEP_FAILED) failed = job;
+            if (job->state == SWEEP_DONE && job->reason[0] != '\0') lost = job;
         }
         *finished += whole;
     }
-    if (failed != NULL) snprintf(reason, SWEEP_REASON, "run %.80s: %.220s", failed->run.name, failed->reason);
+    const sweep_job *told = failed != NULL ? failed : lost;
+    if (told != NULL) snprintf(reason, SWEEP_REASON, "run %.80s: %.220s", told->run.name, told->reason);
     if (running) return "running";
     if (failed != NULL && *finished == 0) return "invalid";
     if (*finished == 0) return "planned";
     if (*finished == w->plan.seeds && *finished > 1) return "complete";
+    const size_t used = strlen(reason);
     if (failed == NULL)
-        snprintf(reason, SWEEP_REASON, "%d of %d seeds%s", *finished, w->plan.seeds,
-                 *finished == 1 ? ": one seed alone is preliminary" : " are finished");
+        snprintf(reason + used, SWEEP_REASON - used, "%s%d of %d seeds%s", used > 0 ? "; " : "", *finished,
+                 w->plan.seeds, *finished == 1 ? ": one seed alone is preliminary" : " are finished");
     return "preliminary";
 }
 
@@ -236,13 +242,13 @@ static dg_status add_run(const sweep_job *job, json_t *runs)
     dg_status status;
     DG_TRY_GOTO(status, dg_run_folder_read_json(job->folder, "environment.json", &environment), cleanup);
     DG_TRY_GOTO(status, dg_run_folder_read_json(job->folder, "training_summary.json", &summary), cleanup);
-    run = json_pack(
-        "{s:s, s:s, s:s, s:s?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", job->run.name, "folder",
-        job->folder, "status", states[job->state], "reason", job->reason[0] != '\0' ? job->reason : NULL, "commit",
-        json_object_get(environment, "commit"), "command", json_object_get(environment, "command"), "monitor",
-        json_object_get(summary, "monitor"), "best", json_object_get(summary, "best"), "best_step",
-        json_object_get(summary, "best_step"), "steps", json_object_get(summary, "step"), "seconds",
-        json_object_get(summary, "seconds"), "weights_sha256", json_object_get(summary, "weights_sha256"));
+    run = json_pack("{s:s, s:s, s:s, s:s?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", job->run.name,
+                    "folder", job->folder, "status", states[job->state], "reason",
+                    job->reason[0] != '\0' ? job->reason : NULL, "commit", json_object_get(environment, "commit"),
+                    "command", json_object_get(environment, "command"), "monitor", json_object_get(summary, "monitor"),
+                    "best", json_object_get(summary, "best"), "best_step", json_object_get(summary, "best_step"),
+                    "steps", json_object_get(summary, "step"), "seconds", json_object_get(summary, "seconds"),
+                    "weights_sha256", json_object_get(summary, "weights_sha256"));
     json_array_append_new(runs, run);
 cleanup:
     json_decref(environment);
@@ -260,9 +266,10 @@ static dg_status targets_json(const sweep_work *w, int condition, json_t **out)
         DG_TRY(measure(w, condition, target->metric, &means));
         const bool known = means.seeds > 0,
                    pass = target->at_most ? means.mean <= target->limit : means.mean >= target->limit;
-        json_array_append_new(*out, json_pack("{s:s, s:f, s:o, s:s}", "metric", target->metric,
+        json_array_append_new(*out, json_pack("{s:s, s:f, s:o, s:I, s:I, s:s}", "metric", target->metric,
                                               target->at_most ? "at_most" : "at_least", target->limit, "value",
-                                              number(means.mean), "verdict",
+                                              number(means.mean), "cases", (json_int_t)means.cases, "of",
+                                              (json_int_t)means.of, "verdict",
                                               !known ? "unknown"
                                               : pass ? "pass"
                                                      : "fail"));

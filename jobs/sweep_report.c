@@ -233,11 +233,14 @@ static void put_experiments(FILE *to, const json_t *list)
         json_array_foreach(json_object_get(item, "targets"), k, target)
         {
             const json_t *most = json_object_get(target, "at_most");
+            const long long cases = json_integer_value(json_object_get(target, "cases")),
+                            of = json_integer_value(json_object_get(target, "of"));
             if (k > 0) fputs("; ", to);
             put(to, text_of(target, "metric"));
             fprintf(to, " %s %.6g: ", most != NULL ? "at most" : "at least",
                     json_number_value(most != NULL ? most : json_object_get(target, "at_least")));
             put_number(to, json_object_get(target, "value"));
+            if (cases < of) fprintf(to, " (%lld of %lld cases)", cases, of);
             fprintf(to, " **%s**", text_of(target, "verdict"));
         }
         fputs(" | ", to);

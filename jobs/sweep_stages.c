@@ -117,6 +117,26 @@ dg_status sweep_write_json(const char *folder, const char *name, json_t *root)
     return status;
 }
 
+static dg_status read_results(const sweep_job *job, dg_results **out)
+{
+    char name[256];
+    snprintf(name, sizeof name, "evaluation_results.json of %.190s", job->run.name);
+    dg_status status = dg_results_read(job->results, name, out);
+    return status == DG_OK ? DG_OK : dg_error_context(status, "remove it and resume");
+}
+
+dg_status sweep_note_lost_cases(sweep_job *job)
+{
+    dg_results *results;
+    DG_TRY(read_results(job, &results));
+    const int64_t lost = dg_results_failed_count(results), judged = dg_results_case_count(results);
+    if (lost > 0)
+        snprintf(job->reason, sizeof job->reason, "%lld of %lld cases failed", (long long)lost,
+                 (long long)(lost + judged));
+    dg_results_destroy(&results);
+    return DG_OK;
+}
+
 /* ---- folds brought together -------------------------------------------------------------------------------------- */
 
 static const sweep_job *job_of(const sweep_work *w, int condition, int seed, int fold)
@@ -137,14 +157,9 @@ static dg_status join_folds(const sweep_work *w, int condition, int seed, json_t
     dg_status status = DG_OK;
     for (int fold = 0; fold < w->plan.folds && status == DG_OK; fold++) {
         const sweep_job *job = job_of(w, condition, seed, fold);
-        char name[256];
         dg_results *one = NULL;
-        snprintf(name, sizeof name, "evaluation_results.json of %.190s", job->run.name);
-        status = dg_results_read(job->results, name, &one);
-        if (status != DG_OK) {
-            status = dg_error_context(status, "remove it and resume");
-            break;
-        }
+        status = read_results(job, &one);
+        if (status != DG_OK) break;
         const json_t *root = dg_results_root(one);
         append_all(cases, json_object_get(root, "per_case_results"));
         append_all(failed, json_object_get(root, "failed"));

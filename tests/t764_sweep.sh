@@ -149,6 +149,23 @@ dg 1 sweep seeds.yaml -o seeds --resume --no-figures
 said "began with DG_TRAIN__STEPS 2 in the environment"
 sed -i 's/^base:.*/&\nset: {train.steps: 2}/' seeds.yaml
 
+# A test case whose file is gone: the run ends, but what lacks is told, and still when the sweep is gone on with.
+cp -r cohort cohort2
+rm "cohort2/cases/$(sed -n '/"test": \[/{n;s/[ ",]//g;p;q}' res/test_cases.json).h5"
+cat >lost.yaml <<'YAML'
+base: base.yaml
+set: {train.steps: 2, data.cohort: cohort2}
+seeds: [4]
+conditions:
+  plain: {targets: [{metric: dose_metrics.mae_gy, at_most: 300}]}
+YAML
+for again in "" --resume --finish; do
+    dg 3 sweep lost.yaml -o lost --no-figures $again
+    said "1 of 1 runs done, 0 failed, 1 lack cases"
+    grep -q 'plain | preliminary (run plain-s4: 1 of 2 cases failed; 1 of 1 seeds: .* (1 of 2 cases) \*\*pass' lost/report.md ||
+        fail "the report does not tell of the case that lacks: $(grep '^| plain' lost/report.md)"
+done
+
 # Unequal terms and wrong usage.
 refused() { # sed expression, words...
     sed "$1" seeds.yaml >wrong.yaml; shift
