@@ -115,7 +115,7 @@ DG_MUST_USE dg_status sweep_ledger_add(const sweep_work *w, const char *run, con
  * not clean. */
 DG_MUST_USE dg_status sweep_write_environment(const sweep_work *w);
 /* experiments/CONDITION/experiment.yaml for each condition and experiments.json over all. What a user wrote into
- * notes, and a status "invalid" of his, are kept. */
+ * notes, and a status "invalid" of his, are kept; a file of his that cannot be read is told of and left alone. */
 DG_MUST_USE dg_status sweep_write_experiments(const sweep_work *w);
 /* The same as a JSON array; the caller's. */
 DG_MUST_USE dg_status sweep_experiments_json(const sweep_work *w, json_t **out);

@@ -3,6 +3,7 @@
 #include "sweep_impl.h"
 
 #include "dg_trace.h"
+#include "dg_utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +54,8 @@ static void fail_job(const sweep_work *w, sweep_job *job, const char *reason)
 {
     job->state = SWEEP_FAILED;
     snprintf(job->reason, sizeof job->reason, "%s", reason);
-    dg_log_write(w->env->log, DG_LOG_ERROR, "%s: %s", job->run.name, reason);
+    dg_utf8_clean(job->reason); /* a log may hold any bytes, and was cut */
+    dg_log_write(w->env->log, DG_LOG_ERROR, "%s: %s", job->run.name, job->reason);
 }
 
 /* Waits in turns for a folder that is held; false: not now. */

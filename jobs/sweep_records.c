@@ -6,6 +6,7 @@
 #include "dg_command.h"
 #include "dg_mem.h"
 #include "dg_results.h"
+#include "dg_utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -170,35 +171,49 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 
 /* What a user may have written into an experiment.yaml that is there already. */
 typedef struct kept {
-    char notes[DG_SWEEP_TEXT], reason[DG_SWEEP_TEXT];
+    char *notes, *reason; /* owned; NULL: nothing */
     bool invalid;
+    char problem[SWEEP_REASON]; /* why it cannot be read, "": it can */
 } kept;
 
-static void copy_node(const dg_yaml_node *node, char text[DG_SWEEP_TEXT])
+static void release_kept(kept *user)
 {
-    if (node != NULL && node->kind == DG_YAML_SCALAR && !node->is_null) snprintf(text, DG_SWEEP_TEXT, "%s", node->text);
+    dg_free(&user->notes);
+    dg_free(&user->reason);
 }
 
+static const char *text_of(const dg_yaml_node *map, const char *key)
+{
+    const dg_yaml_node *node = dg_yaml_get(map, key);
+    return node != NULL && node->kind == DG_YAML_SCALAR && !node->is_null ? node->text : "";
+}
+
+static dg_status take_kept(const dg_yaml_node *root, kept *out)
+{
+    if (root->kind != DG_YAML_MAP) return DG_OK;
+    out->invalid = strcmp(text_of(root, "status"), "invalid") == 0 && strcmp(text_of(root, "status_by"), "sweep") != 0;
+    if (out->invalid) DG_TRY(dg_string_copy(text_of(root, "reason"), &out->reason));
+    return dg_yaml_get(root, "notes") != NULL ? dg_string_copy(text_of(root, "notes"), &out->notes) : DG_OK;
+}
+
+/* A slip of the user's pen must not stop what runs: the problem is told, and the file left as it is. */
 static dg_status read_kept(const char *path, kept *out)
 {
-    char *text;
+    char *text = NULL;
     int64_t length;
     dg_yaml_node *root = NULL;
+    *out = (kept){.notes = NULL};
     if (!dg_file_exists(path)) return DG_OK;
-    DG_TRY(dg_file_read(path, path, DG_YAML_LIMIT, &text, &length));
-    dg_status status = dg_yaml_read_text(text, (size_t)length, path, &root);
-    dg_free(&text);
-    if (status != DG_OK) return status;
-    if (root->kind == DG_YAML_MAP) {
-        char state[DG_SWEEP_TEXT] = "", by[DG_SWEEP_TEXT] = "";
-        copy_node(dg_yaml_get(root, "status"), state);
-        copy_node(dg_yaml_get(root, "status_by"), by);
-        out->invalid = strcmp(state, "invalid") == 0 && strcmp(by, "sweep") != 0;
-        if (dg_yaml_get(root, "notes") != NULL) out->notes[0] = '\0';
-        copy_node(dg_yaml_get(root, "notes"), out->notes);
-        if (out->invalid) copy_node(dg_yaml_get(root, "reason"), out->reason);
-    }
+    dg_status status = dg_file_read(path, "experiment.yaml", DG_YAML_LIMIT, &text, &length);
+    if (status == DG_OK) status = dg_yaml_read_text(text, (size_t)length, "experiment.yaml", &root);
+    if (status == DG_OK) status = take_kept(root, out);
     dg_yaml_destroy(&root);
+    dg_free(&text);
+    if (status == DG_OK || status == DG_ERR_MEMORY) return status;
+    snprintf(out->problem, sizeof out->problem, "its file is left as it is until it can be read: %.260s",
+             dg_error_last()->text);
+    dg_utf8_clean(out->problem);
+    dg_error_clear();
     return DG_OK;
 }
 
@@ -224,6 +239,7 @@ static const char *judge(const sweep_work *w, int condition, int *finished, char
     }
     const sweep_job *told = failed != NULL ? failed : lost;
     if (told != NULL) snprintf(reason, SWEEP_REASON, "run %.80s: %.220s", told->run.name, told->reason);
+    dg_utf8_clean(reason);
     if (running) return "running";
     if (failed != NULL && *finished == 0) return "invalid";
     if (*finished == 0) return "planned";
@@ -284,32 +300,41 @@ static json_t *changes_json(const sweep_work *w, const json_t *diff, int conditi
     return dg_diff_changes(diff, condition < w->plan.reference ? condition + 1 : condition);
 }
 
+/* Lists of an experiment: its targets, runs and seeds. */
+static dg_status lists_json(const sweep_work *w, int condition, json_t *out)
+{
+    const int each = w->plan.seeds * w->plan.folds;
+    json_t *targets = NULL, *runs = json_array(), *seeds = json_array();
+    dg_status status = targets_json(w, condition, &targets);
+    for (int i = 0; i < each && status == DG_OK; i++) status = add_run(&w->job[condition * each + i], runs);
+    for (int i = 0; i < w->plan.seeds; i++) json_array_append_new(seeds, json_integer((json_int_t)w->plan.seed[i]));
+    json_object_set_new(out, "targets", targets);
+    json_object_set_new(out, "seeds", seeds);
+    json_object_set_new(out, "runs", runs);
+    return status;
+}
+
 static dg_status experiment_json(const sweep_work *w, int condition, const json_t *diff, json_t **out)
 {
     char folder[DG_PATH_MAX], path[DG_PATH_MAX], reason[SWEEP_REASON];
     const dg_sweep_condition *c = &w->plan.condition[condition];
-    const int each = w->plan.seeds * w->plan.folds;
-    kept user = {.invalid = false};
-    json_t *targets = NULL, *runs = json_array(), *seeds = json_array();
+    kept user;
     int finished;
-    snprintf(user.notes, sizeof user.notes, "%s", c->notes);
     DG_TRY(dg_sweep_condition_folder(&w->plan, condition, folder));
     DG_TRY(dg_path_join(path, folder, "experiment.yaml"));
     dg_status status = read_kept(path, &user);
     const char *state = judge(w, condition, &finished, reason);
-    if (user.invalid) {
-        state = "invalid";
-        snprintf(reason, sizeof reason, "%.*s", SWEEP_REASON - 1, user.reason);
+    if (status == DG_OK) {
+        *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s}", "name", c->name, "hypothesis", c->hypothesis,
+                         "reference", w->plan.condition[w->plan.reference].name, "status",
+                         user.invalid ? "invalid" : state, "status_by", user.invalid ? "user" : "sweep", "reason",
+                         user.invalid ? user.reason : reason, "seeds_finished", finished, "changes",
+                         changes_json(w, diff, condition), "notes", user.notes != NULL ? user.notes : c->notes);
+        if (*out == NULL) status = DG_FAIL(DG_ERR_MEMORY, "no memory for experiment %s", c->name);
     }
-    if (status == DG_OK) status = targets_json(w, condition, &targets);
-    for (int i = 0; i < each && status == DG_OK; i++) status = add_run(&w->job[condition * each + i], runs);
-    for (int i = 0; i < w->plan.seeds; i++) json_array_append_new(seeds, json_integer((json_int_t)w->plan.seed[i]));
-    *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:s, s:o}", "name", c->name, "hypothesis",
-                     c->hypothesis, "reference", w->plan.condition[w->plan.reference].name, "status", state,
-                     "status_by", user.invalid ? "user" : "sweep", "reason", reason, "seeds", seeds, "seeds_finished",
-                     finished, "targets", targets == NULL ? json_array() : targets, "changes",
-                     changes_json(w, diff, condition), "notes", user.notes, "runs", runs);
-    if (status == DG_OK && *out == NULL) status = DG_FAIL(DG_ERR_MEMORY, "no memory for experiment %s", c->name);
+    if (status == DG_OK && user.problem[0] != '\0') json_object_set_new(*out, "unreadable", json_string(user.problem));
+    if (status == DG_OK) status = lists_json(w, condition, *out);
+    release_kept(&user);
     return status;
 }
 
@@ -358,6 +383,12 @@ static dg_status write_experiment(const sweep_work *w, int condition, const json
     char folder[DG_PATH_MAX], path[DG_PATH_MAX], *text = NULL;
     size_t length, i;
     json_t *item;
+    const json_t *unreadable = json_object_get(experiment, "unreadable");
+    if (unreadable != NULL) {
+        dg_log_write(w->env->log, DG_LOG_WARNING, "experiment %s: %s", w->plan.condition[condition].name,
+                     json_string_value(unreadable));
+        return DG_OK;
+    }
     DG_TRY(dg_sweep_condition_folder(&w->plan, condition, folder));
     DG_TRY(dg_make_folder(folder));
     DG_TRY(dg_path_join(path, folder, "experiment.yaml"));

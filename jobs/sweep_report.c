@@ -210,12 +210,14 @@ static void put_number(FILE *to, const json_t *value)
 /* " | status (reason)" of an experiment or a run. */
 static void put_status(FILE *to, const json_t *of)
 {
-    const char *reason = text_of(of, "reason");
+    static const char *const keys[] = {"reason", "unreadable"};
     fprintf(to, " | %s", text_of(of, "status"));
-    if (reason[0] == '\0') return;
-    fputs(" (", to);
-    put(to, reason);
-    fputc(')', to);
+    for (int i = 0; i < 2; i++) {
+        if (text_of(of, keys[i])[0] == '\0') continue;
+        fputs(" (", to);
+        put(to, text_of(of, keys[i]));
+        fputc(')', to);
+    }
 }
 
 static void put_experiments(FILE *to, const json_t *list)

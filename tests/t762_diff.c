@@ -215,6 +215,26 @@ static void test_not_in_force(void)
     for (int i = 0; i < 2; i++) dg_diff_side_release(&side[i]);
 }
 
+/* A value that is cut is told too, wherever in a character the cut falls. */
+static void test_long_values(void)
+{
+    for (int shift = 0; shift < 2; shift++) {
+        dg_diff_side side[2];
+        json_t *diff;
+        char text[402] = "x";
+        for (int i = 0; i < 400; i++) text[shift + i] = "\xc3\xb6"[i % 2];
+        text[shift + 400] = '\0';
+        for (int i = 0; i < 2; i++) make_side(i == 0 ? "a" : "b", NULL, &side[i]);
+        set(&side[1], "data.cohort", json_string(text), "b.yaml:1");
+        DG_CHECK_OK(dg_diff_make(side, 2, &diff));
+        json_t *changes = dg_diff_changes(diff, 1);
+        DG_CHECK(json_array_size(changes) == 1);
+        json_decref(changes);
+        json_decref(diff);
+        for (int i = 0; i < 2; i++) dg_diff_side_release(&side[i]);
+    }
+}
+
 static void test_rules_name_keys(void)
 {
     int rows;
@@ -276,6 +296,7 @@ int main(void)
     for (uint64_t seed = 1; seed <= 20; seed++) check_changes(seed);
     test_nothing_differs();
     test_not_in_force();
+    test_long_values();
     test_rules_name_keys();
     test_facts();
     return 0;

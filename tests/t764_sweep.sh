@@ -149,7 +149,8 @@ dg 1 sweep seeds.yaml -o seeds --resume --no-figures
 said "began with DG_TRAIN__STEPS 2 in the environment"
 sed -i 's/^base:.*/&\nset: {train.steps: 2}/' seeds.yaml
 
-# A test case whose file is gone: the run ends, but what lacks is told, and still when the sweep is gone on with.
+# A test case whose file is gone: the run ends, but what lacks is told, and still when the sweep is gone on with. Reasons are cut
+# between characters; long notes stay whole, and a file that cannot be read stays as it is and stops nothing.
 cp -r cohort cohort2
 rm "cohort2/cases/$(sed -n '/"test": \[/{n;s/[ ",]//g;p;q}' res/test_cases.json).h5"
 cat >lost.yaml <<'YAML'
@@ -159,11 +160,29 @@ seeds: [4]
 conditions:
   plain: {targets: [{metric: dose_metrics.mae_gy, at_most: 300}]}
 YAML
+many=$(printf 'ö%.0s' $(seq 100))
+echo "  odd: {set: {loss.dvh.weight: 1, loss.dvh.goals: ['x$many:D95']}}" >>lost.yaml
+echo "  even: {set: {loss.dvh.weight: 1, loss.dvh.goals: ['$many:D95']}}" >>lost.yaml
+long=$(printf 'long notes, %.0s' $(seq 200))
 for again in "" --resume --finish; do
     dg 3 sweep lost.yaml -o lost --no-figures $again
-    said "1 of 1 runs done, 0 failed, 1 lack cases"
+    said "1 of 3 runs done, " "1 lack cases"
     grep -q 'plain | preliminary (run plain-s4: 1 of 2 cases failed; 1 of 1 seeds: .* (1 of 2 cases) \*\*pass' lost/report.md ||
         fail "the report does not tell of the case that lacks: $(grep '^| plain' lost/report.md)"
+    if [ -z "$again" ]; then
+        for name in odd even; do
+            grep -q "^reason: \"run $name-s4: train ended with exit code 2: .*ööö" "lost/experiments/$name/experiment.yaml" ||
+                fail "the reason is not told: $(cat "lost/experiments/$name/experiment.yaml")"
+        done
+        sed -i "s/^notes: .*/notes: \"$long\"/" lost/experiments/plain/experiment.yaml
+        sed -i 's/^notes: .*/notes: "no end/' lost/experiments/odd/experiment.yaml
+        cp lost/experiments/odd/experiment.yaml odd.yaml
+        continue
+    fi
+    said "experiment odd: its file is left as it is until it can be read: experiment.yaml:"
+    cmp -s odd.yaml lost/experiments/odd/experiment.yaml || fail "a file that cannot be read is written over"
+    grep -qx "notes: \"$long\"" lost/experiments/plain/experiment.yaml || fail "long notes are cut"
+    grep -q '^| odd | .*left as it is until it can be read' lost/report.md || fail "the report does not tell of the file"
 done
 
 # Unequal terms and wrong usage.

@@ -3,6 +3,7 @@
 
 #include "dg_file.h"
 #include "dg_mem.h"
+#include "dg_utf8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -47,59 +48,32 @@ void dg_plot_add(dg_plot *plot, const char *format, ...)
     va_end(arguments);
 }
 
-/* One character of UTF-8 at `text`; its length goes to *used, which is 1 for a byte that starts none. */
-static uint32_t decode(const unsigned char *text, int *used)
-{
-    static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
-    int length = text[0] < 0x80 ? 1 : (text[0] & 0xE0) == 0xC0 ? 2 : (text[0] & 0xF0) == 0xE0 ? 3 : 4;
-    *used = 1;
-    if (length == 1) return text[0];
-    if (text[0] < 0xC2 || text[0] > 0xF4) return 0xFFFD;
-    uint32_t code = text[0] & (0x7Fu >> length);
-    for (int k = 1; k < length; k++) {
-        if ((text[k] & 0xC0) != 0x80) return 0xFFFD;
-        code = code << 6 | (text[k] & 0x3Fu);
-    }
-    if (code < smallest[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return 0xFFFD;
-    *used = length;
-    return code;
-}
-
-/* Characters that are no text: controls, line separators, and those that turn the direction of writing. */
-static bool is_control(uint32_t code)
-{
-    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C || code == 0x200E || code == 0x200F ||
-           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF ||
-           (code & 0xFFFE) == 0xFFFE;
-}
-
-static void put_bytes(dg_plot *plot, const unsigned char *text, int count)
+static void put_bytes(dg_plot *plot, const char *text, int count)
 {
     for (int k = 0; k < count; k++) {
-        bool plain = text[k] < 0x80 && text[k] != '\0' &&
+        bool plain = (unsigned char)text[k] < 0x80 && text[k] != '\0' &&
                      strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/+-=<>_", text[k]);
-        dg_plot_add(plot, plain ? "%c" : "\\%03o", text[k]);
+        dg_plot_add(plot, plain ? "%c" : "\\%03o", (unsigned char)text[k]);
     }
 }
 
 void dg_plot_text(dg_plot *plot, const char *text, int limit)
 {
-    const unsigned char *at = (const unsigned char *)text;
     dg_plot_add(plot, "\"");
-    for (int shown = 0; *at != '\0'; shown++) {
+    for (int shown = 0; *text != '\0'; shown++) {
         int used;
-        uint32_t code = decode(at, &used);
-        if (shown == limit - 1 && at[used] != '\0') {
+        uint32_t code = dg_utf8_decode(text, &used);
+        if (shown == limit - 1 && text[used] != '\0') {
             dg_plot_add(plot, "\\342\\200\\246");
             break;
         }
-        if (is_control(code))
+        if (dg_utf8_is_control(code))
             dg_plot_add(plot, " ");
         else if (code == 0xFFFD)
             dg_plot_add(plot, "\\357\\277\\275");
         else
-            put_bytes(plot, at, used);
-        at += used;
+            put_bytes(plot, text, used);
+        text += used;
     }
     dg_plot_add(plot, "\"");
 }

@@ -1,6 +1,7 @@
 /* config_diff.c - see config_diff.h. SPDX-License-Identifier: Apache-2.0 */
 #include "config_diff.h"
 
+#include "dg_utf8.h"
 #include "run_config.h"
 #include "run_force.h"
 
@@ -332,11 +333,13 @@ void dg_diff_value_text(const json_t *value, char *text, size_t capacity)
     }
     if (json_is_string(value) && json_string_length(value) > 0) {
         snprintf(text, capacity, "%s", json_string_value(value));
+        dg_utf8_clean(text);
         return;
     }
     char *dumped = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
     snprintf(text, capacity, "%s", dumped == NULL ? "?" : dumped);
     free(dumped);
+    dg_utf8_clean(text); /* it may be cut within a character, which JSON refuses */
 }
 
 static bool is_identity(const char *key)
