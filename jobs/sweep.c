@@ -198,19 +198,11 @@ static dg_status answer(const sweep_work *w, int *exit_code)
     return DG_OK;
 }
 
-/* A sweep that goes on keeps the environment it began with; runs record their own. */
-static dg_status prepare(sweep_work *w)
-{
-    char path[DG_PATH_MAX];
-    DG_TRY(sweep_settle_splits(w));
-    DG_TRY(dg_path_join(path, w->plan.folder, "environment.json"));
-    if (!dg_file_exists(path)) DG_TRY(sweep_write_environment(w));
-    return sweep_write_experiments(w);
-}
-
 static dg_status course(sweep_work *w, int *exit_code)
 {
-    DG_TRY(prepare(w));
+    DG_TRY(sweep_settle_splits(w));
+    DG_TRY(sweep_write_environment(w));
+    DG_TRY(sweep_write_experiments(w));
     if (w->s->submit) return sweep_submit(w);
     if (!w->s->finish) DG_TRY(sweep_run_local(w));
     DG_TRY(sweep_report(w));

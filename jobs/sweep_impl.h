@@ -111,14 +111,17 @@ DG_MUST_USE dg_status sweep_run_local(sweep_work *w);
 /* A line of OUTPUT/ledger.jsonl, durable. code -1: the stage begins. */
 DG_MUST_USE dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *stage, int code,
                                        double seconds);
-/* OUTPUT/environment.json, with commit and state of the source tree; its patch beside it as source.patch where it is
- * not clean. */
-DG_MUST_USE dg_status sweep_write_environment(const sweep_work *w);
 /* experiments/CONDITION/experiment.yaml for each condition and experiments.json over all. What a user wrote into
  * notes, and a status "invalid" of his, are kept; a file of his that cannot be read is told of and left alone. */
 DG_MUST_USE dg_status sweep_write_experiments(const sweep_work *w);
 /* The same as a JSON array; the caller's. */
 DG_MUST_USE dg_status sweep_experiments_json(const sweep_work *w, json_t **out);
+
+/* ---- sweep_source.c: what it is made with ------------------------------------------------------------------------ */
+
+/* OUTPUT/environment.json, with commit and state of the source tree; its patch beside it as source.patch where it is
+ * not clean. Of a sweep that goes on, and with another program or tree: adds that, with source-2.patch and so on. */
+DG_MUST_USE dg_status sweep_write_environment(const sweep_work *w);
 
 /* ---- sweep_report.c ---------------------------------------------------------------------------------------------- */
 

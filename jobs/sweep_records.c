@@ -1,9 +1,8 @@
-/* sweep_records.c - what is written about a sweep: ledger, experiments and their states, environment and source.
+/* sweep_records.c - what is written about a sweep: ledger, experiments and their states.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sweep_impl.h"
 
 #include "diff_impl.h"
-#include "dg_command.h"
 #include "dg_mem.h"
 #include "dg_results.h"
 #include "dg_utf8.h"
@@ -35,90 +34,6 @@ dg_status sweep_ledger_add(const sweep_work *w, const char *run, const char *sta
     int error = errno;
     if (file >= 0) close(file);
     return good ? DG_OK : DG_FAIL(DG_ERR_IO, "the ledger of the sweep cannot be written: %s", strerror(error));
-}
-
-/* ---- source and environment -------------------------------------------------------------------------------------- */
-
-enum { PATCH_MAX = 16 << 20 };
-
-/* One command of git in the tree that holds `folder`; false where there is none. The last end of line is cut off. */
-static bool git(const char *folder, const char *const *words, char *output, size_t capacity)
-{
-    const char *command[12] = {"git", "-C", folder};
-    int used = 3, code = 1;
-    for (; *words != NULL && used < 11; words++) command[used++] = *words;
-    command[used] = NULL;
-    output[0] = '\0';
-    if (dg_command_run(command, 30, output, capacity, &code) != DG_OK) {
-        dg_error_clear();
-        return false;
-    }
-    return code == 0;
-}
-
-static void cut_line(char *text) { text[strcspn(text, "\n")] = '\0'; }
-
-/* Tracked changes as a patch; files that git does not know by name only. Empty: the tree is clean. */
-static dg_status read_patch(const char *folder, char **out)
-{
-    char *patch, *names = NULL;
-    DG_TRY(dg_alloc(&patch, PATCH_MAX, 1, "patch of the source"));
-    dg_status status = dg_alloc(&names, PATCH_MAX, 1, "names of new files");
-    bool known = status == DG_OK && git(folder, (const char *const[]){"diff", "HEAD", NULL}, patch, PATCH_MAX);
-    if (known && strlen(patch) + 1 == PATCH_MAX)
-        snprintf(patch + PATCH_MAX - 64, 64, "\n(cut off here: larger than 16 MiB)\n");
-    if (known &&
-        git(folder, (const char *const[]){"ls-files", "--others", "--exclude-standard", NULL}, names, PATCH_MAX) &&
-        names[0] != '\0') {
-        size_t used = strlen(patch);
-        snprintf(patch + used, PATCH_MAX - used, "\nFiles that are not tracked:\n%s", names);
-    }
-    dg_free(&names);
-    if (known)
-        *out = patch;
-    else
-        dg_free(&patch);
-    return status;
-}
-
-/* {"build_commit", "tree", "tree_commit", "dirty", "patch"}: what the program was built of, and the state of the tree
- * it lies in (where it was built there) as the sweep begins. */
-static dg_status source_json(const sweep_work *w, json_t *environment, json_t **out)
-{
-    char folder[DG_PATH_MAX], commit[128] = "", path[DG_PATH_MAX], *patch = NULL;
-    const char *built = json_string_value(json_object_get(environment, "commit"));
-    snprintf(folder, sizeof folder, "%s", w->program);
-    char *slash = strrchr(folder, '/');
-    if (slash != NULL) *slash = '\0';
-    const bool tree =
-        git(folder, (const char *const[]){"rev-parse", "--short=12", "HEAD", NULL}, commit, sizeof commit);
-    cut_line(commit);
-    if (tree) DG_TRY(read_patch(folder, &patch));
-    const bool dirty = (patch != NULL && patch[0] != '\0') || (built != NULL && strstr(built, "-dirty") != NULL);
-    dg_status status = DG_OK;
-    if (patch != NULL && patch[0] != '\0') {
-        status = dg_path_join(path, w->plan.folder, "source.patch");
-        if (status == DG_OK) status = dg_file_write(path, patch, (int64_t)strlen(patch));
-        dg_log_write(w->env->log, DG_LOG_WARNING, "the source tree is not clean: its changes are kept in source.patch");
-    } else if (dirty) {
-        dg_log_write(w->env->log, DG_LOG_WARNING,
-                     "the program was built of a tree that was not clean, and that tree's changes are not here");
-    }
-    *out = json_pack("{s:s?, s:s?, s:b, s:s?}", "build_commit", built, "tree_commit", tree ? commit : NULL, "dirty",
-                     dirty, "patch", patch != NULL && patch[0] != '\0' ? "source.patch" : NULL);
-    dg_free(&patch);
-    return status;
-}
-
-dg_status sweep_write_environment(const sweep_work *w)
-{
-    json_t *environment = dg_environment_json(w->env->comm), *source = NULL;
-    if (environment == NULL) return DG_FAIL(DG_ERR_MEMORY, "no memory for environment.json");
-    dg_status status = source_json(w, environment, &source);
-    json_object_set_new(environment, "source", source);
-    if (status == DG_OK) return sweep_write_json(w->plan.folder, "environment.json", environment);
-    json_decref(environment);
-    return status;
 }
 
 /* ---- experiments ------------------------------------------------------------------------------------------------- */

@@ -340,19 +340,33 @@ static dg_status put_splits(FILE *to, const sweep_work *w)
     return DG_OK;
 }
 
+static void put_source(FILE *to, const json_t *source)
+{
+    const char *patch = text_of(source, "patch");
+    put(to, text_of(source, "build_commit"));
+    if (!json_is_true(json_object_get(source, "dirty"))) return;
+    fputs(", **not a clean tree**", to);
+    if (patch[0] != '\0')
+        fprintf(to, ": changes in [%s](%s)", patch, patch);
+    else
+        fputs(", its changes are not recorded", to);
+}
+
 static dg_status put_environment(FILE *to, const sweep_work *w)
 {
     json_t *environment;
+    const json_t *source;
+    size_t i;
     DG_TRY(dg_run_folder_read_json(w->plan.folder, "environment.json", &environment));
-    const json_t *source = json_object_get(environment, "source");
     fputs("\n## Environment\n\n- program: version ", to);
     put(to, text_of(environment, "version"));
     fputs(", commit ", to);
-    put(to, text_of(source, "build_commit"));
-    if (json_is_true(json_object_get(source, "dirty")))
-        fputs(text_of(source, "patch")[0] != '\0' ? ", **not a clean tree**: changes in [source.patch](source.patch)"
-                                                  : ", **not a clean tree**, its changes are not recorded",
-              to);
+    put_source(to, json_object_get(environment, "source"));
+    json_array_foreach(json_object_get(environment, "resumed"), i, source)
+    {
+        fputs("\n- gone on with: commit ", to);
+        put_source(to, source);
+    }
     fputs("\n- host: ", to);
     put(to, text_of(environment, "host"));
     fputs(", ", to);

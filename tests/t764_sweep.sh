@@ -94,8 +94,13 @@ dg 0 sweep sweep.yaml -o res --finish --no-figures
 
 # One seed alone is preliminary, of several folds too; folds test every case once; a failed run stops no other one. The tree that
 # holds the program is not clean: its changes are kept.
-mkdir tree && ln "$(readlink -f "$dosegrid")" tree/dosegrid 2>/dev/null || cp "$dosegrid" tree/dosegrid
-(cd tree && git init -q . && echo one >file && git add file && git -c user.name=t -c user.email=t@t commit -qm one && echo two >file)
+mkdir -p tree/bin && ln "$(readlink -f "$dosegrid")" tree/bin/dosegrid 2>/dev/null || cp "$dosegrid" tree/bin/dosegrid
+(cd tree && git init -q . && echo one >file && git add file && git -c user.name=t -c user.email=t@t commit -qm one)
+commit() { cmake -DSOURCE="$work/tree" -DOUT="$work/commit.h" -P "$here/../cmake/commit.cmake" && cat commit.h; }
+case $(commit) in *-dirty*) fail "the commit of a clean tree is $(commit)" ;; esac
+mkdir tree/src && echo 'int fresh;' >tree/src/new.c && echo secret >tree/patients.csv
+case $(commit) in *-dirty*) ;; *) fail "a new source file is not told: $(commit)" ;; esac
+echo two >tree/file
 cat >folds.yaml <<'YAML'
 base: base.yaml
 set: {train.steps: 2}
@@ -106,7 +111,7 @@ conditions:
   broken: {set: {data.channels: [ct, sdf.Nothing]}}
   perceptual: {set: {loss.perceptual: 0.1}}
 YAML
-run 3 tree/dosegrid sweep folds.yaml -o folds --jobs 2 --no-figures
+run 3 tree/bin/dosegrid sweep folds.yaml -o folds --jobs 2 --no-figures
 said "test sets of fold 0 and fold 1 share 0 of 4 cases" "2 of 6 runs done, 4 failed"
 same "status of one seed" preliminary "$(status folds plain)"
 same "status of the failed one" invalid "$(status folds broken)"
@@ -116,8 +121,15 @@ grep -q 'name a .safetensors file of torchvision.s vgg16 in loss.perceptual.file
     fail "a condition without its file does not say what to set: $(cat folds/experiments/perceptual/experiment.yaml)"
 grep -q 'one seed alone is preliminary' folds/report.md || fail "the report does not say why it is preliminary"
 same "cases of all folds" 8 "$(value n_cases folds/experiments/plain/all-folds-s4.json)"
-grep -q '^+two' folds/source.patch || fail "the patch of the tree is not kept"
+git clone -q tree clone && git -C clone apply "$work/folds/source.patch" || fail "the patch is none: $(cat folds/source.patch)"
+cmp tree/file clone/file && cmp tree/src/new.c clone/src/new.c || fail "the patch of the tree is not kept"
+grep -q secret folds/source.patch && fail "what is no source is kept"
 grep -q 'not a clean tree' folds/report.md || fail "the report does not tell of the tree"
+run 0 tree/bin/dosegrid sweep folds.yaml -o folds --finish --no-figures
+[ ! -e folds/source-2.patch ] || fail "a tree that is as it was is kept again"
+echo three >tree/file
+run 0 tree/bin/dosegrid sweep folds.yaml -o folds --finish --no-figures
+grep -q '^+three' folds/source-2.patch && grep -qF 'changes in [source-2.patch]' folds/report.md || fail "another tree is not kept"
 sed -i 's/^status: .*/status: invalid/; s/^status_by: .*/status_by: user/; s/^reason: .*/reason: wrong cohort/' folds/experiments/plain/experiment.yaml
 dg 0 sweep folds.yaml -o folds --finish --resume --no-figures
 same "status that the user set" invalid "$(status folds plain)"
@@ -142,7 +154,6 @@ ASAN_OPTIONS=detect_leaks=0 dg 0 sweep seeds.yaml -o seeds --ranks 2 --no-figure
 said "test sets of seed 4 and seed 5 share"
 grep -q 'Seed 5' seeds/report.md && [ -s seeds/comparison-s4.json ] || fail "seeds are not compared one by one"
 grep -q '"ranks": 2' seeds/experiments/wide/wide-s4/training_summary.json || fail "the run had not two ranks"
-
 grep -q 'every run has 2 steps' seeds/report.md || fail "the report does not tell the steps of the environment"
 unset DG_TRAIN__STEPS
 dg 1 sweep seeds.yaml -o seeds --resume --no-figures
