@@ -19,6 +19,7 @@
 enum { AS_TRAINED = 0, MEAN_OF_WEIGHTS = 1, UPSTREAM = 1 };
 static const char *const word_all[] = {"all", NULL};
 static const char *const word_trained[] = {"trained", NULL};
+static const char *const percentiles_names[] = {"trained", "none", NULL};
 static const char *const word_auto[] = {"auto", NULL};
 static const char *const average_names[] = {"doses", "weights", NULL};
 static const char *const flips_names[] = {"trained", "no", "yes", NULL};
@@ -87,8 +88,8 @@ static const dg_option rows[] = {
      .list_min = 1, .list_max = 1, .names = word_trained, .fallback = "trained", .unit = "",
      .help = "of a diffusion: seed of the noise"},
     {.key = "predict.percentiles", .flag = "percentiles", .type = DG_OPT_DOUBLE_LIST, AT(percentiles), .min = 0,
-     .max = 100, .list_min = 1, .list_max = DG_OPT_LIST_MAX, .names = word_trained, .fallback = "trained", .unit = "%",
-     .help = "of an ensemble: percentiles that are kept voxel by voxel"},
+     .max = 100, .list_min = 1, .list_max = DG_OPT_LIST_MAX, .names = percentiles_names, .fallback = "trained", .unit = "%",
+     .help = "of an ensemble: percentiles that are kept voxel by voxel; none: mean and std only"},
     {.key = "predict.keep_samples", .flag = "keep-samples", .type = DG_OPT_BOOL, AT(keep_samples),
      .fallback = "false", .unit = "",
      .help = "of an ensemble: leaves every sample beside the mean, as predictions in sample-0001, sample-0002, .."},

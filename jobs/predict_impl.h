@@ -25,7 +25,7 @@ typedef struct settings {
     int sampler, fault;                /* of a diffusion, as the next ones: 0 as trained */
     dg_int_list sample_steps, ensemble, seed;
     dg_double_list eta, guidance;
-    dg_double_list percentiles; /* count 0: as trained */
+    dg_double_list percentiles; /* count 0: as trained, or none, by its word */
     bool keep_samples;
     double comm_timeout_s;
     const dg_predict_request *perturbed; /* for another job, which asks for these cases; NULL: as the rows say */

@@ -14,6 +14,9 @@
 
 enum { ROUND_UNITS = 8 }; /* samples for every rank in a round */
 
+/* Some, or none of them; not as trained. */
+static bool has_percentiles(const settings *s) { return s->percentiles.count > 0 || s->percentiles.word > 0; }
+
 /* Flags that only a diffusion has. */
 static const char *given(const settings *s)
 {
@@ -24,7 +27,7 @@ static const char *given(const settings *s)
     if (s->guidance.count > 0) return "--guidance";
     if (s->ensemble.count > 0) return "--ensemble";
     if (s->seed.count > 0) return "--sample-seed";
-    if (s->percentiles.count > 0) return "--percentiles";
+    if (has_percentiles(s)) return "--percentiles";
     return s->keep_samples ? "--keep-samples" : NULL;
 }
 
@@ -38,7 +41,7 @@ static void apply(const settings *s, dg_diffusion_settings *d)
     if (s->guidance.count > 0) d->guidance = s->guidance.value[0];
     if (s->ensemble.count > 0) d->ensemble = s->ensemble.value[0];
     if (s->seed.count > 0) d->seed = s->seed.value[0];
-    if (s->percentiles.count > 0) d->percentiles = s->percentiles;
+    if (has_percentiles(s)) d->percentiles = s->percentiles;
 }
 
 dg_status predict_samples_open(work *w)

@@ -39,6 +39,16 @@ static dg_status add_labels(const sweep_work *w, sweep_words *words)
     return DG_OK;
 }
 
+static dg_status add_percentiles(const dg_double_list *percentiles, sweep_words *words)
+{
+    char text[32 * DG_OPT_LIST_MAX] = "none";
+    size_t length = 0;
+    for (int i = 0; i < percentiles->count; i++)
+        length +=
+            (size_t)snprintf(text + length, sizeof text - length, "%s%.17g", i == 0 ? "" : ",", percentiles->value[i]);
+    return sweep_words_add(words, (const char *const[]){"--percentiles", text, NULL});
+}
+
 /* How doses are drawn, where the checkpoint says otherwise. Samples stay where members are judged. */
 static dg_status add_drawing(const sweep_job *job, bool own_weights, sweep_words *words)
 {
@@ -48,6 +58,7 @@ static dg_status add_drawing(const sweep_job *job, bool own_weights, sweep_words
     char steps[32], ensemble[32], seed[32], eta[32], guidance[32];
     if (job->members > 1) DG_TRY(sweep_words_add(words, (const char *const[]){"--keep-samples", NULL}));
     if (own_weights) return DG_OK;
+    DG_TRY(add_percentiles(&d->percentiles, words));
     snprintf(steps, sizeof steps, "%lld", (long long)d->sample_steps);
     snprintf(ensemble, sizeof ensemble, "%lld", (long long)d->ensemble);
     snprintf(seed, sizeof seed, "%lld", (long long)d->seed);

@@ -20,6 +20,7 @@ typedef struct settings {
 #define AT(field) .offset = offsetof(settings, field), .unit = ""
 static const char *const dtype_words[] = {"bf16", "f32", NULL};
 static const char *const auto_words[] = {"auto", NULL};
+static const char *const spacing_words[] = {"native", "none", NULL};
 
 /* clang-format off */
 static const dg_option table[] = {
@@ -37,7 +38,7 @@ static const dg_option table[] = {
     {.key = "data.patch", .flag = "patch", .type = DG_OPT_INT_LIST, AT(patch), .min = 1, .max = 512, .list_min = 3,
      .list_max = 3, .names = auto_words, .fallback = "[64, 64, 64]", .help = "patch"},
     {.key = "data.spacing", .type = DG_OPT_DOUBLE_LIST, AT(spacing), .min = 0.1, .max = 10, .list_min = 1,
-     .list_max = 3, .fallback = "2.5", .help = "spacing"},
+     .list_max = 3, .names = spacing_words, .fallback = "2.5", .help = "spacing"},
     {.key = "data.channels", .flag = "channels", .type = DG_OPT_STRING_LIST, AT(channels), .names = auto_words,
      .fallback = "auto", .help = "channels"},
 };

@@ -182,6 +182,8 @@ static void check_format(void)
                                            {"data.patch", "[8, 16, 32]"},
                                            {"data.patch", "auto"},
                                            {"data.spacing", "[0.1, 0.30000000000000004]"},
+                                           {"data.spacing", "none"},
+                                           {"data.spacing", "native"},
                                            {"run.name", "a, b"},
                                            {"data.channels", "[ct, \"a,b\", \"q\\\"\\\\\"]"}};
     settings s;

@@ -33,6 +33,11 @@ static void check_round_trip(void)
     DG_CHECK_OK(from_text(&p, text));
     free(text);
     DG_CHECK(memcmp(&s, &back, sizeof s) == 0);
+    DG_CHECK_OK(from_text(&p, "{\"data.spacing\": {\"value\": \"none\"}}"));
+    DG_CHECK(back.spacing.count == 0 && back.spacing.word == 1);
+    json_t *named = dg_options_to_json(&p);
+    DG_CHECK(strcmp(json_string_value(json_object_get(json_object_get(named, "data.spacing"), "value")), "none") == 0);
+    json_decref(named);
     dg_options_origin_text(&p, "train.steps", where, sizeof where);
     DG_CHECK(strcmp(where, "last.h5") == 0);
     dg_options_release(&o);

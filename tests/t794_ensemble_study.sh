@@ -72,7 +72,7 @@ primary: ensemble.global.crps_gy
 conditions:
   direct: {set: {model.kind: unet, evaluate.members: 1}}
   three: {}
-  five: {weights_of: three, set: {diffusion: {sample_steps: 5, eta: 1, fault: eta}}}
+  five: {weights_of: three, set: {diffusion: {sample_steps: 5, eta: 1, percentiles: 50, fault: eta}}}
   five-2: {weights_of: five, set: {evaluate.members: 2}}
 YAML
 dg 0 sweep sweep.yaml -o study --no-figures
@@ -102,6 +102,9 @@ conditions:
 YAML
 dg 0 sweep means.yaml -o means --no-figures
 same "condition of means" seed-5 "$(value condition means/experiments/seed-5/seed-5-s1/evaluation_results.json)"
+drawn() { cat $1/$1-s1/predictions/phantom-*.h5; }
+(cd means/experiments && drawn three | grep -qa percentile && ! drawn seed-5 | grep -qa percentile) || fail "percentiles that the condition asks for"
+(cd study/experiments && [ "$(drawn three | wc -c)" -gt "$(drawn five | wc -c)" ]) || fail "one percentile takes less room than two"
 dg 2 sweep sweep.yaml -o batch --submit
 said "condition five has weights_of"
 refuse() { # words sed-expression: the sweep changed by it

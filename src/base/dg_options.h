@@ -27,8 +27,9 @@ typedef enum dg_option_type {
 
 enum { DG_OPT_TEXT = 512, DG_OPT_LIST_MAX = 16, DG_OPT_STRINGS_MAX = 64, DG_OPT_WORD = 256 };
 
-typedef struct dg_int_list { int count; int64_t value[DG_OPT_LIST_MAX]; } dg_int_list;
-typedef struct dg_double_list { int count; double value[DG_OPT_LIST_MAX]; } dg_double_list;
+/* `word`: of `names`, which one stands for count 0; 0 where there is one or none. */
+typedef struct dg_int_list { int count, word; int64_t value[DG_OPT_LIST_MAX]; } dg_int_list;
+typedef struct dg_double_list { int count, word; double value[DG_OPT_LIST_MAX]; } dg_double_list;
 typedef struct dg_string_list { int count; char value[DG_OPT_STRINGS_MAX][DG_OPT_WORD]; } dg_string_list;
 
 /* One option. `min`/`max` bound numbers and every element of number lists; for lists `list_min`/`list_max` bound the

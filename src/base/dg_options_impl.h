@@ -19,6 +19,8 @@ bool dg_option_is_text(const char *text);
 /* What a row takes, in words: "a whole number, 1 to 10". */
 void dg_option_describe(const dg_option *row, char *text, size_t capacity);
 bool dg_option_is_list(const dg_option *row);
+/* The word that an empty list in *field stands for; NULL: the row has none. */
+const char *dg_option_list_name(const dg_option *row, const void *field);
 /* Shortest decimal that reads back as the same double. */
 void dg_option_double_text(double value, char *text, size_t capacity);
 /* The value in *field as it would be typed. */

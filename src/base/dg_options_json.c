@@ -11,7 +11,8 @@ static json_t *list_to_json(const dg_option *row, const void *field)
     int count = row->type == DG_OPT_INT_LIST      ? ints->count
                 : row->type == DG_OPT_DOUBLE_LIST ? doubles->count
                                                   : strings->count;
-    if (count == 0 && row->names != NULL && row->names[0] != NULL) return json_string(row->names[0]);
+    const char *name = dg_option_list_name(row, field);
+    if (count == 0 && name != NULL) return json_string(name);
     json_t *array = json_array();
     for (int i = 0; i < count; i++) {
         json_t *item = row->type == DG_OPT_INT_LIST      ? json_integer(ints->value[i])

@@ -196,13 +196,23 @@ bool dg_option_parse_text(const dg_option *row, const char *text, void *field, c
     return good || fail_wanted(row, problem);
 }
 
+const char *dg_option_list_name(const dg_option *row, const void *field)
+{
+    if (row->names == NULL) return NULL;
+    const int word = row->type == DG_OPT_INT_LIST      ? ((const dg_int_list *)field)->word
+                     : row->type == DG_OPT_DOUBLE_LIST ? ((const dg_double_list *)field)->word
+                                                       : 0;
+    return row->names[word];
+}
+
 bool dg_option_parse_list(const dg_option *row, const dg_string_list *word, void *field,
                           char problem[DG_OPTION_PROBLEM])
 {
     dg_int_list ints = {0};
     dg_double_list doubles = {0};
     if (!dg_option_is_list(row)) return fail_wanted(row, problem);
-    bool is_word = word->count == 1 && name_index(row, word->value[0]) >= 0;
+    const int name = word->count == 1 ? name_index(row, word->value[0]) : -1;
+    const bool is_word = name >= 0;
     int count = is_word ? 0 : word->count;
     if (!is_word && (count < row->list_min || count > list_limit(row))) return fail_wanted(row, problem);
     for (int i = 0; i < count; i++) {
@@ -213,6 +223,7 @@ bool dg_option_parse_list(const dg_option *row, const dg_string_list *word, void
         if (!good) return fail_wanted(row, problem);
     }
     ints.count = doubles.count = count;
+    ints.word = doubles.word = is_word ? name : 0;
     if (row->type == DG_OPT_INT_LIST) *(dg_int_list *)field = ints;
     if (row->type == DG_OPT_DOUBLE_LIST) *(dg_double_list *)field = doubles;
     if (row->type == DG_OPT_STRING_LIST) {
@@ -324,7 +335,8 @@ static void print_list(FILE *stream, const dg_option *row, const void *field)
                 : row->type == DG_OPT_DOUBLE_LIST ? doubles->count
                                                   : strings->count;
     if (count == 0) {
-        fputs(row->names != NULL && row->names[0] != NULL ? row->names[0] : "[]", stream);
+        const char *name = dg_option_list_name(row, field);
+        fputs(name != NULL ? name : "[]", stream);
         return;
     }
     for (int i = 0; i < count; i++) {
