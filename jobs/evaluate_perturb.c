@@ -128,6 +128,7 @@ static dg_status predict_one(robustness *r, int k)
                                         .count = r->id_count,
                                         .perturbation = &r->perturbation[k],
                                         .unperturbed = r->s->predictions,
+                                        .members = p->measure.members,
                                         .threads = p->threads.count > 0 ? p->threads.value[0] : 0,
                                         .resume = p->resume,
                                         .comm_timeout_s = p->comm_timeout_s};

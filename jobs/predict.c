@@ -743,6 +743,7 @@ dg_status dg_predict_perturbed(const dg_job_env *env, const dg_predict_request *
     snprintf(s->output, sizeof s->output, "%s", request->output);
     snprintf(s->backend, sizeof s->backend, "%s", request->backend);
     s->resume = request->resume;
+    s->keep_samples = request->members > 1;
     s->threads.count = request->threads > 0;
     s->threads.value[0] = request->threads;
     s->comm_timeout_s = request->comm_timeout_s;

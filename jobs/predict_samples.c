@@ -44,11 +44,23 @@ static void apply(const settings *s, dg_diffusion_settings *d)
     if (has_percentiles(s)) d->percentiles = s->percentiles;
 }
 
+/* Members of a perturbed ensemble are judged as they were drawn: there must be so many. */
+static dg_status check_members(const work *w)
+{
+    const dg_predict_request *r = w->s->perturbed;
+    if (r == NULL || r->members <= w->ensemble.samples) return DG_OK;
+    return DG_FAIL(DG_ERR_USAGE,
+                   "%lld members of a perturbed case are to be judged, and %s draws %lld (diffusion.ensemble): give "
+                   "--members no more than that",
+                   (long long)r->members, w->s->checkpoint.value[0], (long long)w->ensemble.samples);
+}
+
 dg_status predict_samples_open(work *w)
 {
     dg_run_config *config = &w->network[0].config;
     w->ensemble = (dg_ensemble){.folder = w->s->output, .samples = 1};
     if (!dg_run_is_diffusion(config)) {
+        DG_TRY(check_members(w));
         const char *flag = given(w->s);
         return flag == NULL ? DG_OK
                             : DG_FAIL(DG_ERR_USAGE,
@@ -72,7 +84,7 @@ dg_status predict_samples_open(work *w)
     w->sampling.step = w->step;
     w->ensemble.samples = config->diffusion.ensemble;
     w->ensemble.percent = config->diffusion.percentiles;
-    return DG_OK;
+    return check_members(w);
 }
 
 int predict_samples_describe(const work *w, char *text, size_t capacity)

@@ -88,6 +88,15 @@ same "a single sample in their place" "$one" "$(draw many 1)"
 same "samples beside a single one" 0 "$(find many/sample-000? -name "*.h5" | wc -l)"
 dg 0 evaluate --cohort cohort --predictions many --gamma none --members 1 -o single.json
 
+# An ensemble as trained whose members are judged is drawn again from perturbed scans, with its samples.
+three=runs/parts/checkpoints/last.h5
+dg 0 predict --checkpoint $three --cohort cohort -o as-trained --cases val --backend ref --threads 1 --keep-samples
+perturbs() { echo evaluate --cohort cohort --predictions as-trained --checkpoint $three --gamma none --perturb hu=20 --threads 1 "$@"; }
+dg 0 $(perturbs --members 3 -o moved.json)
+same "members of a perturbed ensemble" 3 "$(value members moved.json.ledger/perturbed/hu=+20/evaluation_results.json)"
+dg 2 $(perturbs --members 4 -o refused.json)
+said "4 members of a perturbed case are to be judged" "draws 3 (diffusion.ensemble)"
+
 # What cannot be.
 predicts() { dg 2 predict --checkpoint $best --cohort cohort -o refused "$@"; }
 predicts --sample-steps 101
