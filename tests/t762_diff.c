@@ -235,6 +235,68 @@ static void test_long_values(void)
     }
 }
 
+/* Rules of several settings: each side says what puts `key` in force or out of it. */
+static void test_one_of_several(void)
+{
+    static const struct {
+        const char *key, *governor, *value, *why; /* why NULL: in force */
+    } cases[] = {
+        /* A term has its weight from the phases, and its own is 0. */
+        {"loss.huber.delta", NULL, NULL, "loss.huber.weight is 0.0"},
+        {"loss.huber.delta", "loss.phases", "[0%-50% mse=1, 50%-100% mse=1 huber=0.5]", NULL},
+        {"loss.poisson.eps", "loss.phases", "[0-9 poisson=1]", NULL},
+        {"loss.poisson.eps", "loss.phases", "[0-9 huber=1]", "loss.poisson.weight is 0.0"},
+        /* A diffusion embeds its time, a network without one nothing but constraints. */
+        {"model.cond_channels", NULL, NULL, "data.constraints is false"},
+        {"model.cond_channels", "data.constraints", "true", NULL},
+        {"model.cond_channels", "model.kind", "diffusion_unet", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char why[256];
+        dg_diff_side side;
+        dg_options options;
+        dg_run_config *config;
+        int rows;
+        const dg_option *row = dg_run_config_rows(&rows);
+        const dg_origin origin = {.kind = DG_FROM_FILE, .where = "a.yaml"};
+        DG_CHECK_OK(DG_NEW(&config, 1, "settings"));
+        DG_CHECK_OK(dg_options_init(&options, row, rows, config));
+        if (cases[i].governor != NULL)
+            DG_CHECK_OK(dg_options_set(&options, cases[i].governor, cases[i].value, &origin));
+        side = (dg_diff_side){.config = dg_run_config_to_json(&options)};
+        const bool in_force = dg_run_in_force(side.config, cases[i].key, why, sizeof why);
+        if (in_force != (cases[i].why == NULL) || (!in_force && strcmp(why, cases[i].why) != 0))
+            fprintf(stderr, "%s, %s %s: %d, %s\n", cases[i].key, cases[i].governor == NULL ? "" : cases[i].governor,
+                    cases[i].value == NULL ? "" : cases[i].value, in_force, why);
+        DG_CHECK(in_force == (cases[i].why == NULL) && strcmp(why, in_force ? "" : cases[i].why) == 0);
+        dg_diff_side_release(&side);
+        dg_options_release(&options);
+        dg_free(&config);
+    }
+}
+
+/* Two runs by phases: the parameter of a term, and the width of a diffusion's embedding, are among what changed. */
+static void test_changes_in_force(void)
+{
+    dg_diff_side side[2];
+    json_t *diff;
+    for (int i = 0; i < 2; i++) {
+        make_side(i == 0 ? "a" : "b", NULL, &side[i]);
+        set(&side[i], "loss.phases", json_pack("[s]", "0-9 mse=1 huber=0.5"), "a.yaml:1");
+        set(&side[i], "loss.huber.delta", json_real(i == 0 ? 0.05 : 0.1), "a.yaml:2");
+        set(&side[i], "model.kind", json_string("diffusion_unet"), "a.yaml:3");
+        set(&side[i], "model.cond_channels", json_integer(i == 0 ? 256 : 64), "a.yaml:4");
+    }
+    DG_CHECK_OK(dg_diff_make(side, 2, &diff));
+    json_t *changes = dg_diff_changes(diff, 1);
+    DG_CHECK(json_array_size(changes) == 2);
+    DG_CHECK(strstr(json_string_value(json_array_get(changes, 0)), "model.cond_channels: 256 -> 64") != NULL);
+    DG_CHECK(strstr(json_string_value(json_array_get(changes, 1)), "loss.huber.delta: 0.05 -> 0.1") != NULL);
+    json_decref(changes);
+    json_decref(diff);
+    for (int i = 0; i < 2; i++) dg_diff_side_release(&side[i]);
+}
+
 static void test_rules_name_keys(void)
 {
     int rows;
@@ -243,7 +305,8 @@ static void test_rules_name_keys(void)
     for (int i = 0; (key = dg_run_force_key(i, &governor)) != NULL; i++) {
         bool known = false, governs = false;
         for (int k = 0; k < rows; k++) {
-            known = known || strcmp(row[k].key, key) == 0;
+            const size_t length = strlen(key); /* a family's key is the begin of others */
+            known = known || strncmp(row[k].key, key, length + (key[length - 1] != '.')) == 0;
             governs = governs || strcmp(row[k].key, governor) == 0;
         }
         if (!known || !governs) fprintf(stderr, "rule %d: %s, %s\n", i, key, governor);
@@ -297,6 +360,8 @@ int main(void)
     test_nothing_differs();
     test_not_in_force();
     test_long_values();
+    test_one_of_several();
+    test_changes_in_force();
     test_rules_name_keys();
     test_facts();
     return 0;

@@ -1,43 +1,28 @@
 /* run_force.c - see run_force.h. SPDX-License-Identifier: Apache-2.0 */
 #include "run_force.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What the governing setting must be for the key to count. */
-typedef enum demand { MORE_THAN_ZERO, TRUE, EMPTY, IS, IS_NOT, NOT_LEARNED } demand;
+/* What the governing setting must be for the key to count. HAS_TERM: a weight above 0, or loss.phases name the term.
+ * OR: the rule may hold in place of the one above it. */
+enum { MORE_THAN_ZERO, HAS_TERM, TRUE, EMPTY, IS, IS_NOT, NOT_LEARNED, OR = 16 };
 
+/* Rules of one key must all hold. A key that ends in '.' stands for all below it but the governor itself. */
 static const struct rule {
     const char *key, *governor;
-    demand demand;
+    int demand;
     const char *word;
 } rules[] = {
-    {"loss.huber.delta", "loss.huber.weight", MORE_THAN_ZERO, NULL},
-    {"loss.poisson.eps", "loss.poisson.weight", MORE_THAN_ZERO, NULL},
-    {"loss.perceptual.file", "loss.perceptual.weight", MORE_THAN_ZERO, NULL},
-    {"loss.perceptual.architecture", "loss.perceptual.weight", MORE_THAN_ZERO, NULL},
-    {"loss.perceptual.layers", "loss.perceptual.weight", MORE_THAN_ZERO, NULL},
-    {"loss.perceptual.every", "loss.perceptual.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.base", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.layers", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.start", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.lr", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.beta1", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.beta2", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.adversarial.clip", "loss.adversarial.weight", MORE_THAN_ZERO, NULL},
-    {"loss.dvh.goals", "loss.dvh.weight", MORE_THAN_ZERO, NULL},
-    {"loss.dvh.min_voxels", "loss.dvh.weight", MORE_THAN_ZERO, NULL},
-    {"loss.dvh.window", "loss.dvh.weight", MORE_THAN_ZERO, NULL},
-    {"loss.dvh.vx_temperature", "loss.dvh.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.inside", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.near", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.elsewhere", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.near_mm", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.targets", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.structure.organs", "loss.structure.weight", MORE_THAN_ZERO, NULL},
-    {"loss.asymmetric.ratio", "loss.asymmetric.weight", MORE_THAN_ZERO, NULL},
-    {"loss.asymmetric.targets", "loss.asymmetric.weight", MORE_THAN_ZERO, NULL},
+    {"loss.huber.", "loss.huber.weight", HAS_TERM, NULL},
+    {"loss.poisson.", "loss.poisson.weight", HAS_TERM, NULL},
+    {"loss.perceptual.", "loss.perceptual.weight", HAS_TERM, NULL},
+    {"loss.adversarial.", "loss.adversarial.weight", HAS_TERM, NULL},
+    {"loss.dvh.", "loss.dvh.weight", HAS_TERM, NULL},
+    {"loss.structure.", "loss.structure.weight", HAS_TERM, NULL},
+    {"loss.asymmetric.", "loss.asymmetric.weight", HAS_TERM, NULL},
     /* Learned weights: of a weight only whether it is 0 counts. */
     {"loss.mse.weight", "loss.weighting", NOT_LEARNED, NULL},
     {"loss.mae.weight", "loss.weighting", NOT_LEARNED, NULL},
@@ -49,13 +34,11 @@ static const struct rule {
     {"loss.dvh.weight", "loss.weighting", NOT_LEARNED, NULL},
     {"loss.structure.weight", "loss.weighting", NOT_LEARNED, NULL},
     {"loss.asymmetric.weight", "loss.weighting", NOT_LEARNED, NULL},
-    {"data.split.train", "data.split.file", EMPTY, NULL},
-    {"data.split.val", "data.split.file", EMPTY, NULL},
-    {"data.split.test", "data.split.file", EMPTY, NULL},
-    {"data.split.seed", "data.split.file", EMPTY, NULL},
+    {"data.split.", "data.split.file", EMPTY, NULL},
     {"data.high_dose_fraction", "data.patch", IS_NOT, "auto"},
     {"data.frame", "data.patch", IS_NOT, "auto"},
     {"model.cond_channels", "data.constraints", TRUE, NULL},
+    {"model.cond_channels", "model.kind", OR | IS, "diffusion_unet"}, /* it embeds the time too */
     {"optim.beta1", "optim.kind", IS, "adamw"},
     {"optim.beta2", "optim.kind", IS, "adamw"},
     {"optim.eps", "optim.kind", IS, "adamw"},
@@ -66,15 +49,12 @@ static const struct rule {
     {"optim.schedule.restart_factor", "optim.schedule.kind", IS, "cosine_restarts"},
     {"optim.schedule.patience", "optim.schedule.kind", IS, "plateau"},
     {"optim.schedule.factor", "optim.schedule.kind", IS, "plateau"},
-    {"optim.swa.every", "optim.swa.start", IS_NOT, "none"},
-    {"optim.grad_noise.decay", "optim.grad_noise.std", MORE_THAN_ZERO, NULL},
+    {"optim.swa.", "optim.swa.start", IS_NOT, "none"},
+    {"optim.grad_noise.", "optim.grad_noise.std", MORE_THAN_ZERO, NULL},
     {"train.weight_noise.every", "train.weight_noise.start", IS_NOT, "none"},
     {"train.weight_noise.std", "train.weight_noise.start", IS_NOT, "none"},
     {"train.weight_noise.decay", "train.weight_noise.start", IS_NOT, "none"},
-    {"train.plateau.lr_factor", "train.plateau.patience", MORE_THAN_ZERO, NULL},
-    {"train.plateau.lr_cap", "train.plateau.patience", MORE_THAN_ZERO, NULL},
-    {"train.plateau.noise", "train.plateau.patience", MORE_THAN_ZERO, NULL},
-    {"train.plateau.max", "train.plateau.patience", MORE_THAN_ZERO, NULL},
+    {"train.plateau.", "train.plateau.patience", MORE_THAN_ZERO, NULL},
     {"train.mtbi_h", "train.checkpoint_every", IS, "auto"},
     {"train.degradation_factor", "train.on_degradation", IS_NOT, "ignore"},
     {"evaluate.interp_fraction", "evaluate.gamma_method", IS, "pymedphys"},
@@ -92,10 +72,30 @@ static bool is_word(const json_t *value, const char *word)
     return json_is_string(value) && strcmp(json_string_value(value), word) == 0;
 }
 
-static bool holds(const struct rule *rule, const json_t *own, const json_t *governor)
+/* Does a phase give a weight to the term that `key` ("loss.TERM...") is about? */
+static bool phases_name(const json_t *config, const char *key)
 {
-    switch (rule->demand) {
+    const json_t *phases = value_of(config, "loss.phases");
+    const char *term = key + strlen("loss.");
+    const size_t length = strcspn(term, ".");
+    for (size_t i = 0; i < json_array_size(phases); i++) {
+        const char *text = json_string_value(json_array_get(phases, i));
+        for (const char *at = text; at != NULL && (at = strchr(at, '=')) != NULL; at++) {
+            const char *name = at;
+            while (name > text && isalpha((unsigned char)name[-1])) name--;
+            if ((size_t)(at - name) == length && strncmp(name, term, length) == 0) return true;
+        }
+    }
+    return false;
+}
+
+static bool holds(const json_t *config, const struct rule *rule, const char *key)
+{
+    const json_t *own = value_of(config, key), *governor = value_of(config, rule->governor);
+    if (own == NULL || governor == NULL) return true;
+    switch (rule->demand & ~OR) {
     case MORE_THAN_ZERO: return json_number_value(governor) > 0;
+    case HAS_TERM: return json_number_value(governor) > 0 || phases_name(config, key);
     case TRUE: return json_is_true(governor);
     case EMPTY: return is_word(governor, "");
     case IS: return is_word(governor, rule->word);
@@ -105,16 +105,25 @@ static bool holds(const struct rule *rule, const json_t *own, const json_t *gove
     return true;
 }
 
+static bool speaks_of(const struct rule *rule, const char *key)
+{
+    const size_t length = strlen(rule->key);
+    if (rule->key[length - 1] != '.') return strcmp(rule->key, key) == 0;
+    return strncmp(rule->key, key, length) == 0 && strcmp(rule->governor, key) != 0;
+}
+
 bool dg_run_in_force(const json_t *config, const char *key, char *why, size_t capacity)
 {
     why[0] = '\0';
     for (int i = 0; i < RULES; i++) {
-        if (strcmp(rules[i].key, key) != 0) continue;
-        const json_t *own = value_of(config, key), *governor = value_of(config, rules[i].governor);
-        if (own == NULL || governor == NULL || holds(&rules[i], own, governor)) return true;
-        char *text = json_dumps(governor, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12));
-        snprintf(why, capacity, "%s is %s%s", rules[i].governor, text == NULL ? "set" : text,
-                 rules[i].demand == NOT_LEARNED ? ": of the weight only whether it is 0 counts" : "");
+        const struct rule *rule = &rules[i];
+        bool good = !speaks_of(rule, key) || holds(config, rule, key);
+        for (; i + 1 < RULES && (rules[i + 1].demand & OR) != 0; i++) good = good || holds(config, &rules[i + 1], key);
+        if (good) continue;
+        char *text =
+            json_dumps(value_of(config, rule->governor), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12));
+        snprintf(why, capacity, "%s is %s%s", rule->governor, text == NULL ? "set" : text,
+                 rule->demand == NOT_LEARNED ? ": of the weight only whether it is 0 counts" : "");
         free(text);
         return false;
     }

@@ -11,7 +11,8 @@
  * the run; else `why` names the setting that takes it away ("loss.asymmetric.weight is 0"). Keys that are not there,
  * and keys of no rule, are in force. */
 bool dg_run_in_force(const json_t *config, const char *key, char *why, size_t capacity);
-/* The keys that rules speak of, one after the other; NULL behind the last. For the test that all of them exist. */
+/* The keys that rules speak of, one after the other; NULL behind the last; one that ends in '.' is all keys below it.
+ * For the test that all of them exist. */
 const char *dg_run_force_key(int index, const char **governor);
 
 #endif
