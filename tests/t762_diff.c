@@ -246,10 +246,24 @@ static void test_one_of_several(void)
         {"loss.huber.delta", "loss.phases", "[0%-50% mse=1, 50%-100% mse=1 huber=0.5]", NULL},
         {"loss.poisson.eps", "loss.phases", "[0-9 poisson=1]", NULL},
         {"loss.poisson.eps", "loss.phases", "[0-9 huber=1]", "loss.poisson.weight is 0.0"},
+        {"loss.dice.smooth", "loss.phases", "[0-9 cldice=1]", "loss.dice.weight is 0.0"},
+        {"loss.cldice.smooth", "loss.phases", "[0-9 cldice=1]", NULL},
         /* A diffusion embeds its time, a network without one nothing but constraints. */
         {"model.cond_channels", NULL, NULL, "data.constraints is false"},
         {"model.cond_channels", "data.constraints", "true", NULL},
         {"model.cond_channels", "model.kind", "diffusion_unet", NULL},
+        /* Whole families. */
+        {"diffusion.steps", NULL, NULL, "model.kind is \"unet\""},
+        {"diffusion.steps", "model.kind", "diffusion_unet", NULL},
+        {"diffusion.snr_limit", "model.kind", "diffusion_unet", "diffusion.weighting is \"uniform\""},
+        {"data.labels.ignore", NULL, NULL, "data.target is \"dose\""},
+        {"data.labels.ignore", "data.target", "labels", NULL},
+        {"evaluate.margin_mm", "data.target", "labels", "data.target is \"labels\""},
+        {"loss.focal.weight", NULL, NULL, NULL}, /* the governor of a family is none of it */
+        {"loss.focal.alpha", NULL, NULL, "loss.focal.weight is 0.0"},
+        {"loss.focal.alpha", "loss.focal.weight", "0.5", NULL},
+        {"train.rollback.max", NULL, NULL, "train.rollback.rise is 0.0"},
+        {"train.rollback.max", "train.rollback.patience", "2", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char why[256];
