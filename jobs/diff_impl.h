@@ -14,7 +14,8 @@ typedef struct diff_sides {
  * condition. A configuration is resolved as a run would: defaults, file, DG_* environment. Adds to `sides`;
  * diff_sides_release in any case. */
 DG_MUST_USE dg_status diff_sides_add(const char *argument, diff_sides *sides);
-/* The conditions of a sweep, the reference first. */
+/* The conditions of a sweep that has its folder, the reference first, as runs get them: under the --set and the DG_*
+ * variables that its settings.json tells it began with. */
 DG_MUST_USE dg_status diff_sides_add_sweep(const dg_sweep *sweep, diff_sides *sides);
 void diff_sides_release(diff_sides *sides);
 

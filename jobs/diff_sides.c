@@ -64,8 +64,33 @@ static dg_status add_run(const char *folder, const char *name, diff_sides *sides
     return dg_run_folder_read_json(folder, "test_cases.json", &side->split);
 }
 
-/* A configuration (path), or a condition of a sweep. */
-static dg_status resolve(const char *path, const dg_sweep *sweep, int condition, dg_diff_side *side)
+/* What every run of a sweep got beside its file: the --set words and DG_* variables of its settings.json. */
+static dg_status apply_begun(const json_t *settings, dg_options *options)
+{
+    const json_t *set = json_object_get(settings, "set");
+    const int words = (int)json_array_size(set);
+    const char **word, *none[1], *name;
+    int rest;
+    json_t *value;
+    DG_TRY(DG_NEW(&word, words + 1, "words of --set"));
+    for (int i = 0; i < words; i++) word[i] = json_string_value(json_array_get(set, (size_t)i));
+    /* The parser does not write to its arguments; its type is that of main's. */
+    dg_status status = dg_options_read_arguments(options, words, (char *const *)word, none, 0, &rest);
+    dg_free(&word);
+    json_object_foreach(json_object_get(settings, "environment"), name, value)
+    {
+        json_t *line = json_sprintf("%s=%s", name, json_string_value(value));
+        char *const variable[] = {(char *)json_string_value(line), NULL};
+        if (status == DG_OK) status = dg_options_read_environment(options, variable);
+        json_decref(line);
+    }
+    return status;
+}
+
+/* A configuration (path), or a condition of a sweep; `begun`: settings.json of the sweep's folder, NULL: under the
+ * environment of now. The origins have ranks, so they may come in any order. */
+static dg_status resolve(const char *path, const dg_sweep *sweep, int condition, const json_t *begun,
+                         dg_diff_side *side)
 {
     dg_options options;
     dg_run_config *config;
@@ -74,7 +99,7 @@ static dg_status resolve(const char *path, const dg_sweep *sweep, int condition,
     DG_TRY(DG_NEW(&config, 1, "settings"));
     dg_status status = dg_options_init(&options, row, rows, config);
     if (status == DG_OK) {
-        status = dg_run_config_read_environment(&options);
+        status = begun != NULL ? apply_begun(begun, &options) : dg_run_config_read_environment(&options);
         if (status == DG_OK && sweep != NULL) status = dg_sweep_apply(sweep, condition, &options);
         if (status == DG_OK && sweep == NULL) status = dg_options_read_yaml(&options, path);
         if (status == DG_OK) side->config = dg_run_config_to_json(&options);
@@ -84,24 +109,53 @@ static dg_status resolve(const char *path, const dg_sweep *sweep, int condition,
     return status;
 }
 
-dg_status diff_sides_add_sweep(const dg_sweep *sweep, diff_sides *sides)
+static dg_status add_conditions(const dg_sweep *sweep, const json_t *begun, diff_sides *sides)
 {
     for (int i = 0; i < sweep->conditions; i++) {
         /* The reference comes first: the others are told against it. */
         const int condition = i == 0 ? sweep->reference : i <= sweep->reference ? i - 1 : i;
         dg_diff_side *side;
         DG_TRY(new_side(sides, sweep->condition[condition].name, "condition", &side));
-        DG_TRY(resolve(NULL, sweep, condition, side));
+        DG_TRY(resolve(NULL, sweep, condition, begun, side));
     }
     return DG_OK;
 }
 
-static dg_status add_sweep(const char *path, diff_sides *sides)
+/* settings.json of a sweep's folder; NULL where there is none. */
+static dg_status read_begun(const char *folder, json_t **out)
+{
+    size_t i;
+    const char *name;
+    json_t *value;
+    DG_TRY(dg_run_folder_read_json(folder, "settings.json", out));
+    json_array_foreach(json_object_get(*out, "set"), i, value)
+    {
+        if (!json_is_string(value))
+            return DG_FAIL(DG_ERR_FORMAT, "%s: settings.json: set[%d] is no text", folder, (int)i);
+    }
+    json_object_foreach(json_object_get(*out, "environment"), name, value)
+    {
+        if (!json_is_string(value))
+            return DG_FAIL(DG_ERR_FORMAT, "%s: settings.json: environment.%.100s is no text", folder, name);
+    }
+    return DG_OK;
+}
+
+dg_status diff_sides_add_sweep(const dg_sweep *sweep, diff_sides *sides)
+{
+    json_t *begun = NULL;
+    dg_status status = read_begun(sweep->folder, &begun);
+    if (status == DG_OK) status = add_conditions(sweep, begun, sides);
+    json_decref(begun);
+    return status;
+}
+
+static dg_status add_sweep(const char *path, bool of_folder, diff_sides *sides)
 {
     dg_sweep *sweep;
     DG_TRY(DG_NEW(&sweep, 1, "sweep"));
     dg_status status = dg_sweep_read(path, sweep);
-    if (status == DG_OK) status = diff_sides_add_sweep(sweep, sides);
+    if (status == DG_OK) status = of_folder ? diff_sides_add_sweep(sweep, sides) : add_conditions(sweep, NULL, sides);
     dg_sweep_release(sweep);
     dg_free(&sweep);
     return status;
@@ -119,9 +173,9 @@ dg_status diff_sides_add(const char *argument, diff_sides *sides)
     }
     if (is_folder(path)) {
         DG_TRY(dg_path_join(inside, path, "sweep.yaml"));
-        return dg_file_exists(inside) ? add_sweep(inside, sides) : add_run(path, label, sides);
+        return dg_file_exists(inside) ? add_sweep(inside, true, sides) : add_run(path, label, sides);
     }
-    if (dg_sweep_is(path)) return add_sweep(path, sides);
+    if (dg_sweep_is(path)) return add_sweep(path, false, sides);
     DG_TRY(new_side(sides, label != NULL ? label : path, "configuration", &side));
-    return resolve(path, NULL, 0, side);
+    return resolve(path, NULL, 0, NULL, side);
 }

@@ -55,6 +55,32 @@ done
 dg 0 diff base.yaml experiments/baseline/baseline-s7
 said "train.steps" "sweep.yaml:3"
 
+# A sweep's own --set stands between its file and its conditions: without it, what the condition sets would be the default, and
+# learned weights would seem to change.
+cat >set.yaml <<'YAML'
+base: base.yaml
+set: {train.steps: 2}
+seeds: [1]
+reference: plain
+conditions:
+  plain: {}
+  lowlr:
+    set: {optim.lr: 2e-3}
+  w:
+    set: {loss.mse.weight: 3}
+YAML
+DG_OPTIM__MOMENTUM=0.5 dg 0 sweep set.yaml -o set --finish --no-figures --set optim.lr=2e-3 --set=optim.clip=7 --set loss.weighting=learned
+[ "$(grep -c '"changes": \[\]' set/experiments.json)" = 3 ] || fail "under --set nothing changes: $(cat set/experiments.json)"
+dg 0 diff set --json
+unsaid '"key": "optim.lr"' '"key": "optim.clip"'
+said '"origin": "DG_OPTIM__MOMENTUM"'
+said 'loss.weighting is \"learned\"'
+dg 0 diff set/sweep.yaml --json
+said '"key": "optim.lr"'
+printf '{"set": ["--set", 3]}' >set/settings.json
+dg 1 diff set
+said "set: settings.json: set[1] is no text"
+
 # The example of the documentation is a sweep.
 mkdir example && for file in base sweep; do
     sed -n "/^    # $file.yaml/,/^\$/s/^    //p" "$DG_TEST_SOURCE/doc/sweep.md" >example/$file.yaml
