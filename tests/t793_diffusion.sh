@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: label=mpi timeout=300
+# ctest: label=mpi timeout=600
 # A diffusion of doses as a whole: trained with the same bits on 1, 2 and 4 ranks and in two parts; samples and ensembles with
 # the same bits on any number of ranks and with any batch of windows; ensembles that are gone on with; settings that cannot be,
 # refused with the reason. SPDX-License-Identifier: Apache-2.0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: label=mpi timeout=300
+# ctest: label=mpi timeout=600
 # Ensembles judged: doses that could have been given are calibrated, their mean is the true mean; the same bytes on 1 and 2 ranks
 # and from slabs; a part of the members; what cannot be judged. A sweep whose conditions take weights and samples of others.
 # SPDX-License-Identifier: Apache-2.0
