@@ -56,6 +56,11 @@ typedef struct dg_prediction_ensemble {
 DG_MUST_USE dg_status dg_prediction_write_ensemble(const char *folder, const char *id, const dg_grid *grid,
                                                    const char *model_sha256, const dg_prediction_ensemble *ensemble,
                                                    dg_ledger_entry *entry);
+/* Who makes predictions, as model_sha256 has it: the first half is of text[0, weights), which tells the weights, the second half of
+ * text[0, length), which tells how they are applied, too. */
+DG_MUST_USE dg_status dg_prediction_name_maker(const char *text, int weights, int length, char hex[DG_HASH_HEX]);
+/* The same weights, however they were applied. */
+bool dg_prediction_same_network(const char *model_sha256, const char *other);
 /* Removes FOLDER/<id>.h5; nothing where there is none. */
 void dg_prediction_remove(const char *folder, const char *id);
 /* Reads and verifies; *dose_gy is the caller's (dg_free), *grid filled. DG_ERR_IO absent, DG_ERR_FORMAT damaged,

@@ -12,9 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREDICTION_VERSION = 1, ROLE_TEXT = 96, ID_CAPACITY = 64 };
+enum { PREDICTION_VERSION = 1, ROLE_TEXT = 96, ID_CAPACITY = 64, MAKER_WEIGHTS = (DG_HASH_HEX - 1) / 2 };
 static const char format_name[] = "dosegrid-prediction";
 static const char *const kind_names[] = {"dose", "probability", "label"};
+
+dg_status dg_prediction_name_maker(const char *text, int weights, int length, char hex[DG_HASH_HEX])
+{
+    char network[DG_HASH_HEX];
+    DG_TRY(dg_hash_bytes(text, (size_t)weights, network));
+    DG_TRY(dg_hash_bytes(text, (size_t)length, hex));
+    memcpy(hex, network, MAKER_WEIGHTS);
+    return DG_OK;
+}
+
+bool dg_prediction_same_network(const char *model_sha256, const char *other)
+{
+    return strncmp(model_sha256, other, MAKER_WEIGHTS) == 0;
+}
 
 const char *dg_prediction_kind_name(dg_prediction_kind kind) { return kind_names[kind]; }
 

@@ -227,6 +227,22 @@ dg_status evaluate_write_results(const evaluate_settings *s, const json_t *root)
     return status;
 }
 
+/* Folds may lie in one folder; a run that went elsewhere and an older one that stayed may, too. */
+static void warn_makers(const evaluate_work *w)
+{
+    int64_t makers = 0;
+    for (int64_t i = 0; i < w->count; i++) {
+        bool seen = w->result[i]->failed;
+        for (int64_t k = 0; k < i && !seen; k++)
+            seen = !w->result[k]->failed &&
+                   dg_prediction_same_network(w->result[k]->model_sha256, w->result[i]->model_sha256);
+        makers += !seen;
+    }
+    if (makers > 1)
+        dg_log_write(w->env->log, DG_LOG_WARNING,
+                     "the predictions are by %lld networks: the scores are of all of them together", (long long)makers);
+}
+
 /* Rank 0: scores, file, table. Returns how many cases failed. */
 static dg_status report(evaluate_work *w, int64_t *failed)
 {
@@ -242,6 +258,7 @@ static dg_status report(evaluate_work *w, int64_t *failed)
     if (w->kept > 0)
         dg_log_write(w->env->log, DG_LOG_INFO, "%lld of %lld cases are kept from an earlier call", (long long)w->kept,
                      (long long)w->count);
+    warn_makers(w);
     dg_evaluation_assumed(w->result, w->count, assumed);
     if (assumed[0] != '\0') dg_log_write(w->env->log, DG_LOG_WARNING, "%s", assumed);
     json_t *root = dg_evaluation_to_json(w->result, w->count, &w->config, w->board);

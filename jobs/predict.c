@@ -41,14 +41,14 @@ static const dg_option rows[] = {
     {.key = "predict.cohort", .flag = "cohort", .type = DG_OPT_STRING, AT(cohort), .fallback = "", .unit = "",
      .help = "cohort to predict"},
     {.key = "predict.output", .flag = "output", .letter = 'o', .type = DG_OPT_STRING, AT(output), .fallback = "",
-     .unit = "", .help = "folder of the predictions"},
+     .unit = "", .help = "folder of the predictions; one that holds these cases by another network is refused"},
     {.key = "predict.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 1,
      .list_max = DG_OPT_STRINGS_MAX, .names = word_all, .fallback = "all", .unit = "", .from_file = true,
      .help = "ids of the cases [a, b], all, or a part of the run's split: train, val, test"},
     {.key = "predict.split", .flag = "split", .type = DG_OPT_STRING, AT(split), .fallback = "", .unit = "",
      .help = "file of the split, where it is not the test_cases.json of the checkpoint's run"},
     {.key = "predict.resume", .flag = "resume", .type = DG_OPT_BOOL, AT(resume), .fallback = "false", .unit = "",
-     .help = "keeps intact predictions that this network made with these settings"},
+     .help = "keeps intact predictions that this network made with these settings, and makes the others again"},
     {.key = "predict.strict", .flag = "strict", .type = DG_OPT_BOOL, AT(strict), .fallback = "false", .unit = "",
      .help = "refuses a case that is unlike the training cases, which is a warning else"},
     {.key = "predict.overlap", .flag = "overlap", .type = DG_OPT_DOUBLE_LIST, AT(overlap), .min = 0, .max = 0.9,
@@ -223,17 +223,18 @@ static dg_status name_maker(work *w)
     int length = 0;
     for (int k = 0; k < w->networks; k++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s ", w->network[k].weights_sha256);
+    const int weights = length;
     length += snprintf(text + length, sizeof text - (size_t)length, "overlap %.17g flips %d dtype %d",
                        w->config.overlap, w->config.flips, (int)w->config.dtype);
     if (w->config.study) length += snprintf(text + length, sizeof text - (size_t)length, " compat upstream");
     length += predict_samples_describe(w, text + length, sizeof text - (size_t)length);
-    DG_TRY(dg_hash_bytes(text, (size_t)length, w->made_by));
+    DG_TRY(dg_prediction_name_maker(text, weights, length, w->made_by));
     if (w->s->perturbed == NULL) return DG_OK;
     DG_TRY(check_unperturbed(w));
     const dg_perturbation *p = w->s->perturbed->perturbation;
     length += snprintf(text + length, sizeof text - (size_t)length, " %s seed %llu", p->name,
                        p->kind == DG_PERTURB_NOISE ? (unsigned long long)p->seed : 0);
-    return dg_hash_bytes(text, (size_t)length, w->made_by);
+    return dg_prediction_name_maker(text, weights, length, w->made_by);
 }
 
 /* What the study's way to cut and join is of. */
@@ -273,9 +274,8 @@ static dg_status open_data(work *w)
         DG_TRY(check_perturbation(w));
         dg_source_perturb(w->source, s->perturbed->perturbation);
     }
-    if (w->env->comm->rank != 0) return DG_OK;
-    DG_TRY(dg_make_folder(s->output));
-    return dg_lease_take(s->output, "the folder of predictions", &w->lease);
+    DG_TRY(name_maker(w));
+    return w->env->comm->rank == 0 ? predict_folder_open(w) : DG_OK;
 }
 
 static dg_status open_network(work *w)
@@ -307,7 +307,7 @@ static dg_status choose_batch(work *w)
     DG_TRY(dg_comm_agree(w->env->comm, status));
     DG_TRY(dg_comm_all_reduce(w->env->comm, &w->config.batch, 1, DG_I64, DG_MIN));
     dg_predictor_set_batch(w->predictor, w->config.batch);
-    return dg_comm_agree(w->env->comm, name_maker(w));
+    return DG_OK;
 }
 
 static dg_status set_up(work *w)

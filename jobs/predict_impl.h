@@ -77,6 +77,10 @@ typedef struct work {
     double seconds;
 } work;
 
+/* predict_folder.c: rank 0 makes the folder and takes its lease, when made_by is named. DG_ERR_USAGE: it is a cohort, or, without
+ * --resume, holds one of the cases by other weights. */
+DG_MUST_USE dg_status predict_folder_open(work *w);
+
 /* predict_samples.c: how the doses of a diffusion are drawn, from the checkpoint and the flags; nothing for other networks.
  * DG_ERR_USAGE: flags of a diffusion for another network, or that do not fit the one there is. */
 DG_MUST_USE dg_status predict_samples_open(work *w);

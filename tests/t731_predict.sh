@@ -39,8 +39,21 @@ same "an intact prediction is left alone" "$before" "$(stat -c %Y.%i again/phant
 dg 0 inspect again --json
 same "content after --resume" "$whole" "$(value content_sha256)"
 
-# Other weights do not pass for these.
+# Other weights do not pass for these, nor do they take their place unasked; other cases may lie beside them.
 dg 0 train run.yaml --set run.name=more --set train.steps=12
+cp -rp again mixed
+rm mixed/phantom-0003.h5
+ranks 2 2 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o mixed
+said "mixed holds a prediction of case phantom-0001 by another network" "name another folder, or remove that one"
+cmp again/phantom-0001.h5 mixed/phantom-0001.h5 || fail "a refused prediction changed what was there"
+dg 0 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o mixed --cases phantom-0003
+dg 0 evaluate --cohort cohort --predictions mixed -o mixed.json
+said "the predictions are by 2 networks"
+dg 0 predict --checkpoint $model --cohort cohort -o p-1 --flips yes --json
+same "other settings of the same weights replace" 6 "$(value done)"
+ranks 2 2 predict --checkpoint $model --cohort cohort -o cohort
+said "-o cohort is a cohort"
+[ ! -e cohort/run.lock ] || fail "a refused prediction left its lock in the cohort"
 ranks 2 0 predict --checkpoint runs/more/checkpoints/last.h5 --cohort cohort -o again --resume
 dg 0 inspect again --json
 [ "$(value content_sha256)" != "$whole" ] || fail "--resume kept predictions of other weights"
@@ -75,6 +88,7 @@ dg 2 predict --checkpoint $model --cohort cohort -o few --cases @ids.txt
 said "case 'nobody' is not in the cohort"
 
 dg 0 evaluate --cohort cohort --predictions p-0 -o r-0.json
+unsaid "the predictions are by"
 ranks 2 0 evaluate --cohort cohort --predictions p-2 -o r-2.json
 ranks 4 0 evaluate --cohort cohort --predictions p-4 -o r-4.json
 cmp r-0.json r-2.json || fail "results of 2 ranks differ"
