@@ -85,6 +85,8 @@ DG_MUST_USE dg_status dg_prediction_read_probability(const char *folder, const c
                                                      dg_prediction_info *info, float *probability);
 /* The file's words about itself without reading its dose; nothing is verified but the grid. */
 DG_MUST_USE dg_status dg_prediction_peek(const char *folder, const char *id, dg_prediction_info *info);
+/* True when FOLDER/<id>.h5 is there, whatever it holds. */
+bool dg_prediction_exists(const char *folder, const char *id);
 /* True when FOLDER/<id>.h5 is there, intact, and made by these weights. */
 bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256);
 /* sha256 over (id, content_sha256) of all predictions, sorted by id; *count gets how many. Each damaged one

@@ -328,6 +328,14 @@ dg_status dg_prediction_read(const char *folder, const char *id, dg_grid *grid, 
     return DG_OK;
 }
 
+bool dg_prediction_exists(const char *folder, const char *id)
+{
+    char path[DG_PATH_MAX], role[ROLE_TEXT];
+    if (place(folder, id, path, role) == DG_OK) return dg_file_exists(path);
+    dg_error_clear();
+    return false;
+}
+
 bool dg_prediction_valid(const char *folder, const char *id, const char *model_sha256)
 {
     dg_prediction_info info;

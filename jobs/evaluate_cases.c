@@ -84,11 +84,8 @@ static dg_status choose_files(evaluate_work *w)
 {
     DG_TRY(DG_NEW(&w->chosen, dg_cohort_count(w->cohort), "list of cases"));
     for (int64_t i = 0; i < dg_cohort_count(w->cohort); i++) {
-        char name[DG_CASE_ID + 8], path[DG_PATH_MAX];
         const char *id = dg_cohort_case(w->cohort, i)->id;
-        snprintf(name, sizeof name, "%s.h5", id);
-        DG_TRY(dg_path_join(path, w->s->predictions, name));
-        if (dg_file_exists(path)) choose(w, id);
+        if (dg_prediction_exists(w->s->predictions, id)) choose(w, id);
     }
     return DG_OK;
 }

@@ -28,7 +28,7 @@ static const dg_option rows[] = {
     {.key = "export.predictions", .flag = "predictions", .type = DG_OPT_STRING, AT(predictions), .fallback = "", .unit = "",
      .help = "folder of predictions, for pred and diff"},
     {.key = "export.cases", .flag = "cases", .type = DG_OPT_STRING_LIST, AT(cases), .list_min = 0, .fallback = "[]",
-     .unit = "", .from_file = true, .help = "only these cases: [pt_1, pt_2]; none named: all"},
+     .unit = "", .from_file = true, .help = "only these cases: [pt_1, pt_2]; none named: with pred or diff those that are predicted, else all"},
     {.key = "export.nifti", .flag = "nifti", .type = DG_OPT_ENUM, AT(nifti_version), .names = nifti_names, .fallback = "auto",
      .unit = "", .help = "version of NIfTI; auto is 1 unless its float numbers would move a voxel by more than 1 um"},
     {.key = "export.npz", .flag = "npz", .type = DG_OPT_ENUM, AT(npz_version), .names = npz_names, .fallback = "2.3", .unit = "",

@@ -6,6 +6,7 @@
 #include "export_impl.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const char *const what_names[WHAT_COUNT] = {"ct",    "dose",   "pred",         "diff",
                                                    "masks", "labels", "segmentation", "dvh"};
@@ -118,34 +119,53 @@ static dg_status export_one(exporter *x, const export_target *target, int64_t in
     return status;
 }
 
+/* Cases that --cases names, else those that are predicted where predictions are exported, else all. */
+static dg_status choose_cases(exporter *x)
+{
+    const int64_t all = dg_cohort_count(x->cohort);
+    const bool predicted = x->wanted[WHAT_PRED] || x->wanted[WHAT_DIFF];
+    dg_words words;
+    dg_status status;
+    DG_TRY(dg_words_read(&x->config->cases, "--cases", &words));
+    DG_TRY_GOTO(status, DG_NEW(&x->chosen, words.count > 0 ? words.count : all, "list of cases"), cleanup);
+    for (int64_t i = 0; i < words.count; i++) {
+        const int64_t index = dg_cohort_find(x->cohort, words.value[i]);
+        if (index < 0) {
+            status = DG_FAIL(DG_ERR_USAGE, "export: the cohort has no case %s, which --cases names", words.value[i]);
+            goto cleanup;
+        }
+        x->chosen[x->count++] = index;
+    }
+    for (int64_t i = 0; i < all && words.count == 0; i++)
+        if (!predicted || dg_prediction_exists(x->config->predictions, dg_cohort_case(x->cohort, i)->id))
+            x->chosen[x->count++] = i;
+    if (x->count == 0 && predicted)
+        status =
+            DG_FAIL(DG_ERR_USAGE, "export: %s holds no prediction of a case of this cohort", x->config->predictions);
+cleanup:
+    dg_words_release(&words);
+    return status;
+}
+
 static dg_status export_all(exporter *x, const export_target *target)
 {
-    dg_words words;
     char said[DG_ASSUMED_TEXT];
     int64_t assumed = 0;
-    const int64_t all = dg_cohort_count(x->cohort);
-    DG_TRY(dg_words_read(&x->config->cases, "--cases", &words));
-    const int64_t count = words.count > 0 ? words.count : all;
-    x->count = count;
     dg_status status = target->begin != NULL ? target->begin(x) : DG_OK;
-    for (int64_t i = 0; i < count && status == DG_OK; i++) {
-        const int64_t index = words.count > 0 ? dg_cohort_find(x->cohort, words.value[i]) : i;
-        assumed += index >= 0 && dg_case_info_assumed(dg_cohort_case(x->cohort, index));
-        status = index < 0
-                     ? DG_FAIL(DG_ERR_USAGE, "export: the cohort has no case %s, which --cases names", words.value[i])
-                     : export_one(x, target, index);
-        if (status == DG_OK) dg_log_progress(x->env->log, "export, cases", i + 1, count, NULL);
+    for (int64_t i = 0; i < x->count && status == DG_OK; i++) {
+        assumed += dg_case_info_assumed(dg_cohort_case(x->cohort, x->chosen[i]));
+        status = export_one(x, target, x->chosen[i]);
+        if (status == DG_OK) dg_log_progress(x->env->log, "export, cases", i + 1, x->count, NULL);
     }
     if (target->end != NULL) target->end(x);
-    dg_assumed_text(assumed, count, said);
+    dg_assumed_text(assumed, x->count, said);
     if (said[0] != '\0') dg_log_write(x->env->log, DG_LOG_WARNING, "%s", said);
     if (status == DG_OK)
         dg_log_write(x->env->log, DG_LOG_INFO, "%lld files of %lld cases written", (long long)x->files,
-                     (long long)count);
+                     (long long)x->count);
     if (status == DG_OK && x->config->json)
-        status = dg_job_print_json(x->env,
-                                   json_pack("{s:I, s:I}", "cases", (json_int_t)count, "files", (json_int_t)x->files));
-    dg_words_release(&words);
+        status = dg_job_print_json(
+            x->env, json_pack("{s:I, s:I}", "cases", (json_int_t)x->count, "files", (json_int_t)x->files));
     return status;
 }
 
@@ -155,8 +175,13 @@ dg_status export_cases(const dg_job_env *env, const export_config *config, const
     exporter x = {.env = env, .config = config};
     DG_TRY(choose_what(&x, target));
     DG_TRY(dg_cohort_open(cohort, &x.cohort));
-    dg_status status = dg_make_folder(config->output);
+    const bool is_new = !dg_file_exists(config->output);
+    dg_status status = choose_cases(&x);
+    if (status == DG_OK) status = dg_make_folder(config->output);
     if (status == DG_OK) status = export_all(&x, target);
+    /* An empty one would stand in the way of the next try; one that holds something stays. */
+    if (status != DG_OK && is_new) (void)rmdir(config->output);
+    dg_free(&x.chosen);
     dg_cohort_close(&x.cohort);
     return status;
 }

@@ -35,7 +35,7 @@ typedef struct exporter {
     dg_cohort *cohort;
     dg_case *open;            /* the case at hand */
     const dg_case_info *info; /* its */
-    int64_t count;            /* cases in all */
+    int64_t *chosen, count;   /* cases of the cohort that are exported */
     int64_t files;            /* written so far */
     void *state;              /* the target's, between begin and end */
 } exporter;

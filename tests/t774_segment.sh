@@ -76,5 +76,12 @@ dg 0 export cohort --to tiff --what pred labels --predictions m1 -o masks
 dg 0 export cohort --to nifti --what pred --predictions m1 -o nifti
 dg 0 export cohort --to nifti --what pred --predictions both -o probabilities
 [ "$(ls masks | wc -l)" = 12 ] && [ "$(ls nifti | wc -l)" = 6 ] || fail "exported: $(ls masks nifti)"
+mkdir few none && cp m1/surface-000[13].h5 few
+dg 0 export cohort --to tiff --what pred --predictions few -o few-masks
+same "masks of the cases that are predicted" "surface-0001.pred.tif surface-0003.pred.tif" "$(cd few-masks && echo *)"
+dg 2 export cohort --to tiff --what pred --predictions none -o no-masks
+said "none holds no prediction of a case of this cohort"
+dg 1 export cohort --to tiff --what pred --predictions few --cases surface-0002 -o no-masks
+[ ! -e no-masks ] || fail "a refusal left a folder that stands in the way"
 dg 2 export cohort --to tiff --what dose -o nothing
 said "--to tiff knows ct, labels, pred"
