@@ -25,7 +25,7 @@ static const dg_option extra[] = {
         "goes on from the run's newest intact checkpoint, on any number of ranks"),
     ROW("init", DG_OPT_STRING, init, "", "checkpoint or .safetensors file whose weights the run begins with"),
     ROW("sweep", DG_OPT_STRING, sweep, "",
-        "sweep file in place of CONFIG: one of its runs, as `dosegrid sweep` starts them"),
+        "sweep file in place of CONFIG: one of its runs, as `dosegrid sweep` starts them, into experiments/CONDITION beside FILE"),
     ROW("experiment", DG_OPT_STRING, experiment, "",
         "the run of --sweep: CONDITION-sSEED, with folds CONDITION-sSEED-fFOLD"),
     ROW("trace", DG_OPT_STRING, trace, "", "writes a Chrome trace of the steps to this file"),

@@ -101,6 +101,8 @@ dg 2 diff base.yaml cohort
 said "neither training_config.json nor sweep.yaml"
 dg 2 diff base.yaml nowhere.yaml
 said "nowhere.yaml"
+dg 2 train --sweep sweep.yaml --experiment baseline-s7 --set run.dir=elsewhere
+said "run.dir (--set)" "this run goes to ./experiments/baseline/baseline-s7"
 dg 2 train base.yaml --sweep sweep.yaml --experiment baseline-s7
 said "take the place of CONFIG"
 dg 2 train --sweep sweep.yaml --experiment baseline-s8

@@ -67,6 +67,16 @@ static void test_runs(dg_sweep *sweep, dg_run_config *config)
     check_origin(&options, "run.seed", "seeds of sweep.yaml:1");
     check_origin(&options, "data.split.file", "split of sweep.yaml:2");
     dg_options_release(&options);
+    /* Where it goes and who it is, is not to be given beside it. */
+    const dg_origin exported = {.kind = DG_FROM_ENVIRONMENT, .where = "DG_RUN__SEED"};
+    DG_CHECK_OK(dg_options_init(&options, row, rows, config));
+    DG_CHECK_OK(dg_options_set(&options, "run.seed", "5", &exported));
+    DG_CHECK_FAILS(dg_sweep_apply_run(sweep, &run, &options), DG_ERR_USAGE, "run.seed (DG_RUN__SEED)");
+    DG_CHECK_OK(dg_options_set(&options, "run.dir", "runs", &set));
+    DG_CHECK_FAILS(dg_sweep_apply_run(sweep, &run, &options), DG_ERR_USAGE,
+                   "run.dir (--set): folder, name and seed of a run are the sweep's to say; leave it out, this run goes "
+                   "to ./experiments/b/b-s4-f1");
+    dg_options_release(&options);
     dg_sweep_release(sweep);
 }
 

@@ -352,9 +352,28 @@ static dg_status set_own(dg_options *options, const char *key, const char *value
     return dg_options_set(options, key, value, &origin);
 }
 
+/* What a user gives for this run must not be lost without a word; the shared configuration may have it for runs of its own. */
+static dg_status refuse_own(const dg_sweep *sweep, const dg_sweep_run *run, const dg_options *options)
+{
+    static const char *const own[] = {"run.dir", "run.name", "run.seed", "run.condition"};
+    char where[176], folder[DG_PATH_MAX];
+    for (size_t k = 0; k < sizeof own / sizeof *own; k++) {
+        const dg_origin_kind kind = options->origin[dg_options_find(options, own[k]) - options->row].kind;
+        if (kind != DG_FROM_ENVIRONMENT && kind != DG_FROM_COMMAND_LINE) continue;
+        dg_options_origin_text(options, own[k], where, sizeof where);
+        DG_TRY(dg_sweep_run_folder(sweep, run, folder));
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s (%s): folder, name and seed of a run are the sweep's to say; leave it out, this run goes to "
+                       "%s",
+                       own[k], where, folder);
+    }
+    return DG_OK;
+}
+
 dg_status dg_sweep_apply_run(const dg_sweep *sweep, const dg_sweep_run *run, dg_options *options)
 {
     char path[DG_PATH_MAX], where[160], number[32], own[32];
+    DG_TRY(refuse_own(sweep, run, options));
     DG_TRY(dg_sweep_apply(sweep, run->condition, options));
     snprintf(where, sizeof where, "sweep %s", sweep->name);
     snprintf(number, sizeof number, "%lld", (long long)sweep->seed[run->seed]);

@@ -82,7 +82,7 @@ dg_sweep_run dg_sweep_run_at(const dg_sweep *sweep, int index);
 /* By name; DG_ERR_USAGE lists how names are made. */
 DG_MUST_USE dg_status dg_sweep_find_run(const dg_sweep *sweep, const char *name, dg_sweep_run *out);
 /* dg_sweep_apply, then what makes the run this one: name, condition, seed, folder (FOLDER OF THE
- * FILE/experiments/CONDITION), split. */
+ * FILE/experiments/CONDITION), split. DG_ERR_USAGE: environment or command line give one of the first four. */
 DG_MUST_USE dg_status dg_sweep_apply_run(const dg_sweep *sweep, const dg_sweep_run *run, dg_options *options);
 /* Folder of a condition, of a run, and the split file of a fold. */
 DG_MUST_USE dg_status dg_sweep_condition_folder(const dg_sweep *sweep, int condition, char path[DG_PATH_MAX]);
