@@ -94,7 +94,7 @@ static const dg_option rows[] = {
     {.key = "import.threads", .flag = "threads", .type = DG_OPT_INT_LIST, .offset = offsetof(import_config, threads),
      .min = 1, .max = 4096, .list_min = 1, .list_max = 1, .names = word_auto, .fallback = "auto", .unit = "threads",
      .help = "compute threads per rank; auto is its share of the allowed cores"},
-    FLAG(keep_going, "keep-going", "leave bad cases out, name them, go on, and return 3"),
+    FLAG(keep_going, "keep-going", "leave bad cases out, name them, go on, and return 3, or 1 where all are bad"),
     FLAG(resume, "resume", "keep intact cases that are there already"),
     FLAG(show_paths, "show-paths", "name the source folders of bad cases"),
     FLAG(keep_ct, "keep-ct", "keep CT numbers above 4095 (published values) instead of clipping them"),
@@ -386,6 +386,8 @@ static dg_status sum_up(importer *m, double seconds, int *exit_code)
     m->failed = counts[2];
     DG_TRY_GOTO(status, gather_bad(m, bad), cleanup);
     status = dg_comm_agree(m->env->comm, m->env->comm->rank == 0 ? tell(m, seconds, bad) : DG_OK);
+    if (status == DG_OK && m->failed > 0 && m->imported + m->kept == 0)
+        status = DG_FAIL(DG_ERR_DATA, "import: none of the %lld cases could be imported", (long long)m->failed);
     if (status == DG_OK && m->failed > 0) *exit_code = DG_EXIT_SOME_CASES;
 cleanup:
     json_decref(bad);

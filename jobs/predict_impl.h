@@ -97,7 +97,8 @@ DG_MUST_USE dg_status predict_samples_combine(work *w, int64_t first, int64_t en
 /* Rank 0, at the end: folders of samples that are not kept go, unless their ledgers tell of failures. */
 void predict_samples_clean(const work *w);
 
-/* predict_report.c: on rank 0, what became of the cases; with --json on standard output, too. */
+/* predict_report.c: on rank 0, what became of the cases; with --json on standard output, too. DG_ERR_DATA: all of them failed, and
+ * no other job asked, which has an answer of its own. */
 DG_MUST_USE dg_status predict_report(const work *w);
 
 #endif

@@ -41,12 +41,11 @@ static void tell(const work *w)
                      (long long)w->outside);
 }
 
-dg_status predict_report(const work *w)
+static dg_status print_json(const work *w)
 {
     json_t *failures = json_array();
-    dg_status status = list_failures(w, failures);
-    tell(w);
-    if (status != DG_OK || !w->s->json) {
+    const dg_status status = list_failures(w, failures);
+    if (status != DG_OK) {
         json_decref(failures);
         return status;
     }
@@ -60,4 +59,13 @@ dg_status predict_report(const work *w)
                           "averaged_weights", w->network[0].averaged, "networks", w->networks, "samples",
                           (json_int_t)w->ensemble.samples, "sample_steps",
                           (json_int_t)(w->diffusion != NULL ? w->sampling.count : 0), "failures", failures));
+}
+
+dg_status predict_report(const work *w)
+{
+    tell(w);
+    if (w->s->json) DG_TRY(print_json(w));
+    if (w->failed < w->count || w->stopped != 0 || w->s->perturbed != NULL) return DG_OK;
+    return DG_FAIL(DG_ERR_DATA, "none of the %lld cases could be predicted; the ledger in %s has each one's reason",
+                   (long long)w->count, w->s->output);
 }

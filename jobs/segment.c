@@ -400,10 +400,13 @@ static dg_status work_through(work *w)
     dg_log_write(w->env->log, DG_LOG_INFO,
                  "%lld cases segmented at %.4f, %lld failed; %lld objects removed, %lld holes filled",
                  (long long)w->done, w->threshold, (long long)w->failed, (long long)w->removed, (long long)w->filled);
-    if (!s->json) return DG_OK;
-    return dg_job_print_json(w->env, json_pack("{s:I, s:I, s:I, s:I, s:O}", "done", (json_int_t)w->done, "failed",
-                                               (json_int_t)w->failed, "objects_removed", (json_int_t)w->removed,
-                                               "holes_filled", (json_int_t)w->filled, "segmentation", w->about));
+    if (s->json)
+        DG_TRY(dg_job_print_json(w->env, json_pack("{s:I, s:I, s:I, s:I, s:O}", "done", (json_int_t)w->done, "failed",
+                                                   (json_int_t)w->failed, "objects_removed", (json_int_t)w->removed,
+                                                   "holes_filled", (json_int_t)w->filled, "segmentation", w->about)));
+    if (w->failed < w->count) return DG_OK;
+    return DG_FAIL(DG_ERR_DATA, "none of the %lld cases could be segmented; the ledger in %s has each one's reason",
+                   (long long)w->count, s->output);
 }
 
 static dg_status segment(const dg_job_env *env, const settings *s, int *exit_code)

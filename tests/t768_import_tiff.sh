@@ -14,6 +14,8 @@ whole=$(value content_sha256)
 ranks 2 3 import $tiff/train_images -o cohort-2 --keep-going --spacing 2,1,1
 dg 0 inspect cohort-2 --json
 same "content of two ranks" "$whole" "$(value content_sha256)"
+dg 1 import $tiff/train_images/cut.tif -o none --keep-going --spacing 2,1,1
+said "case cut: the scan is" "none of the 1 cases could be imported"
 dg 0 import $tiff/beside.tif $tiff/train_images/good.tif -o both
 dg 0 inspect both --json
 same "labels beside and in folders" 2 "$(value cases)"

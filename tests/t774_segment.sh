@@ -71,6 +71,9 @@ ranks 2 3 segment -p p -o damaged
 said "case surface-0002 failed"
 dg 0 inspect damaged --json
 same "the others" 5 "$(value cases)"
+mkdir lost && cp p/ledger-0.csv lost
+ranks 2 1 segment -p lost -o nothing-done
+said "none of the 6 cases could be segmented"
 # masks and probabilities for other programs, each voxel where it is in the case
 dg 0 export cohort --to tiff --what pred labels --predictions m1 -o masks
 dg 0 export cohort --to nifti --what pred --predictions m1 -o nifti

@@ -122,7 +122,7 @@ said "whose channel 0 shows something else"
 dg 1 train run.yaml --set run.name=parts --resume --set 'data.channels=[ct]'
 said "data.channels"
 dg 0 synth -o bare --cases 1 --shape 12,12,12 --spacing 18,24,24
-dg 3 predict --checkpoint $best --cohort bare -o refused2 --backend ref
+dg 1 predict --checkpoint $best --cohort bare -o refused2 --backend ref
 said "phantom-0001"
 dg 0 train run.yaml --set run.name=direct --set model.kind=unet --set train.steps=1 --set train.backend=auto
 dg 2 predict --checkpoint runs/direct/checkpoints/last.h5 --cohort cohort -o refused3 --ensemble 3
