@@ -217,6 +217,9 @@ dg_status import_scan(const dg_job_env *env, const import_scan_request *request,
 {
     scan_work w = {.mapping = mapping};
     dg_status status;
+    if (request->draft[0] != '\0' && dg_file_exists(request->draft)) /* it may be a mapping that somebody worked on */
+        return DG_FAIL(DG_ERR_USAGE, "import --scan: '%s' is there already; name another file, or remove it",
+                       request->draft);
     DG_TRY_GOTO(status, read_sources(&w, request), cleanup);
     if (w.count == 0) {
         status = DG_FAIL(DG_ERR_USAGE, "import --scan: no structure set was found");

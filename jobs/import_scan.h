@@ -14,7 +14,7 @@ typedef struct import_scan_request {
     bool json;
 } import_scan_request;
 
-/* Prints every name with how many cases have it and what it is proposed to be: by `mapping` where that knows it (may be NULL),
+/* DG_ERR_USAGE: the draft's file is there already. Prints every name with how many cases have it and what it is proposed to be: by `mapping` where that knows it (may be NULL),
  * else by common usage. Names that hold the patient's number, birth date or a part of the name are withheld. Not collective. */
 DG_MUST_USE dg_status import_scan(const dg_job_env *env, const import_scan_request *request, const dg_mapping *mapping);
 

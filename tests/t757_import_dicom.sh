@@ -90,6 +90,10 @@ dg 0 import --scan tree -o draft.yaml
 said "Rect " "cases"
 unsaid Phantom
 dg 0 import tree/case_0001 -o drafted --mapping draft.yaml
+cp draft.yaml edited.yaml
+dg 2 import --scan tree -o edited.yaml
+said "'edited.yaml' is there already; name another file, or remove it"
+cmp draft.yaml edited.yaml || fail "a mapping was replaced by a draft"
 
 # A folder without anything, and files that are no DICOM.
 mkdir empty; echo nothing > empty/notes.txt
