@@ -68,11 +68,31 @@ dg_status bench_layers(const bench_settings *s, dg_plan *plan, dg_backend *backe
     return DG_OK;
 }
 
+/* The layers of `bench conv`, timed by direction. */
+static void print_convolutions(const json_t *layers)
+{
+    size_t i;
+    json_t *layer;
+    printf("\n%-28s %6s %6s %6s %12s %12s %12s\n", "layer", "cin", "cout", "edge", "forward", "data", "weights");
+    json_array_foreach(layers, i, layer)
+    {
+        printf(
+            "%-28s %6lld %6lld %6lld %9.4f ms %9.4f ms %9.4f ms\n", json_string_value(json_object_get(layer, "name")),
+            json_integer_value(json_object_get(layer, "cin")), json_integer_value(json_object_get(layer, "cout")),
+            json_integer_value(json_object_get(layer, "edge")), json_real_value(json_object_get(layer, "forward_ms")),
+            json_real_value(json_object_get(layer, "data_ms")), json_real_value(json_object_get(layer, "weights_ms")));
+    }
+}
+
 void bench_print_layers(const json_t *layers)
 {
     size_t i;
     json_t *layer;
     if (layers == NULL) return;
+    if (json_object_get(json_array_get(layers, 0), "gflop") == NULL) {
+        print_convolutions(layers);
+        return;
+    }
     printf("\n%-28s %-18s %12s %12s %12s %9s\n", "layer", "step", "time", "GFLOP", "MB", "of peak");
     json_array_foreach(layers, i, layer)
     {

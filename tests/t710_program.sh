@@ -26,6 +26,8 @@ check 2 'too few arguments; usage: dosegrid inspect' "$program" inspect
 check 1 'nothing.h5 does not exist' "$program" inspect nothing.h5
 printf 'train:\n  stpes: 5\n' >bad.yaml
 check 2 'bad.yaml:2: unknown key train.stpes; did you mean train.steps?' "$program" plan bad.yaml
+check 2 'did you mean loss.asymmetric.weight?' "$program" plan --set loss.asymetric=1
+check 2 'did you mean loss.huber.weight?' "$program" plan --set loss.hubber=1
 check 2 'No such file' "$program" plan missing.yaml
 check 2 'DG_TRAIN__STPES; did you mean DG_TRAIN__STEPS?' env DG_TRAIN__STPES=1 "$program" plan
 check 2 'DG_TRAIN__STEPS: train.steps = x: a whole number, at least 0 is wanted' env DG_TRAIN__STEPS=x "$program" plan

@@ -75,6 +75,19 @@ void *dg_options_field(const dg_options *options, int index)
     return (char *)options->target + options->row[index].offset;
 }
 
+/* A name's distance to a key; `loss.mse` stands for `loss.mse.weight`. */
+static int key_distance(const char *key, const char *known)
+{
+    static const char ending[] = ".weight";
+    char stem[128];
+    const int whole = dg_edit_distance(key, known);
+    const size_t length = strlen(known), tail = sizeof ending - 1;
+    if (length <= tail || length - tail >= sizeof stem || strcmp(known + length - tail, ending) != 0) return whole;
+    snprintf(stem, sizeof stem, "%.*s", (int)(length - tail), known);
+    const int short_of = dg_edit_distance(key, stem);
+    return short_of < whole ? short_of : whole;
+}
+
 /* The known key with the fewest edits; a right name in the wrong group counts as one edit, that of the nearest group first. */
 static const char *nearest_key(const dg_options *options, const char *key)
 {
@@ -82,7 +95,7 @@ static const char *nearest_key(const dg_options *options, const char *key)
     int best_edits = 1 << 20, best_distance = 1 << 20;
     for (int i = 0; i < options->count; i++) {
         const char *known = options->row[i].key, *known_dot = strrchr(known, '.');
-        const int distance = dg_edit_distance(key, known);
+        const int distance = key_distance(key, known);
         const bool named = known_dot != NULL && strcmp(known_dot + 1, last) == 0;
         const int edits = named && distance > 1 ? 1 : distance;
         if (edits < best_edits || (edits == best_edits && distance < best_distance)) {
