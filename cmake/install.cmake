@@ -16,7 +16,8 @@ if(DG_WITH_ONEDNN AND DNNL_LIBRARY MATCHES "^${CMAKE_SOURCE_DIR}")
   install(FILES ${dnnl_real} DESTINATION ${CMAKE_INSTALL_LIBDIR}/dosegrid RENAME libdnnl.so.3)
   set_target_properties(dosegrid PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/dosegrid")
 endif()
-install(DIRECTORY jobs/configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dosegrid/configs FILES_MATCHING PATTERN "*.yaml")
+install(DIRECTORY jobs/configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dosegrid/configs FILES_MATCHING PATTERN "*.yaml"
+        PATTERN "*.json")
 # The prefix is known when it is installed: cmake --install --prefix.
 install(CODE "
   set(PROJECT_VERSION ${PROJECT_VERSION})
@@ -25,7 +26,8 @@ install(CODE "
   set(CMAKE_INSTALL_DATADIR ${CMAKE_INSTALL_DATADIR})
   configure_file(${CMAKE_SOURCE_DIR}/cluster/recipes/modulefile.in ${CMAKE_BINARY_DIR}/modulefile @ONLY)")
 install(FILES ${CMAKE_BINARY_DIR}/modulefile DESTINATION ${CMAKE_INSTALL_DATADIR}/dosegrid)
-install(DIRECTORY doc/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY doc/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md"
+        PATTERN "*.png")
 install(FILES README.md LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
 set(CPACK_GENERATOR DEB)

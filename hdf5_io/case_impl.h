@@ -24,6 +24,7 @@ typedef struct dg_case_ops {
     dg_status (*read)(dg_case *c, dg_field field, int structure, const dg_box *box, const int64_t stride[3],
                       float *out);
     dg_status (*read_mask_bits)(dg_case *c, const dg_box *box, const int64_t stride[3], uint64_t *out);
+    bool (*has)(const dg_case *c, dg_field field);
     dg_status (*read_plan)(dg_case *c, struct dg_dicom_plan *out); /* *out is zeroed */
     dg_status (*verify)(const dg_cohort *cohort, int64_t index);
 } dg_case_ops;

@@ -515,15 +515,22 @@ static dg_status read_chunks(const read_job *job, const dg_box *box)
     return status;
 }
 
+static const int table_of[] = {[DG_FIELD_CT_HU] = CT,
+                               [DG_FIELD_DOSE_GY] = DOSE,
+                               [DG_FIELD_MASK] = MASKS,
+                               [DG_FIELD_SDF_MM] = SDF,
+                               [DG_FIELD_LABEL] = LABELS};
+
+static bool file_has(const dg_case *c, dg_field field)
+{
+    const file_case *f = c->source;
+    return field == DG_FIELD_SDF_MM ? c->info->structure_count > 0 : atomic_load(&f->table[table_of[field]].there);
+}
+
 static dg_status file_read(dg_case *c, dg_field field, int structure, const dg_box *box, const int64_t stride[3],
                            float *out)
 {
-    static const int which[] = {[DG_FIELD_CT_HU] = CT,
-                                [DG_FIELD_DOSE_GY] = DOSE,
-                                [DG_FIELD_MASK] = MASKS,
-                                [DG_FIELD_SDF_MM] = SDF,
-                                [DG_FIELD_LABEL] = LABELS};
-    read_job job = {.f = c->source, .which = which[field], .structure = structure, .stride = stride, .out = out};
+    read_job job = {.f = c->source, .which = table_of[field], .structure = structure, .stride = stride, .out = out};
     return read_chunks(&job, box);
 }
 
@@ -621,5 +628,6 @@ const dg_case_ops dg_case_file_ops = {.open = file_open,
                                       .close = file_close,
                                       .read = file_read,
                                       .read_mask_bits = file_read_mask_bits,
+                                      .has = file_has,
                                       .read_plan = file_read_plan,
                                       .verify = file_verify};

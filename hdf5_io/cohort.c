@@ -324,6 +324,8 @@ void dg_case_close(dg_case **c)
     dg_free(c);
 }
 
+bool dg_case_has(const dg_case *c, dg_field field) { return c->ops->has(c, field); }
+
 const dg_case_info *dg_case_get_info(const dg_case *c) { return c->info; }
 
 dg_status dg_case_read_plan(dg_case *c, dg_dicom_plan *out)

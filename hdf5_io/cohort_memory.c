@@ -82,6 +82,11 @@ static bool has_field(const dg_case_data *d, dg_field field)
     }
 }
 
+static bool memory_has(const dg_case *c, dg_field field)
+{
+    return has_field(((const memory_case *)c->source)->data, field);
+}
+
 static dg_status memory_read(dg_case *c, dg_field field, int structure, const dg_box *box, const int64_t stride[3],
                              float *out)
 {
@@ -140,6 +145,7 @@ static const dg_case_ops memory_ops = {.open = memory_open,
                                        .close = memory_close,
                                        .read = memory_read,
                                        .read_mask_bits = memory_read_mask_bits,
+                                       .has = memory_has,
                                        .read_plan = memory_read_plan,
                                        .verify = memory_verify};
 

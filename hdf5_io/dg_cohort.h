@@ -84,6 +84,8 @@ void dg_case_close(dg_case **c);
 DG_MUST_USE dg_status dg_case_read(dg_case *c, dg_field field, int structure, const dg_box *box, float *out);
 /* All structures' mask bits of a box in one go. */
 DG_MUST_USE dg_status dg_case_read_mask_bits(dg_case *c, const dg_box *box, uint64_t *out);
+/* Does the case hold it? CT always; masks and distances where it has structures. */
+bool dg_case_has(const dg_case *c, dg_field field);
 const dg_case_info *dg_case_get_info(const dg_case *c);
 /* Beams and control points of the case's plan, beam_count 0 where it keeps none; dg_dicom_plan_release frees them. Beams are
  * numbered from 1, names and prescription are not there. DG_ERR_FORMAT: damaged, or more than dg_dicom.h allows. */

@@ -45,7 +45,7 @@ static void test_drawn(const t7_cohort *t)
     dg_split_release(&c);
 }
 
-/* Cases without dose are drawn by nobody. */
+/* Cases without what is learned, dose or labels, are drawn by nobody. */
 static void test_without_dose(t7_cohort *t)
 {
     dg_split_config config = {.train = 0.6, .val = 0.2, .test = 0.2, .seed = 1};
@@ -63,6 +63,16 @@ static void test_without_dose(t7_cohort *t)
     for (int c = 0; c < T7_CASES; c++) some[c].info.has_dose = false;
     DG_CHECK_OK(dg_cohort_memory_create(some, T7_CASES, &other));
     DG_CHECK_FAILS(dg_split_make(&config, other, &split), DG_ERR_USAGE, "no case with a dose");
+    config.labels = true;
+    DG_CHECK_FAILS(dg_split_make(&config, other, &split), DG_ERR_USAGE, "no case with labels");
+    dg_cohort_close(&other);
+    static const uint8_t labels[3 * 4 * 5] = {1};
+    for (int c = 2; c < 4; c++) some[c].labels = labels;
+    DG_CHECK_OK(dg_cohort_memory_create(some, T7_CASES, &other));
+    DG_CHECK_OK(dg_split_make(&config, other, &split));
+    DG_CHECK(split.count[0] == 2 && split.count[1] == 0 && split.count[2] == 0);
+    DG_CHECK(split.index[0][0] == 2 && split.index[0][1] == 3);
+    dg_split_release(&split);
     dg_cohort_close(&other);
 }
 
@@ -117,7 +127,10 @@ static void refuse(const t7_cohort *t, const char *path, const char *text, dg_st
 
 static void test_bad_files(const t7_cohort *t, const char *path)
 {
-    refuse(t, path, "{train: [case-00, case-99]}", DG_ERR_DATA, "'case-99' is not in the cohort");
+    char named[160];
+    snprintf(named, sizeof named,
+             "split file '%s': train case 'case-99' is not in the cohort; --set data.split.file=", path);
+    refuse(t, path, "{train: [case-00, case-99]}", DG_ERR_DATA, named);
     refuse(t, path, "{train: [case-00], val: [case-00]}", DG_ERR_DATA, "listed in train and again in val");
     refuse(t, path, "{train: [case-00], val: [case-01]}", DG_ERR_DATA, "are of one patient");
     refuse(t, path, "{val: [case-00]}", DG_ERR_USAGE, "no case with a dose");
@@ -128,7 +141,10 @@ static void test_bad_files(const t7_cohort *t, const char *path)
     refuse(t, path, "{train: &a [case-00], val: *a}", DG_ERR_FORMAT, "aliases");
     dg_split_config config = {.train = 1, .file = "/nowhere/split.json"};
     dg_split split;
-    DG_CHECK_FAILS(dg_split_make(&config, t->cohort, &split), DG_ERR_IO, "data.split.file");
+    DG_CHECK_FAILS(dg_split_make(&config, t->cohort, &split), DG_ERR_IO,
+                   "No such file or directory; check data.split.file");
+    config = (dg_split_config){.train = 1, .file = "nowhere.json"};
+    DG_CHECK_FAILS(dg_split_make(&config, t->cohort, &split), DG_ERR_IO, "relative to the working folder");
 }
 
 int main(void)

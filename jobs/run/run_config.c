@@ -111,7 +111,7 @@ static const dg_option rows[] = {
     WHOLE("data.cache_mb", data.cache_mb, 0, 1e7, "2048", "MiB", "memory per rank for resampled cases"),
     WHOLE("data.readers", data.readers, 1, 64, "1", "threads", "threads per rank that prepare samples ahead of the step"),
 
-    TEXT("model.kind", model.kind, "unet", "architecture: unet, attention_unet (gated skip connections), bottleneck_attn (self-attention at the bottom), cascade (a coarse U-Net and one that refines its dose) or topology_unet (segmentation: instance norm, leaky ReLU, output a probability)"),
+    TEXT("model.kind", model.kind, "unet", "architecture: unet, attention_unet (gated skip connections), bottleneck_attn (self-attention at the bottom), cascade (a coarse U-Net and one that refines its dose), topology_unet (segmentation: instance norm, leaky ReLU, output a probability) or diffusion_unet (draws doses, see diffusion.process)"),
     WHOLE("model.base", model.base, 1, 1024, "48", "channels", "channels of the first level"),
     WHOLE("model.levels", model.levels, 1, 8, "5", "", "resolution levels, the bottleneck included"),
     WHOLE("model.cond_channels", model.cond_channels, 1, 4096, "256", "channels", "width of the embedded constraint vector"),
@@ -613,7 +613,7 @@ dg_reducer_config dg_run_config_sums(const dg_run_config *config, int64_t gradie
 dg_split_config dg_run_config_split(const dg_run_config *config)
 {
     dg_split_config split = config->data.split;
-    split.without_dose = config->data.target == DG_TARGET_LABELS;
+    split.labels = config->data.target == DG_TARGET_LABELS;
     return split;
 }
 

@@ -44,7 +44,7 @@ typedef struct dg_split_config {
     double train, val, test; /* fractions; normalised by their sum */
     int64_t seed;
     char file[DG_OPT_TEXT]; /* JSON or YAML with arrays train, val, test of case ids; "" draws the split */
-    bool without_dose;      /* no setting: cases without a dose take part (labels) */
+    bool labels;            /* no setting: labels are learned, not doses */
 } dg_split_config;
 
 /* What patches and windows lie in. */

@@ -4,6 +4,7 @@
 #include "dg_mem.h"
 #include "dg_rng.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +160,22 @@ static dg_status part_groups(const dg_split_config *config, group *groups, int64
     return DG_OK;
 }
 
+/* Does a case hold what is learned? One that cannot be opened stays: who reads it tells what is damaged. */
+static bool can_teach(const dg_split_config *config, const dg_cohort *cohort, int64_t index)
+{
+    dg_case *c;
+    if (!config->labels) return dg_cohort_case(cohort, index)->has_dose;
+    if (dg_case_open(cohort, index, &c) != DG_OK) {
+        dg_error_clear();
+        return true;
+    }
+    const bool has = dg_case_has(c, DG_FIELD_LABEL);
+    dg_case_close(&c);
+    return has;
+}
+
+static const char *learned(const dg_split_config *config) { return config->labels ? "labels" : "a dose"; }
+
 static dg_status draw_split(const dg_split_config *config, const dg_cohort *cohort, int folds, int fold, dg_split *out)
 {
     int64_t all = dg_cohort_count(cohort), count = 0;
@@ -168,7 +185,7 @@ static dg_status draw_split(const dg_split_config *config, const dg_cohort *coho
     DG_TRY_GOTO(status, DG_NEW(&cases, all > 0 ? all : 1, "split"), done);
     DG_TRY_GOTO(status, DG_NEW(&groups, all > 0 ? all : 1, "split"), done);
     for (int64_t i = 0; i < all; i++) {
-        if (config->without_dose || dg_cohort_case(cohort, i)->has_dose) cases[count++] = dg_cohort_case(cohort, i);
+        if (can_teach(config, cohort, i)) cases[count++] = dg_cohort_case(cohort, i);
     }
     qsort(cases, (size_t)count, sizeof *cases, by_id);
     int64_t n = make_groups(cases, count, config->seed, groups);
@@ -267,7 +284,12 @@ static dg_status read_split_file(const char *path, split_file *out)
     memset(out, 0, sizeof *out);
     out->list = out->pending = -1;
     FILE *stream = fopen(path, "rb");
-    if (stream == NULL) return DG_FAIL(DG_ERR_IO, "split file '%s' cannot be opened: check data.split.file", path);
+    if (stream == NULL) {
+        char reason[128];
+        return DG_FAIL(DG_ERR_IO, "split file '%s' cannot be opened: %s; check data.split.file%s", path,
+                       strerror_r(errno, reason, sizeof reason),
+                       path[0] == '/' ? "" : ", which is relative to the working folder");
+    }
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         fclose(stream);
@@ -308,14 +330,18 @@ static dg_status place_case(const dg_split_config *config, const dg_cohort *coho
 {
     int64_t index = dg_cohort_find(cohort, id);
     if (index < 0) {
-        return DG_FAIL(DG_ERR_DATA, "split file: %s case '%s' is not in the cohort", dg_part_name(part), id);
+        return DG_FAIL(DG_ERR_DATA,
+                       "split file '%s': %s case '%s' is not in the cohort; --set data.split.file=... names the file "
+                       "of this cohort (empty: a split is drawn)",
+                       config->file, dg_part_name(part), id);
     }
     if (part_of[index] >= 0) {
-        return DG_FAIL(DG_ERR_DATA, "split file: case '%s' is listed in %s and again in %s", id,
+        return DG_FAIL(DG_ERR_DATA, "split file '%s': case '%s' is listed in %s and again in %s", config->file, id,
                        dg_part_name((dg_part)part_of[index]), dg_part_name(part));
     }
-    if (part != DG_PART_TEST && !config->without_dose && !dg_cohort_case(cohort, index)->has_dose) {
-        return DG_FAIL(DG_ERR_DATA, "split file: %s case '%s' has no dose to learn from", dg_part_name(part), id);
+    if (part != DG_PART_TEST && !can_teach(config, cohort, index)) {
+        return DG_FAIL(DG_ERR_DATA, "split file '%s': %s case '%s' has not %s to learn from", config->file,
+                       dg_part_name(part), id, learned(config));
     }
     part_of[index] = part;
     out->index[part][out->count[part]++] = index;
@@ -323,7 +349,7 @@ static dg_status place_case(const dg_split_config *config, const dg_cohort *coho
 }
 
 /* Two cases of one group in different parts would leak a patient. */
-static dg_status check_groups(const dg_cohort *cohort, const int *part_of)
+static dg_status check_groups(const dg_split_config *config, const dg_cohort *cohort, const int *part_of)
 {
     int64_t all = dg_cohort_count(cohort), count = 0;
     const dg_case_info **cases = NULL;
@@ -337,8 +363,9 @@ static dg_status check_groups(const dg_cohort *cohort, const int *part_of)
         if (strcmp(cases[i]->group, cases[i - 1]->group) != 0) continue;
         int a = part_of[dg_cohort_find(cohort, cases[i - 1]->id)], b = part_of[dg_cohort_find(cohort, cases[i]->id)];
         if (a != b)
-            status = DG_FAIL(DG_ERR_DATA, "split file: cases '%s' (%s) and '%s' (%s) are of one patient",
-                             cases[i - 1]->id, dg_part_name((dg_part)a), cases[i]->id, dg_part_name((dg_part)b));
+            status =
+                DG_FAIL(DG_ERR_DATA, "split file '%s': cases '%s' (%s) and '%s' (%s) are of one patient", config->file,
+                        cases[i - 1]->id, dg_part_name((dg_part)a), cases[i]->id, dg_part_name((dg_part)b));
     }
     dg_free(&cases);
     return status;
@@ -358,7 +385,7 @@ static dg_status split_from_file(const dg_split_config *config, const dg_cohort 
             DG_TRY_GOTO(status, place_case(config, cohort, file.id[p][i], (dg_part)p, part_of, out), done);
         }
     }
-    DG_TRY_GOTO(status, check_groups(cohort, part_of), done);
+    DG_TRY_GOTO(status, check_groups(config, cohort, part_of), done);
 done:
     dg_free(&part_of);
     split_file_release(&file);
@@ -382,8 +409,8 @@ static dg_status make(const dg_split_config *config, const dg_cohort *cohort, in
         qsort_r(out->index[p], (size_t)out->count[p], sizeof(int64_t), by_case_id, (void *)(uintptr_t)cohort);
     }
     if (status == DG_OK && out->count[DG_PART_TRAIN] == 0) {
-        status = DG_FAIL(DG_ERR_USAGE, "the split leaves no case with a dose to train on (%lld cases in the cohort)",
-                         (long long)dg_cohort_count(cohort));
+        status = DG_FAIL(DG_ERR_USAGE, "the split leaves no case with %s to train on (%lld cases in the cohort)",
+                         learned(config), (long long)dg_cohort_count(cohort));
     }
     if (status != DG_OK) dg_split_release(out);
     return status;

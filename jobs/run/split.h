@@ -18,8 +18,8 @@ typedef struct dg_split {
 
 const char *dg_part_name(dg_part part); /* "train", "val", "test" */
 
-/* Draws the split, or reads data.split.file. Cases without dose take part in neither training nor validation: a drawn
- * split leaves them out. Drawn: groups sorted by (site, prescription, structures, a Philox number of the group), then
+/* Draws the split, or reads data.split.file. Cases without what is learned (dose or, config->labels, labels: each
+ * case is opened to ask it) take part in neither training nor validation: a drawn split leaves them out. Drawn: groups sorted by (site, prescription, structures, a Philox number of the group), then
  * dealt out so that every stretch of that order keeps the shares; parts with a share get at least one group where there
  * are enough. DG_ERR_USAGE: no training case. DG_ERR_DATA: a file names an unknown case, one case twice, or parts a
  * group. */

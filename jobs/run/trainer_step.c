@@ -72,7 +72,12 @@ dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
     t->progress.skipped++;
     t->bad_in_a_row++;
     if (t->config.train.on_nan == DG_NAN_ABORT) {
-        return DG_FAIL(DG_ERR_NUMERIC, "step %lld: %s (train.on_nan is abort)", (long long)t->progress.step, all);
+        return DG_FAIL(computed ? DG_ERR_NUMERIC : DG_ERR_DATA, "step %lld: %s (train.on_nan is abort)",
+                       (long long)t->progress.step, all);
+    }
+    if (t->bad_in_a_row >= BAD_STEPS_MAX && !computed) {
+        return DG_FAIL(DG_ERR_DATA, "%d steps in a row were left out, the last, step %lld, for want of a sample: %s",
+                       BAD_STEPS_MAX, (long long)t->progress.step, all);
     }
     if (t->bad_in_a_row >= BAD_STEPS_MAX) {
         return DG_FAIL(DG_ERR_NUMERIC,
@@ -89,13 +94,13 @@ dg_status trainer_handle_fault(dg_trainer *t, const char *mine, bool computed)
 dg_status trainer_fill_pass(dg_trainer *t, int64_t first, int64_t count)
 {
     dg_feed_places places = {.count = t->micro,
-                                   .input = dg_plan_input(t->plan),
-                                   .target = t->target,
-                                   .counted = t->counted,
-                                   .regions = t->regions,
-                                   .distance = t->distance,
-                                   .scale_gy = t->scale_gy,
-                                   .constraint = dg_plan_constraints(t->plan)};
+                             .input = dg_plan_input(t->plan),
+                             .target = t->target,
+                             .counted = t->counted,
+                             .regions = t->regions,
+                             .distance = t->distance,
+                             .scale_gy = t->scale_gy,
+                             .constraint = dg_plan_constraints(t->plan)};
     if (t->noise != NULL) return trainer_diffusion_fill(t, first, count, &places);
     return dg_feed_pass(t->feed, first, count, &places);
 }
