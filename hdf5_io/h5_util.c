@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The one piece of state of this folder: HDF5 itself is process-wide, so its guard must be. */
@@ -197,11 +198,15 @@ dg_status dg_h5_image_finish_verified(dg_h5_image *image, const char *role, cons
 
 dg_status dg_h5_open(const char *path, const char *role, hid_t *file)
 {
+    struct stat about;
     *file = H5I_INVALID_HID;
     if (access(path, R_OK) != 0) {
         char reason[128];
         return DG_FAIL(DG_ERR_IO, "%s: file cannot be read: %s", role, strerror_r(errno, reason, sizeof reason));
     }
+    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode))
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s: this is a folder; name a file (checkpoints of a run are RUN/checkpoints/*.h5)", role);
     hid_t list = dg_h5_access_list();
     dg_h5_set_driver(list);
     *file = H5Fopen(path, H5F_ACC_RDONLY, list);

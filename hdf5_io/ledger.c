@@ -177,7 +177,7 @@ static dg_status read_folder(const char *folder, dated_list *list)
     dg_status status = DG_OK;
     if (listing == NULL) {
         char reason[128];
-        return DG_FAIL(DG_ERR_IO, "folder of the ledger cannot be opened: %s",
+        return DG_FAIL(DG_ERR_IO, "%s: the folder of the ledger cannot be opened: %s", folder,
                        strerror_r(errno, reason, sizeof reason));
     }
     while (status == DG_OK && (entry = readdir(listing)) != NULL) {

@@ -86,7 +86,7 @@ static dg_status read_and_run(const dg_job_env *env, settings *s, const dg_optio
                                   .positional_max = 1};
     DG_TRY(dg_job_read_arguments(env, &dg_job_calibrate, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
-    dg_status status = count == 1 ? dg_options_read_yaml(&options, file[0]) : DG_OK;
+    dg_status status = count == 1 ? dg_job_read_config(&options, file[0]) : DG_OK;
     if (status == DG_OK) status = calibrate(env, s);
     dg_options_release(&options);
     return status;

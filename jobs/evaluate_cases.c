@@ -196,11 +196,12 @@ dg_status evaluate_choose_table(evaluate_work *w, char *note, size_t capacity)
 
 static dg_status read_training_config(const char *run, json_t **out)
 {
-    char path[DG_PATH_MAX], *text = NULL;
+    char path[DG_PATH_MAX], role[DG_PATH_MAX], *text = NULL;
     int64_t length;
     json_error_t error;
     DG_TRY(dg_path_join(path, run, "training_config.json"));
-    DG_TRY(dg_file_read(path, "training_config.json of --run", CONFIG_BYTES_MAX, &text, &length));
+    snprintf(role, sizeof role, "training_config.json of --run %.1000s", run);
+    DG_TRY(dg_file_read(path, role, CONFIG_BYTES_MAX, &text, &length));
     *out = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     dg_free(&text);
     if (json_is_object(*out)) return DG_OK;

@@ -52,8 +52,10 @@ static dg_status search_folder(const char *folder, int source, int format, impor
     dg_status status = DG_OK;
     if (listing == NULL) {
         char reason[128];
-        return DG_FAIL(DG_ERR_USAGE, "import: source %d cannot be opened: %s", source + 1,
-                       strerror_r(errno, reason, sizeof reason));
+        const bool is_file = errno == ENOTDIR;
+        return DG_FAIL(DG_ERR_USAGE, "import: source %d cannot be opened: %s%s", source + 1,
+                       strerror_r(errno, reason, sizeof reason),
+                       is_file ? "; a source is a folder: unpack an archive first" : "");
     }
     while (status == DG_OK && (entry = readdir(listing)) != NULL) {
         char path[DG_PATH_MAX];

@@ -3,6 +3,7 @@
 
 #include "dg_file.h"
 #include "dg_heartbeat.h"
+#include "sweep_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,15 @@ dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job *job, const 
 fail:
     dg_options_release(options);
     return status;
+}
+
+dg_status dg_job_read_config(dg_options *options, const char *path)
+{
+    if (dg_sweep_is(path))
+        return DG_FAIL(DG_ERR_USAGE,
+                       "%s is a sweep: dosegrid sweep %s runs it, and train --sweep %s --experiment NAME one run of it",
+                       path, path, path);
+    return dg_options_read_yaml(options, path);
 }
 
 void dg_job_watch(const dg_job_env *env, double comm_timeout_s, const char *folder)

@@ -44,6 +44,8 @@ typedef struct dg_job_arguments {
 DG_MUST_USE dg_status dg_job_read_arguments(const dg_job_env *env, const dg_job *job, const dg_job_arguments *arguments,
                                             int argc, char *const *argv, dg_options *options, int *positional_count,
                                             bool *helped);
+/* Reads the configuration of a run; DG_ERR_USAGE tells one who names a sweep's file what that is for. */
+DG_MUST_USE dg_status dg_job_read_config(dg_options *options, const char *path);
 /* The flag of every job whose ranks wait for each other; `settings_` has a double `comm_timeout_s`. */
 #define DG_JOB_COMM_TIMEOUT(group_, settings_)                                                                        \
     {                                                                                                                 \

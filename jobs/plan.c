@@ -203,7 +203,7 @@ static dg_status run_settings(const dg_job_env *env, const dg_option *rows, int 
         .positional_max = 1};
     DG_TRY(dg_job_read_arguments(env, &dg_job_plan, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
-    dg_status status = count == 1 ? dg_options_read_yaml(&options, file[0]) : DG_OK;
+    dg_status status = count == 1 ? dg_job_read_config(&options, file[0]) : DG_OK;
     dg_options_release(&options);
     plan_estimate e = {0};
     if (status != DG_OK || env->comm->rank != 0) return status;

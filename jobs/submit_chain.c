@@ -1,5 +1,6 @@
 /* submit_chain.c - the commands of train -> predict -> evaluate -> compare, from a run's configuration.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "job.h"
 #include "submit_impl.h"
 
 #include "dg_file.h"
@@ -102,7 +103,7 @@ static dg_status read_config(const submit_request *request, const char *const *a
     /* The parser does not write to its arguments; its type is that of main's. */
     dg_status status = dg_options_read_arguments(&options, count, (char *const *)settings, none, 0, &rest);
     if (status == DG_OK) status = dg_run_config_read_environment(&options);
-    if (status == DG_OK && request->config != NULL) status = dg_options_read_yaml(&options, request->config);
+    if (status == DG_OK && request->config != NULL) status = dg_job_read_config(&options, request->config);
     if (status == DG_OK) status = dg_run_config_check(config);
     dg_options_release(&options);
     return status;

@@ -110,7 +110,7 @@ static dg_status read_and_train(const dg_job_env *env, settings *s, const dg_opt
     DG_TRY(dg_job_read_arguments(env, &dg_job_train, &arguments, argc, argv, &options, &count, &helped));
     if (helped) return DG_OK;
     dg_status status = s->sweep[0] != '\0' || s->experiment[0] != '\0' ? read_experiment(s, count, &options)
-                       : count == 1                                    ? dg_options_read_yaml(&options, file[0])
+                       : count == 1                                    ? dg_job_read_config(&options, file[0])
                                                                        : DG_OK;
     if (status == DG_OK) status = train(env, s, &options);
     dg_options_release(&options);

@@ -43,6 +43,11 @@ for job in $jobs; do
     check 2 'unknown option --no-such-flag' "$program" "$job" --no-such-flag
 done
 
+printf 'base: base.yaml\nconditions: {a: {}}\n' >sweep.yaml
+check 2 'sweep.yaml is a sweep: dosegrid sweep sweep.yaml runs it' "$program" plan sweep.yaml
+check 2 'this is a folder; name a file' "$program" predict --checkpoint . --cohort none -o p
+check 1 'training_config.json of --run runs/none' "$program" evaluate --cohort none --predictions p --run runs/none -o e.json
+
 "$program" options >options.md
 if ! diff -q options.md "${DG_TEST_SOURCE:?}/doc/options.md" >/dev/null; then
     echo "doc/options.md is not what 'dosegrid options' prints; run: dosegrid options > doc/options.md"; fail=1
