@@ -17,8 +17,10 @@ same "files of ct and dose" 2 "$(value files)"
 mkdir p
 dg 2 export cohort --to nifti --what '[pred]' -o none
 said "--predictions"
-dg 1 export cohort --to nifti --what '[diff]' --predictions p -o none-2
-said "case phantom-0001" 
+dg 2 export cohort --to nifti --what '[diff]' --predictions p -o none-2
+said "p holds no prediction of a case of this cohort"
+dg 1 export cohort --to nifti --what '[diff]' --predictions p --cases '[phantom-0001]' -o none-2
+said "case phantom-0001"
 dg 2 export cohort --to nifti --what '[dos]' -o none-3
 said "--what dos: --to nifti knows ct, dose, pred, diff, masks, labels, segmentation"
 dg 2 export cohort --to nifti --cases '[stranger]' -o none-4
